@@ -1,1 +1,53 @@
-//! store
+//! From the log to the table: apply, hot buffer, dedup, flush, snapshot.
+//!
+//! State = table@version ∪ log(offset > flushed). The hot buffer is fed only by reading the log, so live traffic,
+//! recovery and a second node are one code path. `flushed` moves only inside the table's own commits.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`store`] | [`Store`]: open, ingest, snapshot, flush, close |
+//! | `request` | one request's entries on their way to the log, and what became of each |
+//! | `apply` | from log records to the hot buffer, with dedup and the ledger |
+//! | `buffer` | the hot buffer: rows since the last flush, with a session index |
+//! | [`dedup`] | the exact window of event ids |
+//! | `flush` | from the hot buffer to the table, then away from the log |
+//! | `recover` | what the table has, before the log is replayed over it |
+//! | [`snapshot`] | an immutable read view: table ∪ hot buffer |
+//! | `live` | following stored events as they are applied |
+//! | [`table`] | Parquet files and Delta commits |
+//! | [`columns`] | events and rejections as Arrow columns |
+//! | [`invariants`] | what must always hold, as named predicates |
+
+mod apply;
+mod buffer;
+pub mod columns;
+pub mod dedup;
+mod error;
+mod event;
+mod flush;
+pub mod invariants;
+mod ledger;
+mod live;
+mod partition;
+mod position;
+mod recover;
+mod request;
+mod settings;
+pub mod snapshot;
+mod status;
+pub mod store;
+pub mod table;
+
+pub use columns::Columns;
+pub use error::{Error, Kind, Result};
+pub use event::{SortKey, StoredEvent, StoredRejection};
+pub use ledger::{Counts, Ledger};
+pub use live::{Gap, LiveStep};
+pub use position::{ParsePositionError, Position};
+pub use recover::CommitInfo;
+pub use request::{Outcome, Request};
+pub use settings::StoreSettings;
+pub use snapshot::{Slice, Snapshot};
+pub use status::Status;
+pub use store::{FlushReport, LiveTail, OpenReport, Store};
+pub use table::{Table, TableKind, TableOptions};

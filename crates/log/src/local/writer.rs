@@ -1,0 +1,282 @@
+//! The one thread that writes a partition.
+//!
+//! It takes everything that waits, writes it as one group with one call, syncs once, and only then speaks: callbacks
+//! first, then the new end, then whoever waits for it. While it syncs, the next group gathers by itself.
+//!
+//! A failed write or sync ends it: nothing more is acknowledged, and no sync is tried again. A full disk is no failure:
+//! it is noticed before writing, the records are refused, and the next group tries anew.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::LocalOptions;
+use super::format::{
+    GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES, chain_after, chain_of, put_record, record_bytes,
+};
+use super::queue::weight;
+use super::segment::{self, Failure, Identity, Index, Segment};
+use super::shared::Shared;
+use crate::disk::{Disk, FolderLock, is_full};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::{NewRecord, Offset, OnDurable, Record};
+
+/// The most that is written and synced at once, unless one record alone is larger.
+const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Where the next group goes.
+pub(super) struct Active {
+    pub(super) segment: Arc<Segment>,
+    pub(super) identity: Identity,
+    pub(super) position: u64,
+    pub(super) next: Offset,
+    pub(super) chain: u32,
+    /// True if what is on the disk ends with an empty group, or holds none.
+    pub(super) sealed: bool,
+}
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) options: LocalOptions,
+    pub(super) active: Active,
+    /// The group being written; kept for its memory.
+    pub(super) buffer: Vec<u8>,
+    /// Nobody else writes here until the writer is gone.
+    pub(super) _lock: FolderLock,
+}
+
+impl Writer {
+    /// Writes until the queue is closed and empty, then seals the log.
+    pub(super) fn run(mut self) {
+        // Dropped last, also by a panic: nobody must wait for a writer that is gone.
+        let _guard = StopGuard(Arc::clone(&self.shared));
+        let mut pending = VecDeque::new();
+        while self.shared.queue.take(&mut pending) {
+            while !pending.is_empty() {
+                let records = self.gather(&mut pending);
+                self.commit(records);
+            }
+        }
+        if self.shared.health().is_ok() {
+            drop(self.seal());
+        }
+    }
+
+    /// The records of the next group: as many as fit, at least one.
+    fn gather(&self, pending: &mut VecDeque<NewRecord>) -> Vec<NewRecord> {
+        let first = pending.front().map_or(0, |record| record_bytes(record.payload.len()));
+        let used = if self.fits(GROUP_HEADER_BYTES + first) { self.active.position } else { SEGMENT_HEADER_BYTES as u64 };
+        let room = self.options.segment_bytes_max.saturating_sub(used) as usize;
+        let bytes_max = room.min(GROUP_BYTES_MAX);
+        let mut bytes = GROUP_HEADER_BYTES;
+        let taken = pending.iter().take_while(|record| {
+            bytes += record_bytes(record.payload.len());
+            bytes <= bytes_max
+        });
+        let count = taken.count().max(1);
+        pending.drain(..count).collect()
+    }
+
+    /// Writes the records as one group and tells their callers.
+    fn commit(&mut self, records: Vec<NewRecord>) {
+        let weight = records.iter().map(weight).sum();
+        let first = self.active.next;
+        match self.write(&records) {
+            Ok(position) => {
+                let durable = acknowledge(first, records, &self.shared);
+                let Active { segment, position: end, next, .. } = &self.active;
+                self.shared.publish(segment, position, *end, durable, *next);
+            }
+            Err(error) => {
+                for record in records {
+                    call(record.on_durable, Err(error.clone()), &self.shared);
+                }
+            }
+        }
+        self.shared.queue.release(weight);
+    }
+
+    /// When this returns without error, the records are durable; they begin at the byte that it returns.
+    fn write(&mut self, records: &[NewRecord]) -> Result<u64> {
+        self.shared.health()?;
+        let body: usize = records.iter().map(|record| record_bytes(record.payload.len())).sum();
+        let bytes = GROUP_HEADER_BYTES + body;
+        self.check_space(bytes)?;
+        if !self.fits(bytes) {
+            self.rotate()?;
+        }
+        let (next, chain) = self.frame(records);
+        self.put()?;
+        let position = self.active.position;
+        self.active.position += bytes as u64;
+        self.active.next = next;
+        self.active.chain = chain;
+        self.active.sealed = records.is_empty();
+        Ok(position)
+    }
+
+    /// True if the segment has room for this, or has nothing in it yet.
+    fn fits(&self, bytes: usize) -> bool {
+        let position = self.active.position;
+        position == SEGMENT_HEADER_BYTES as u64 || position + bytes as u64 <= self.options.segment_bytes_max
+    }
+
+    /// Refuses early, so that the disk never gets quite full.
+    fn check_space(&self, bytes: usize) -> Result<()> {
+        let dir = &self.options.dir;
+        let free = self.disk.free_bytes(dir).map_err(|error| Error::io("measure the free space of", dir, &error))?;
+        let reserve = self.options.reserve_bytes;
+        if free >= reserve.saturating_add((bytes + SEGMENT_HEADER_BYTES) as u64) {
+            return Ok(());
+        }
+        let detail = format!(
+            "{free} bytes are free at {}, and {reserve} are kept in reserve: free some, writing goes on by itself",
+            dir.display()
+        );
+        Err(Error::new(ErrorKind::Full, detail))
+    }
+
+    /// Begins a new segment; its header and name are durable when this returns.
+    fn rotate(&mut self) -> Result<()> {
+        let header = self.active.identity.header(self.active.next, self.active.chain);
+        let (path, file) = segment::create(&*self.disk, &self.options.dir, &header)
+            .map_err(|failure| self.failed("create the segment after", failure))?;
+        let position = SEGMENT_HEADER_BYTES as u64;
+        let segment = Arc::new(Segment::new(path, &header, file, position, Index::default()));
+        self.shared.segments.write().push(Arc::clone(&segment));
+        self.active.segment = segment;
+        self.active.position = position;
+        self.active.chain = header.chain();
+        // The new header covers all that came before it.
+        self.active.sealed = true;
+        Ok(())
+    }
+
+    /// Puts the group's bytes into the buffer. Returns the offset and the chain after it.
+    fn frame(&mut self, records: &[NewRecord]) -> (Offset, u32) {
+        let Active { segment, position, next, chain, .. } = &self.active;
+        let mut checksums = Vec::with_capacity(records.len());
+        let mut offset = *next;
+        self.buffer.clear();
+        self.buffer.resize(GROUP_HEADER_BYTES, 0);
+        for record in records {
+            let count = record.count.max(1);
+            checksums.push(put_record(&mut self.buffer, segment.salt, offset, count, &record.payload));
+            offset = offset.plus(u64::from(count));
+        }
+        let header = GroupHeader {
+            position: *position,
+            watermark: *position,
+            first: *next,
+            body_bytes: (self.buffer.len() - GROUP_HEADER_BYTES) as u32,
+            records: records.len() as u32,
+            chain_before: *chain,
+        };
+        let head = header.encode(segment.salt);
+        self.buffer[..GROUP_HEADER_BYTES].copy_from_slice(&head);
+        (offset, checksums.into_iter().fold(chain_of(&head), chain_after))
+    }
+
+    /// Writes the buffer at the end of the segment and syncs it.
+    fn put(&mut self) -> Result<()> {
+        let written = self.put_or_undo();
+        self.buffer.shrink_to(GROUP_BYTES_MAX);
+        written.map_err(|failure| self.failed("write to", failure))
+    }
+
+    fn put_or_undo(&self) -> std::result::Result<(), Failure> {
+        let Active { segment, position, .. } = &self.active;
+        match segment.file.write_all_at(&self.buffer, *position) {
+            Ok(()) => segment.file.sync_data().map_err(Failure::Broken),
+            Err(error) if is_full(&error) => {
+                self.undo().map_err(Failure::Broken)?;
+                Err(Failure::Full(error))
+            }
+            Err(error) => Err(Failure::Broken(error)),
+        }
+    }
+
+    /// Takes back a write that found no space: the segment ends where it did, for sure.
+    fn undo(&self) -> io::Result<()> {
+        let Active { segment, position, .. } = &self.active;
+        segment.file.truncate(*position)?;
+        segment.file.sync_data()?;
+        if segment.file.byte_len()? == *position { Ok(()) } else { Err(io::Error::other("the file kept its length")) }
+    }
+
+    /// The error for a failure. If it broke the log, the log stops.
+    fn failed(&self, what: &str, failure: Failure) -> Error {
+        let path = &self.active.segment.path;
+        match failure {
+            Failure::Full(error) => Error::io(what, path, &error),
+            Failure::Broken(error) => {
+                let detail = format!(
+                    "cannot {what} {}: {error}; what is on the disk is unknown now: check the disk, restart the process",
+                    path.display()
+                );
+                tracing::error!(file = %path.display(), %error, "the log is poisoned: it takes nothing more");
+                let poison = Error::new(ErrorKind::Poisoned, detail);
+                self.shared.stop(poison.clone());
+                poison
+            }
+        }
+    }
+
+    /// Writes an empty group, so that its watermark covers everything before it. Nothing to do if one is there.
+    ///
+    /// A full disk is no error here: the seal only makes later damage easier to tell.
+    pub(super) fn seal(&mut self) -> Result<()> {
+        if self.active.sealed {
+            return Ok(());
+        }
+        match self.write(&[]) {
+            Ok(position) => {
+                let Active { segment, position: end, next, .. } = &self.active;
+                self.shared.publish(segment, position, *end, Vec::new(), *next);
+                Ok(())
+            }
+            Err(error) if *error.kind() == ErrorKind::Full => {
+                tracing::warn!(%error, "the log is left without a seal");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Calls every callback, in order. Returns the records for their readers.
+fn acknowledge(first: Offset, records: Vec<NewRecord>, shared: &Shared) -> Vec<Record> {
+    let mut offset = first;
+    let mut durable = Vec::with_capacity(records.len());
+    for NewRecord { payload, count, on_durable } in records {
+        let record = Record { offset, count: count.max(1), payload };
+        offset = record.next();
+        call(on_durable, Ok(record.offset), shared);
+        durable.push(record);
+    }
+    durable
+}
+
+/// Calls a callback. One that panics stops the log, but not the callbacks after it.
+fn call(on_durable: OnDurable, result: Result<Offset>, shared: &Shared) {
+    if catch_unwind(AssertUnwindSafe(|| on_durable(result))).is_err() {
+        tracing::error!("a callback of the log panicked: the log takes nothing more");
+        let detail = "a callback of the log panicked: report it, restart the process";
+        shared.stop(Error::new(ErrorKind::Poisoned, detail));
+    }
+}
+
+/// Stops the log when the writer ends, whatever ended it.
+struct StopGuard(Arc<Shared>);
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop(Error::new(ErrorKind::Poisoned, "the writer of the log panicked: restart the process"));
+        } else {
+            self.0.stop(Error::closed());
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The local log when the disk fails, fills up, or is slow; and when two want the same folder.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use eye_log::disk::sim::{Fault, Operation, SimDisk};
+use eye_log::disk::{Disk, OsDisk};
+use eye_log::local::{LocalLog, LocalOptions, RecoveryReport, verify};
+use eye_log::{Error, ErrorKind, Log, NewRecord, Offset, PartitionId, Result, append_blocking};
+
+fn options() -> LocalOptions {
+    let mut options = LocalOptions::new("log", PartitionId(0));
+    options.reserve_bytes = 0;
+    options.salt_seed = Some(1);
+    options
+}
+
+fn open_with(disk: &SimDisk, options: LocalOptions) -> Result<(LocalLog, RecoveryReport)> {
+    LocalLog::open(options, Arc::new(disk.clone()))
+}
+
+fn open(disk: &SimDisk) -> LocalLog {
+    open_with(disk, options()).unwrap().0
+}
+
+fn append(log: &dyn Log, text: &str) -> Result<Offset> {
+    append_blocking(log, Bytes::copy_from_slice(text.as_bytes()), 1)
+}
+
+fn send(log: &dyn Log, payload: Bytes) -> Receiver<Result<Offset>> {
+    let (sender, receiver) = channel();
+    log.append(NewRecord::new(payload, 1, move |result| sender.send(result).unwrap()));
+    receiver
+}
+
+fn texts(log: &dyn Log) -> Vec<String> {
+    let records = log.read(log.start(), usize::MAX).unwrap();
+    records.iter().map(|record| String::from_utf8(record.payload.to_vec()).unwrap()).collect()
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    result.map_err(|error: Error| error.kind().clone()).unwrap_err()
+}
+
+#[test]
+fn one_sync_serves_everything_that_gathered_meanwhile() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    disk.hold_syncs();
+    let first = send(&log, "first".into());
+    disk.wait_for_held_sync();
+    let others: Vec<_> = (0..100).map(|number| send(&log, format!("{number}").into())).collect();
+    assert!(first.try_recv().is_err(), "acknowledged before its sync");
+    let before = disk.syncs_done();
+    disk.release_syncs();
+    assert_eq!(first.recv().unwrap().unwrap(), Offset(1));
+    assert!(others.into_iter().all(|other| other.recv().unwrap().is_ok()));
+    assert_eq!(disk.syncs_done() - before, 2);
+}
+
+#[test]
+fn a_failed_sync_poisons_and_is_never_tried_again() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    append(&log, "good").unwrap();
+    let syncs = disk.syncs_done();
+    disk.fail(Operation::Sync, 1, Fault::Io);
+    assert_eq!(kind(append(&log, "bad")), ErrorKind::Poisoned);
+    assert_eq!(kind(append(&log, "late")), ErrorKind::Poisoned);
+    assert_eq!(kind(log.health()), ErrorKind::Poisoned);
+    assert_eq!(kind(log.wait_past(Offset(2), std::time::Duration::from_secs(60))), ErrorKind::Poisoned);
+    assert_eq!(texts(&log), ["good"], "reads go on, and show what is durable");
+    assert_eq!(kind(log.close()), ErrorKind::Poisoned);
+    assert_eq!(disk.syncs_done(), syncs);
+}
+
+#[test]
+fn what_a_failed_sync_left_in_memory_is_made_durable_before_it_is_shown() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    append(&log, "good").unwrap();
+    disk.fail(Operation::Sync, 1, Fault::Io);
+    append(&log, "unsure").unwrap_err();
+    drop(log);
+    disk.kill();
+    let log = open(&disk);
+    assert_eq!(texts(&log), ["good", "unsure"], "the page cache still has it");
+    append(&log, "next").unwrap();
+    for seed in 0..50 {
+        let disk = disk.fork();
+        disk.crash(seed);
+        assert_eq!(texts(&open(&disk)), ["good", "unsure", "next"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_failed_write_poisons_and_the_rest_of_it_is_cut_later() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    append(&log, "good").unwrap();
+    disk.fail(Operation::Write, 1, Fault::Io);
+    assert_eq!(kind(append(&log, "bad")), ErrorKind::Poisoned);
+    drop(log);
+    let torn = verify(Path::new("log"), &disk).unwrap().torn_tail.expect("half a group is there");
+    let (log, report) = open_with(&disk, options()).unwrap();
+    assert_eq!(texts(&log), ["good"]);
+    assert!(!report.clean);
+    let cut = &report.cuts[0];
+    assert_eq!((&cut.segment, cut.byte, cut.bytes), (&torn.segment, torn.byte, torn.bytes));
+    assert_eq!(disk.content(&cut.kept_in).unwrap().len() as u64, cut.bytes);
+    assert_eq!(verify(Path::new("log"), &disk).unwrap().torn_tail, None);
+}
+
+#[test]
+fn a_full_disk_refuses_records_and_works_again_by_itself() {
+    let disk = SimDisk::new();
+    let mut options = options();
+    options.reserve_bytes = 1000;
+    let (log, _) = open_with(&disk, options).unwrap();
+    append(&log, "before").unwrap();
+    disk.set_capacity(Some(disk.used_bytes() + 1000));
+    let written = disk.used_bytes();
+    assert_eq!(kind(append(&log, "refused")), ErrorKind::Full);
+    assert_eq!(disk.used_bytes(), written, "the reserve is not touched");
+    log.health().unwrap();
+    assert_eq!(texts(&log), ["before"]);
+    disk.set_capacity(None);
+    assert_eq!(append(&log, "after").unwrap(), Offset(2));
+}
+
+#[test]
+fn a_write_that_finds_no_space_is_taken_back() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    append(&log, "before").unwrap();
+    let used = disk.used_bytes();
+    disk.fail(Operation::Write, 1, Fault::NoSpace);
+    assert_eq!(kind(append(&log, "refused")), ErrorKind::Full);
+    assert_eq!(disk.used_bytes(), used);
+    assert_eq!(append(&log, "after").unwrap(), Offset(2));
+    log.close().unwrap();
+    drop(log);
+    assert_eq!(texts(&open(&disk)), ["before", "after"]);
+}
+
+#[test]
+fn a_write_that_cannot_be_taken_back_poisons() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    disk.fail(Operation::Write, 1, Fault::NoSpace);
+    disk.fail(Operation::Truncate, 1, Fault::Io);
+    assert_eq!(kind(append(&log, "refused")), ErrorKind::Poisoned);
+    assert_eq!(kind(append(&log, "after")), ErrorKind::Poisoned);
+}
+
+#[test]
+fn no_space_at_a_sync_poisons() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    disk.fail(Operation::Sync, 1, Fault::NoSpace);
+    assert_eq!(kind(append(&log, "bad")), ErrorKind::Poisoned);
+}
+
+#[test]
+fn a_segment_that_finds_no_space_is_created_later() {
+    let disk = SimDisk::new();
+    let mut options = options();
+    options.segment_bytes_max = 150;
+    let (log, _) = open_with(&disk, options.clone()).unwrap();
+    append(&log, "one").unwrap();
+    for (operation, what) in [(Operation::Create, "no name"), (Operation::Write, "no header")] {
+        disk.fail(operation, 1, Fault::NoSpace);
+        assert_eq!(kind(append(&log, what)), ErrorKind::Full, "{what}");
+        assert_eq!(disk.list(Path::new("log")).unwrap().len(), 1, "{what}: nothing is left of it");
+    }
+    append(&log, "two").unwrap();
+    assert_eq!(disk.list(Path::new("log")).unwrap().len(), 2);
+    drop(log);
+    assert_eq!(texts(&open_with(&disk, options).unwrap().0), ["one", "two"]);
+}
+
+#[test]
+fn a_segment_whose_name_is_not_durable_poisons() {
+    let disk = SimDisk::new();
+    let mut options = options();
+    options.segment_bytes_max = 150;
+    let (log, _) = open_with(&disk, options.clone()).unwrap();
+    append(&log, "one").unwrap();
+    disk.fail(Operation::SyncDir, 1, Fault::Io);
+    assert_eq!(kind(append(&log, "two")), ErrorKind::Poisoned);
+    drop(log);
+    for seed in 0..20 {
+        let disk = disk.fork();
+        disk.crash(seed);
+        assert_eq!(texts(&open_with(&disk, options.clone()).unwrap().0), ["one"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_full_queue_says_busy_and_takes_records_again() {
+    let disk = SimDisk::new();
+    let mut options = options();
+    options.queue_bytes_max = 1000;
+    let (log, _) = open_with(&disk, options).unwrap();
+    disk.hold_syncs();
+    let in_flight = send(&log, Bytes::from(vec![1; 500]));
+    disk.wait_for_held_sync();
+    let waiting = send(&log, Bytes::from(vec![2; 200]));
+    assert_eq!(kind(append(&log, &"x".repeat(500))), ErrorKind::Busy, "what the writer has in hand counts");
+    disk.release_syncs();
+    assert_eq!(in_flight.recv().unwrap().unwrap(), Offset(1));
+    assert_eq!(waiting.recv().unwrap().unwrap(), Offset(2));
+    log.close().unwrap();
+    assert_eq!(log.end(), Offset(3));
+}
+
+#[test]
+fn a_record_larger_than_the_queue_goes_through_alone() {
+    let disk = SimDisk::new();
+    let mut options = options();
+    options.queue_bytes_max = 10;
+    let (log, _) = open_with(&disk, options).unwrap();
+    append(&log, &"x".repeat(500)).unwrap();
+}
+
+#[test]
+fn a_callback_that_panics_stops_the_log_and_nobody_waits_for_ever() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    disk.hold_syncs();
+    let _first = send(&log, "first".into());
+    disk.wait_for_held_sync();
+    log.append(NewRecord::new("second".into(), 1, |_| panic!("on purpose")));
+    let third = send(&log, "third".into());
+    disk.release_syncs();
+    assert!(third.recv().unwrap().is_ok(), "it was durable all the same");
+    assert_eq!(kind(log.close()), ErrorKind::Poisoned);
+    assert_eq!(log.end(), Offset(4));
+}
+
+#[test]
+fn a_log_dropped_by_its_own_callback_lets_go_of_the_folder() {
+    let disk = SimDisk::new();
+    let log = Arc::new(open(&disk));
+    disk.hold_syncs();
+    let (sender, receiver) = channel();
+    let last = Arc::clone(&log);
+    log.append(NewRecord::new("last".into(), 1, move |_| {
+        drop(last);
+        sender.send(()).unwrap();
+    }));
+    drop(log);
+    disk.release_syncs();
+    receiver.recv().unwrap();
+    let log = loop {
+        match open_with(&disk, options()) {
+            Ok((log, _)) => break log,
+            Err(error) => assert_eq!(*error.kind(), ErrorKind::Locked),
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(texts(&log), ["last"]);
+}
+
+#[test]
+fn a_trim_that_failed_can_be_done_again() {
+    let disk = SimDisk::new();
+    let mut options = options();
+    options.segment_bytes_max = 150;
+    let (log, _) = open_with(&disk, options.clone()).unwrap();
+    for number in 0..10 {
+        append(&log, &format!("{number}")).unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    let (log, _) = open_with(&disk, options.clone()).unwrap();
+    disk.fail(Operation::Remove, 2, Fault::Io);
+    assert_eq!(kind(log.trim(Offset(9))), ErrorKind::Io);
+    disk.fail(Operation::SyncDir, 1, Fault::Io);
+    assert_eq!(kind(log.trim(Offset(9))), ErrorKind::Io);
+    log.trim(Offset(9)).unwrap();
+    assert!(log.start() > Offset(2) && log.start() <= Offset(9));
+    let start = log.start();
+    drop(log);
+    let (log, report) = open_with(&disk, options).unwrap();
+    assert_eq!((log.start(), report.start, report.end), (start, start, Offset(11)));
+}
+
+#[test]
+fn a_crash_while_trimming_leaves_no_hole() {
+    let disk = SimDisk::new();
+    let mut options = options();
+    options.segment_bytes_max = 150;
+    let (log, _) = open_with(&disk, options.clone()).unwrap();
+    for number in 0..10 {
+        append(&log, &format!("{number}")).unwrap();
+    }
+    for step in 1..6 {
+        disk.fail(Operation::SyncDir, step, Fault::Io);
+        assert_eq!(kind(log.trim(Offset(10))), ErrorKind::Io);
+        for seed in 0..20 {
+            let disk = disk.fork();
+            disk.crash(seed);
+            let (log, _) = open_with(&disk, options.clone()).unwrap();
+            assert_eq!(log.end(), Offset(11));
+            assert!(texts(&log).ends_with(&["8".to_owned(), "9".to_owned()]));
+        }
+        if log.start() > Offset(3) {
+            break;
+        }
+    }
+}
+
+#[test]
+fn two_logs_cannot_hold_one_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.dir = folder.path().join("a/b/log");
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (log, _) = LocalLog::open(options.clone(), Arc::clone(&disk)).unwrap();
+    assert_eq!(LocalLog::open(options.clone(), Arc::clone(&disk)).err().unwrap().kind(), &ErrorKind::Locked);
+    log.close().unwrap();
+    LocalLog::open(options, disk).unwrap();
+}
+
+#[test]
+fn a_real_disk_keeps_what_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.dir = folder.path().join("log");
+    options.salt_seed = None;
+    options.segment_bytes_max = 100_000;
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (log, report) = LocalLog::open(options.clone(), Arc::clone(&disk)).unwrap();
+    assert!(report.clean);
+    let sent: Vec<_> = (0..2000).map(|number| send(&log, format!("{number:0>200}").into())).collect();
+    for (index, receiver) in sent.into_iter().enumerate() {
+        assert_eq!(receiver.recv().unwrap().unwrap(), Offset(index as u64 + 1));
+    }
+    log.close().unwrap();
+    drop(log);
+    let checked = verify(&options.dir, &OsDisk).unwrap();
+    assert_eq!((checked.records, checked.end), (2000, Offset(2001)));
+    let (log, report) = LocalLog::open(options.clone(), Arc::clone(&disk)).unwrap();
+    assert!(report.clean && report.segments > 3 && report.records == 2000, "{report:?}");
+    assert_eq!(texts(&log).len(), 2000);
+    log.trim(Offset(1500)).unwrap();
+    assert!(log.start() > Offset::FIRST && log.start() <= Offset(1500));
+    assert!(log.bytes_on_disk() < report.bytes);
+}

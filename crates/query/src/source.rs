@@ -1,0 +1,92 @@
+//! [`Source`]: what a question reads. The store's snapshot is one; tests bring another that lives in memory.
+//!
+//! The rule: a source never changes while it is asked. Same source, same question, same bytes.
+
+use eye_event::Timestamp;
+use eye_store::{Columns, Position, Result, Snapshot, StoredEvent, StoredRejection};
+
+/// An immutable view of everything stored. Reads block.
+pub trait Source {
+    /// A part of it that can be read on its own.
+    type Slice: SourceSlice;
+
+    /// The version of the table it sees.
+    fn version(&self) -> u64;
+
+    /// What it has seen of the log.
+    fn position(&self) -> &Position;
+
+    /// Visits every event of one session with at least `columns` filled, in no particular order.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn session(&self, session_id: &str, columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()>;
+
+    /// The slices that may hold timestamps in `from..to` (`None`: open).
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn slices(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Self::Slice>>;
+
+    /// Visits every rejection, in no particular order.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()>;
+}
+
+/// A part of a source: a row group of the table or a chunk of the hot buffer.
+pub trait SourceSlice {
+    /// The earliest and the latest timestamp in it, both inclusive.
+    fn timestamps(&self) -> (Timestamp, Timestamp);
+
+    /// Visits every row, with its number, with at least `columns` filled.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn visit(&self, columns: Columns, visit: &mut dyn FnMut(u32, &StoredEvent<'_>)) -> Result<()>;
+
+    /// Visits the rows with these numbers (rising), with at least `columns` filled.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn fetch(&self, rows: &[u32], columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()>;
+}
+
+impl Source for Snapshot {
+    type Slice = eye_store::Slice;
+
+    fn version(&self) -> u64 {
+        Self::version(self)
+    }
+
+    fn position(&self) -> &Position {
+        Self::position(self)
+    }
+
+    fn session(&self, session_id: &str, columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()> {
+        Self::session(self, session_id, columns, visit)
+    }
+
+    fn slices(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Self::Slice>> {
+        Self::slices(self, from, to)
+    }
+
+    fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()> {
+        Self::rejections(self, visit)
+    }
+}
+
+impl SourceSlice for eye_store::Slice {
+    fn timestamps(&self) -> (Timestamp, Timestamp) {
+        Self::timestamps(self)
+    }
+
+    fn visit(&self, columns: Columns, visit: &mut dyn FnMut(u32, &StoredEvent<'_>)) -> Result<()> {
+        Self::visit(self, columns, visit)
+    }
+
+    fn fetch(&self, rows: &[u32], columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()> {
+        Self::fetch(self, rows, columns, visit)
+    }
+}

@@ -1,0 +1,208 @@
+//! [`Registry`]: the handle everybody holds.
+//!
+//! Readers take an immutable [`State`] and wait for nobody. Writers go one by one: check the rules against the newest
+//! state, fold the new record into a copy, append it, wait until it is durable, and only then show the copy. So what
+//! anybody has seen survives a crash, and a change that failed was never seen.
+//!
+//! Every change blocks on the disk, and passwords take tens of milliseconds: call them where blocking is allowed.
+
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use eye_event::Timestamp;
+use eye_log::{Offset, SharedLog};
+use parking_lot::{Mutex, RwLock};
+
+use crate::application::{APPLICATIONS_MAX, Application, check_label};
+use crate::error::{Denied, Error, Result};
+use crate::id::{Actor, ApplicationName, TokenId};
+use crate::password::Passwords;
+use crate::record::{ApplicationCreated, Fact, Record, TokensUsed};
+use crate::secret::SecretHash;
+use crate::state::State;
+use crate::token::Grant;
+
+/// Bytes read from the log at a time when it is opened.
+const READ_BYTES: usize = 1 << 20;
+/// Uses in one record, so that a record stays under a megabyte.
+const USES_PER_RECORD: usize = 10_000;
+
+/// Applications, tokens and users. Cloning it gives another handle to the same registry.
+#[derive(Clone)]
+pub struct Registry(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) log: SharedLog,
+    state: ArcSwap<State>,
+    /// Held while a change is checked, appended and shown.
+    writer: Mutex<()>,
+    /// The offsets of the records the audit shows, rising.
+    pub(crate) audited: RwLock<Vec<Offset>>,
+    passwords: Passwords,
+}
+
+impl Registry {
+    /// Reads the whole log and folds it. The log must hold nothing but this registry, and must never be trimmed.
+    ///
+    /// # Errors
+    /// `Corrupt` if a record cannot be read, was written by a newer version, contradicts the ones before it, or if the
+    /// log's beginning is gone; `Log` if the log cannot be read.
+    pub fn open(log: SharedLog) -> Result<Self> {
+        let mut state = State::default();
+        let mut audited = Vec::new();
+        let mut next = Offset::FIRST;
+        if log.start() > next {
+            let message = "the records before it are gone: restore a backup".to_owned();
+            return Err(Error::Corrupt { offset: log.start(), message });
+        }
+        while next < log.end() {
+            let records = log.read(next, READ_BYTES)?;
+            for stored in &records {
+                let offset = stored.offset;
+                let corrupt = |message: String| Error::Corrupt { offset, message };
+                let record = Record::decode(&stored.payload).map_err(corrupt)?;
+                state.fold(&record).map_err(|why| corrupt(format!("{why}: restore a backup")))?;
+                if record.fact.is_audited() {
+                    audited.push(offset);
+                }
+            }
+            next = match records.last() {
+                Some(last) if last.next() > next => last.next(),
+                _ => {
+                    return Err(Error::internal(format!("the registry's log gives nothing at {next}, before its end")));
+                }
+            };
+        }
+        tracing::debug!(
+            applications = state.applications().len(),
+            tokens = state.tokens().len(),
+            users = state.users().len(),
+            "registry opened"
+        );
+        Ok(Self(Arc::new(Inner {
+            log,
+            state: ArcSwap::from_pointee(state),
+            writer: Mutex::new(()),
+            audited: RwLock::new(audited),
+            passwords: Passwords::default(),
+        })))
+    }
+
+    /// Everything as it is now. Takes no lock; later changes do not show in it, except for the tokens' last use.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.0.state.load_full()
+    }
+
+    /// What this secret allows at this moment. Takes no lock: one SHA-256 and one look in a map.
+    ///
+    /// # Errors
+    /// Why it allows nothing: `Unknown`, else `Revoked`, else `Expired`, else `UserInactive`.
+    pub fn authenticate(&self, secret: &str, now: Timestamp) -> std::result::Result<Arc<Grant>, Denied> {
+        let hash = SecretHash::of_stranger(secret).ok_or(Denied::Unknown)?;
+        self.0.state.load().authenticate(&hash, now)
+    }
+
+    /// Makes an application. When it returns, it survives a crash.
+    ///
+    /// # Errors
+    /// `Invalid` name or title, or too many applications; `Exists`; `Log`.
+    pub fn create_application(
+        &self,
+        actor: &Actor,
+        now: Timestamp,
+        name: &str,
+        title: Option<&str>,
+    ) -> Result<Application> {
+        let name: ApplicationName = name.parse()?;
+        title.map_or(Ok(()), |title| check_label("title", title))?;
+        let state = self.commit(actor, now, |state| {
+            if state.application(name.as_str()).is_some() {
+                return Err(Error::Exists { what: "an application with this name" });
+            }
+            check_room("application", state.applications().len(), APPLICATIONS_MAX)?;
+            Ok(Fact::ApplicationCreated(ApplicationCreated { name: name.clone(), title: title.map(str::to_owned) }))
+        })?;
+        made(state.application(name.as_str()))
+    }
+
+    /// Notes that a token was used. Cheap: one look in a map and one atomic; in memory until
+    /// [`Registry::persist_last_used`]. Unknown tokens are passed over.
+    pub fn note_used(&self, id: &TokenId, now: Timestamp) {
+        if let Some(token) = self.0.state.load().token(id) {
+            token.last_used.note(now);
+        }
+    }
+
+    /// Appends the last uses that the log does not know yet; returns of how many tokens. They survive a crash then.
+    /// The audit does not show them.
+    ///
+    /// # Errors
+    /// `Log`; what was not appended is tried again by the next call.
+    pub fn persist_last_used(&self, now: Timestamp) -> Result<usize> {
+        let unsaved = self.state().unsaved_uses();
+        for part in unsaved.chunks(USES_PER_RECORD) {
+            let tokens = part.iter().cloned().collect();
+            self.commit(&Actor::System, now, |_| Ok(Fact::TokensUsed(TokensUsed { tokens })))?;
+        }
+        Ok(unsaved.len())
+    }
+
+    /// [`Registry::commit_if`] for what is always a change.
+    fn commit(&self, by: &Actor, at: Timestamp, decide: impl FnOnce(&State) -> Result<Fact>) -> Result<Arc<State>> {
+        self.commit_if(by, at, |state| decide(state).map(Some))
+    }
+
+    /// The one way a record gets into the log. `decide` sees the newest state and nobody writes meanwhile; `None`
+    /// changes nothing and writes nothing. When it returns, the record is durable and shows in the state returned.
+    fn commit_if(
+        &self,
+        by: &Actor,
+        at: Timestamp,
+        decide: impl FnOnce(&State) -> Result<Option<Fact>>,
+    ) -> Result<Arc<State>> {
+        let _writer = self.0.writer.lock();
+        let before = self.0.state.load_full();
+        let Some(fact) = decide(&before)? else {
+            return Ok(before);
+        };
+        let record = Record { at, by: by.clone(), fact };
+        let mut after = State::clone(&before);
+        after
+            .fold(&record)
+            .map_err(|why| Error::internal(format!("a registry record was not written, because {why}: try again")))?;
+        let offset = eye_log::append_blocking(&*self.0.log, record.encode()?, 1)?;
+        if record.fact.is_audited() {
+            self.0.audited.write().push(offset);
+        }
+        let after = Arc::new(after);
+        self.0.state.store(Arc::clone(&after));
+        Ok(after)
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.state();
+        f.debug_struct("Registry")
+            .field("applications", &state.applications().len())
+            .field("tokens", &state.tokens().len())
+            .field("users", &state.users().len())
+            .finish()
+    }
+}
+
+/// What a commit has just made.
+fn made<T: Clone>(item: Option<&Arc<T>>) -> Result<T> {
+    item.map(|item| T::clone(item)).ok_or_else(|| Error::internal("what was just made is not there"))
+}
+
+fn check_room(field: &'static str, there: usize, at_most: usize) -> Result<()> {
+    if there < at_most {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("there are {at_most} already, more are not kept")))
+}

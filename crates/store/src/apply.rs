@@ -1,0 +1,204 @@
+//! From log records to the hot buffer: live traffic, recovery and a second node all come through here.
+//!
+//! One thread per partition reads durable records in order. For each entry it decides what it is (a new event, a
+//! duplicate, a rejection), counts it in the ledger, and makes the whole group visible at once. Nothing else ever writes
+//! to the hot buffer.
+
+use std::collections::HashMap;
+
+use eye_event::{Batch, Entry};
+use eye_log::{Offset, PartitionId, Record};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::buffer::{AppliedRecord, Generation};
+use crate::dedup::DedupWindow;
+use crate::error::{Error, Result};
+use crate::invariants;
+use crate::ledger::{Counts, Ledger};
+use crate::request::Applied;
+
+/// Requests that wait for their record to be applied, by the record's first offset.
+pub(crate) type Waiters = Mutex<HashMap<Offset, oneshot::Sender<Result<Applied>>>>;
+
+/// What one partition's apply knows besides the rows. A pure fold of the log.
+#[derive(Debug)]
+pub(crate) struct ApplyState {
+    partition: PartitionId,
+    dedup: DedupWindow,
+    ledger: Ledger,
+    applied: Offset,
+    /// Rejections up to here are in the table already (their commit came before a crash, the events' did not).
+    rejections_flushed: Offset,
+}
+
+/// A group of records, decided but not yet visible.
+pub(crate) struct Group {
+    pub(crate) records: Vec<AppliedRecord>,
+    pub(crate) answers: Answers,
+}
+
+impl ApplyState {
+    /// The state at `flushed`: the ledger from the table's commit, the window from the table's rows.
+    pub(crate) fn new(
+        partition: PartitionId,
+        flushed: Offset,
+        rejections_flushed: Offset,
+        ledger: Ledger,
+        dedup: DedupWindow,
+    ) -> Self {
+        Self { partition, dedup, ledger, applied: flushed, rejections_flushed }
+    }
+
+    /// Decides a group of records. After an error the state must not be used again.
+    ///
+    /// # Errors
+    /// A record that cannot be decoded, or that does not follow what was applied.
+    pub(crate) fn decide(&mut self, records: Vec<Record>) -> Result<Group> {
+        let mut group = Group { records: Vec::with_capacity(records.len()), answers: Vec::with_capacity(records.len()) };
+        for record in records {
+            let first = record.offset;
+            let (applied, duplicates) = self.decide_record(record)?;
+            group.records.push(applied);
+            group.answers.push((first, Applied { first, duplicates }));
+        }
+        Ok(group)
+    }
+
+    fn decide_record(&mut self, record: Record) -> Result<(AppliedRecord, Vec<u32>)> {
+        let (first, last) = (record.offset, record.next().previous());
+        invariants::offsets_rise(self.applied, first)?;
+        let at = |error: Error| error.context(format_args!("log record at offset {first} of partition {}", self.partition));
+        let batch = Batch::parse(record.payload).map_err(|error| at(error.into()))?;
+        let header = batch.header().map_err(|error| at(error.into()))?;
+        let mut decided =
+            AppliedRecord { batch: batch.clone(), last, stored: Vec::with_capacity(batch.count() as usize), rejected: Vec::new() };
+        let mut duplicates = Vec::new();
+        let mut counts = Counts { received: u64::from(batch.count()), ..Counts::default() };
+        for (index, entry) in (0_u32..).zip(batch.entries()) {
+            let (position, entry) = entry.map_err(|error| at(error.into()))?;
+            let offset = first.plus(u64::from(index));
+            match entry {
+                Entry::Event(event) => {
+                    if self.dedup.insert(header.application, event.session_id, event.event_id, header.received_at) {
+                        counts.stored += 1;
+                        decided.stored.push((position, offset));
+                    } else {
+                        counts.duplicate += 1;
+                        duplicates.push(index);
+                    }
+                }
+                Entry::Rejection(_) => {
+                    counts.rejected += 1;
+                    if offset > self.rejections_flushed {
+                        decided.rejected.push((position, offset));
+                    }
+                }
+            }
+        }
+        invariants::nothing_vanishes(counts)?;
+        self.ledger.add(header.token, counts);
+        self.applied = last;
+        Ok((decided, duplicates))
+    }
+
+    pub(crate) fn applied(&self) -> Offset {
+        self.applied
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) fn dedup(&self) -> &DedupWindow {
+        &self.dedup
+    }
+}
+
+/// What each record's sender waits for.
+pub(crate) type Answers = Vec<(Offset, Applied)>;
+
+/// Makes a decided group visible, all at once. Answer only afterwards: whoever is answered sees the events.
+pub(crate) fn publish(group: Group, generation: &Generation) -> Result<Answers> {
+    generation.extend(group.records)?;
+    Ok(group.answers)
+}
+
+/// Answers who waits for these records.
+pub(crate) fn answer(answers: Answers, waiters: &Waiters) {
+    let mut waiting = waiters.lock();
+    let found: Vec<_> =
+        answers.into_iter().filter_map(|(first, applied)| Some((waiting.remove(&first)?, applied))).collect();
+    drop(waiting);
+    for (waiter, applied) in found {
+        // A client that went away does not wait any more; its events are stored all the same.
+        let _ = waiter.send(Ok(applied));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, RejectionRef, Timestamp};
+
+    use super::*;
+
+    fn record(offset: u64, ids: &[&str], rejections: u32) -> Record {
+        let received_at = Timestamp::from_micros(1_700_000_000_000_000);
+        let mut writer = BatchWriter::new(&BatchHeader { application: "web", token: "t", received_at }, 0);
+        for id in ids {
+            writer.push_event(&EventRef {
+                event_id: id,
+                session_id: "s",
+                category: "c",
+                name: "n",
+                timestamp: received_at,
+                timestamp_raw: None,
+                sent_at: None,
+                user_id: None,
+                anonymous_id: None,
+                data: "{}",
+                context: None,
+                problems: Problems::NONE,
+            });
+        }
+        for _ in 0..rejections {
+            writer.push_rejection(&RejectionRef { code: "not_json", field: "", message: "", sample: "" });
+        }
+        let count = writer.count();
+        Record { offset: Offset(offset), count, payload: writer.finish() }
+    }
+
+    fn state() -> ApplyState {
+        let dedup = DedupWindow::new(3_600_000_000, 1000);
+        ApplyState::new(PartitionId(0), Offset::ZERO, Offset(3), Ledger::default(), dedup)
+    }
+
+    #[test]
+    fn entries_are_told_apart_and_counted() {
+        let mut state = state();
+        let group = state.decide(vec![record(1, &["a", "b", "a"], 0), record(4, &["b", "c"], 2)]).unwrap();
+        assert_eq!(group.answers[0].1.duplicates, [2]);
+        assert_eq!(group.answers[1].1.duplicates, [0]);
+        assert_eq!(group.records[1].rejected.iter().map(|(_, offset)| offset.0).collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(state.ledger().total(), Counts { received: 7, stored: 3, duplicate: 2, rejected: 2 });
+        assert_eq!(state.applied(), Offset(7));
+    }
+
+    #[test]
+    fn rejections_that_are_in_the_table_are_not_kept_again() {
+        let mut state = state();
+        let group = state.decide(vec![record(1, &["a"], 3)]).unwrap();
+        assert_eq!(group.records[0].rejected.iter().map(|(_, offset)| offset.0).collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn a_record_that_goes_back_or_cannot_be_read_stops_apply() {
+        let mut state = state();
+        state.decide(vec![record(1, &["a", "b"], 0)]).unwrap();
+        assert!(state.decide(vec![record(2, &["c"], 0)]).is_err());
+        let broken = Record { offset: Offset(9), count: 1, payload: Bytes::from_static(b"nonsense") };
+        let error = state.decide(vec![broken]).err().unwrap();
+        assert!(error.to_string().contains("offset 9"), "{error}");
+    }
+}

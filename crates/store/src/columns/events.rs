@@ -1,0 +1,298 @@
+//! Events as columns: [`EventColumns`] fills them, [`EventRows`] reads them.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, Int32Array, Int32Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch,
+    StringArray, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+};
+use eye_event::{EventRef, Problem, Problems};
+
+use super::schema::list_element;
+use super::{
+    TableKind, int_column, long_column, offset_as_long, offset_at, optional_text_at, optional_time_at, partition_at,
+    text_at, text_column, time_at, time_column,
+};
+use crate::error::{Error, Kind, Result};
+use crate::event::StoredEvent;
+
+/// Events on their way to a file, column by column.
+///
+/// One batch holds at most 2 GiB of text in each column, which is Arrow's bound: finish it long before.
+#[derive(Debug)]
+pub struct EventColumns {
+    event_id: StringBuilder,
+    application: StringBuilder,
+    session_id: StringBuilder,
+    category: StringBuilder,
+    name: StringBuilder,
+    timestamp: TimestampMicrosecondBuilder,
+    timestamp_raw: StringBuilder,
+    sent_at: TimestampMicrosecondBuilder,
+    received_at: TimestampMicrosecondBuilder,
+    user_id: StringBuilder,
+    anonymous_id: StringBuilder,
+    data: StringBuilder,
+    context: StringBuilder,
+    problems: ListBuilder<StringBuilder>,
+    partition: Int32Builder,
+    offset: Int64Builder,
+}
+
+impl EventColumns {
+    /// Empty columns with room for `capacity` rows.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        let text = |bytes: usize| StringBuilder::with_capacity(capacity, capacity * bytes);
+        let time = || TimestampMicrosecondBuilder::with_capacity(capacity).with_timezone("UTC");
+        Self {
+            event_id: text(36),
+            application: text(8),
+            session_id: text(36),
+            category: text(8),
+            name: text(16),
+            timestamp: time(),
+            timestamp_raw: text(0),
+            sent_at: time(),
+            received_at: time(),
+            user_id: text(0),
+            anonymous_id: text(0),
+            data: text(128),
+            context: text(0),
+            problems: ListBuilder::with_capacity(StringBuilder::new(), capacity).with_field(list_element()),
+            partition: Int32Builder::with_capacity(capacity),
+            offset: Int64Builder::with_capacity(capacity),
+        }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, stored: &StoredEvent<'_>) {
+        let event = &stored.event;
+        self.event_id.append_value(event.event_id);
+        self.application.append_value(stored.application);
+        self.session_id.append_value(event.session_id);
+        self.category.append_value(event.category);
+        self.name.append_value(event.name);
+        self.timestamp.append_value(event.timestamp.micros());
+        self.timestamp_raw.append_option(event.timestamp_raw);
+        self.sent_at.append_option(event.sent_at.map(|time| time.micros()));
+        self.received_at.append_value(stored.received_at.micros());
+        self.user_id.append_option(event.user_id);
+        self.anonymous_id.append_option(event.anonymous_id);
+        self.data.append_value(event.data);
+        self.context.append_option(event.context);
+        for problem in event.problems.iter() {
+            self.problems.values().append_value(problem.code());
+        }
+        self.problems.append(true);
+        self.partition.append_value(i32::from(stored.partition.0));
+        self.offset.append_value(offset_as_long(stored.offset));
+    }
+
+    /// Rows so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        use arrow::array::ArrayBuilder as _;
+        self.offset.len()
+    }
+
+    /// True if there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows as one batch in the table's order of columns; the builder is empty afterwards.
+    ///
+    /// # Errors
+    /// Never in practice: only if the columns did not match the schema.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.event_id.finish()),
+            Arc::new(self.application.finish()),
+            Arc::new(self.session_id.finish()),
+            Arc::new(self.category.finish()),
+            Arc::new(self.name.finish()),
+            Arc::new(self.timestamp.finish()),
+            Arc::new(self.timestamp_raw.finish()),
+            Arc::new(self.sent_at.finish()),
+            Arc::new(self.received_at.finish()),
+            Arc::new(self.user_id.finish()),
+            Arc::new(self.anonymous_id.finish()),
+            Arc::new(self.data.finish()),
+            Arc::new(self.context.finish()),
+            Arc::new(self.problems.finish()),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.offset.finish()),
+        ];
+        RecordBatch::try_new(TableKind::Events.schema(), columns)
+            .map_err(|error| Error::new(Kind::Internal, format!("cannot make a batch of events: {error}")))
+    }
+}
+
+/// Events of a batch, row by row. Columns that are not there read as empty.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRows<'a> {
+    rows: usize,
+    event_id: Option<&'a StringArray>,
+    application: Option<&'a StringArray>,
+    session_id: Option<&'a StringArray>,
+    category: Option<&'a StringArray>,
+    name: Option<&'a StringArray>,
+    timestamp: Option<&'a TimestampMicrosecondArray>,
+    timestamp_raw: Option<&'a StringArray>,
+    sent_at: Option<&'a TimestampMicrosecondArray>,
+    received_at: Option<&'a TimestampMicrosecondArray>,
+    user_id: Option<&'a StringArray>,
+    anonymous_id: Option<&'a StringArray>,
+    data: Option<&'a StringArray>,
+    context: Option<&'a StringArray>,
+    problems: Option<&'a ListArray>,
+    partition: Option<&'a Int32Array>,
+    offset: Option<&'a Int64Array>,
+}
+
+impl<'a> EventRows<'a> {
+    /// A reader over any projection of the events' columns.
+    ///
+    /// # Errors
+    /// `Corrupt` if a column has another type than this program writes.
+    pub fn new(batch: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            rows: batch.num_rows(),
+            event_id: text_column(batch, "event_id")?,
+            application: text_column(batch, "application")?,
+            session_id: text_column(batch, "session_id")?,
+            category: text_column(batch, "category")?,
+            name: text_column(batch, "name")?,
+            timestamp: time_column(batch, "timestamp")?,
+            timestamp_raw: text_column(batch, "timestamp_raw")?,
+            sent_at: time_column(batch, "sent_at")?,
+            received_at: time_column(batch, "received_at")?,
+            user_id: text_column(batch, "user_id")?,
+            anonymous_id: text_column(batch, "anonymous_id")?,
+            data: text_column(batch, "data")?,
+            context: text_column(batch, "context")?,
+            problems: super::typed(batch, "problems", |array| array.as_list_opt::<i32>())?,
+            partition: int_column(batch, "partition")?,
+            offset: long_column(batch, "offset")?,
+        })
+    }
+
+    /// Rows in the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// True if there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The row at `row`, below [`EventRows::len`].
+    ///
+    /// # Panics
+    /// If `row` is not below the length.
+    #[must_use]
+    pub fn row(&self, row: usize) -> StoredEvent<'a> {
+        StoredEvent {
+            application: text_at(self.application, row),
+            received_at: time_at(self.received_at, row),
+            partition: partition_at(self.partition, row),
+            offset: offset_at(self.offset, row),
+            event: EventRef {
+                event_id: text_at(self.event_id, row),
+                session_id: text_at(self.session_id, row),
+                category: text_at(self.category, row),
+                name: text_at(self.name, row),
+                timestamp: time_at(self.timestamp, row),
+                timestamp_raw: optional_text_at(self.timestamp_raw, row),
+                sent_at: optional_time_at(self.sent_at, row),
+                user_id: optional_text_at(self.user_id, row),
+                anonymous_id: optional_text_at(self.anonymous_id, row),
+                data: text_at(self.data, row),
+                context: optional_text_at(self.context, row),
+                problems: self.problems.map_or(Problems::NONE, |column| problems_at(column, row)),
+            },
+        }
+    }
+
+    /// Every row, in the batch's order.
+    pub fn iter(self) -> impl Iterator<Item = StoredEvent<'a>> {
+        (0..self.rows).map(move |row| self.row(row))
+    }
+}
+
+/// Codes of newer versions are passed over: this version cannot name them.
+fn problems_at(column: &ListArray, row: usize) -> Problems {
+    if column.value_length(row) == 0 {
+        return Problems::NONE;
+    }
+    let codes = column.value(row);
+    let Some(codes) = codes.as_string_opt::<i32>() else {
+        return Problems::NONE;
+    };
+    codes.iter().flatten().filter_map(Problem::from_code).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use eye_event::Timestamp;
+    use eye_log::{Offset, PartitionId};
+
+    use super::*;
+
+    fn event<'a>(optional: Option<&'a str>, problems: Problems) -> StoredEvent<'a> {
+        StoredEvent {
+            application: "web",
+            received_at: Timestamp::from_micros(5),
+            partition: PartitionId(3),
+            offset: Offset(77),
+            event: EventRef {
+                event_id: "e",
+                session_id: "s",
+                category: "c",
+                name: "n",
+                timestamp: Timestamp::from_micros(-62_135_596_800_000_000),
+                timestamp_raw: optional,
+                sent_at: optional.map(|_| Timestamp::from_micros(9)),
+                user_id: optional,
+                anonymous_id: optional,
+                data: "{\"a\":1.0}",
+                context: optional,
+                problems,
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_is_read() {
+        let rows = [event(None, Problems::NONE), event(Some("x"), Problems::TIME), event(Some(""), Problems::NONE)];
+        let mut columns = EventColumns::new(0);
+        rows.iter().for_each(|row| columns.push(row));
+        assert_eq!(columns.len(), 3);
+        let batch = columns.finish().unwrap();
+        assert!(columns.is_empty());
+        let read: Vec<_> = EventRows::new(&batch).unwrap().iter().collect();
+        assert_eq!(read, rows);
+    }
+
+    #[test]
+    fn columns_that_are_not_there_are_empty() {
+        let mut columns = EventColumns::new(1);
+        columns.push(&event(Some("x"), Problems::TIME));
+        let batch = columns.finish().unwrap().project(&[15, 4]).unwrap();
+        let row = EventRows::new(&batch).unwrap().row(0);
+        assert_eq!((row.offset, row.event.name), (Offset(77), "n"));
+        assert_eq!((row.event.data, row.event.user_id, row.event.problems), ("", None, Problems::NONE));
+    }
+
+    #[test]
+    fn a_column_of_another_type_is_corrupt() {
+        let batch =
+            RecordBatch::try_from_iter([("offset", Arc::new(StringArray::from(vec!["7"])) as ArrayRef)]).unwrap();
+        assert_eq!(EventRows::new(&batch).unwrap_err().kind(), Kind::Corrupt);
+    }
+}

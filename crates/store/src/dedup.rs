@@ -1,0 +1,385 @@
+//! The exact window of event ids: (application, session_id, event_id) is stored once within it.
+//!
+//! Exact means that keys are compared, never their hashes alone: there is no false duplicate. What makes that affordable
+//! is how keys are kept. Canonical UUIDs take 16 bytes, sessions are kept once and counted, and entries lie in one queue
+//! in the order of arrival, so that forgetting is a pop.
+//!
+//! The answer depends on the log alone: an event is a duplicate if an equal one was stored less than the window before
+//! it, by their `received_at`. Replaying the log gives the same answers.
+
+use std::collections::VecDeque;
+
+use ahash::RandomState;
+use eye_event::Timestamp;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+/// `received_at` of neighbours may be a little out of order; entries stay this much longer than the window.
+const SLACK_SECONDS: i64 = 60;
+
+/// An id, compact: a canonical UUID as its 16 bytes, anything else as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Id {
+    Uuid([u8; 16]),
+    Text(Box<str>),
+}
+
+/// An id not yet kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum IdRef<'a> {
+    Uuid([u8; 16]),
+    Text(&'a str),
+}
+
+impl<'a> IdRef<'a> {
+    fn new(text: &'a str) -> Self {
+        canonical_uuid(text).map_or(Self::Text(text), Self::Uuid)
+    }
+
+    fn is(&self, id: &Id) -> bool {
+        match (self, id) {
+            (Self::Uuid(one), Id::Uuid(other)) => one == other,
+            (Self::Text(one), Id::Text(other)) => *one == other.as_ref(),
+            _ => false,
+        }
+    }
+
+    fn keep(&self) -> Id {
+        match self {
+            Self::Uuid(bytes) => Id::Uuid(*bytes),
+            Self::Text(text) => Id::Text((*text).into()),
+        }
+    }
+}
+
+impl Id {
+    fn as_ref(&self) -> IdRef<'_> {
+        match self {
+            Self::Uuid(bytes) => IdRef::Uuid(*bytes),
+            Self::Text(text) => IdRef::Text(text),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Uuid(_) => 0,
+            Self::Text(text) => text.len(),
+        }
+    }
+}
+
+/// The 16 bytes of a UUID that is written the canonical way (RFC 9562: lower case, four dashes), else `None`.
+fn canonical_uuid(text: &str) -> Option<[u8; 16]> {
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let mut bytes = [0; 16];
+    let mut at = 0;
+    for byte in &mut bytes {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            if text[at] != b'-' {
+                return None;
+            }
+            at += 1;
+        }
+        *byte = hex(text[at])? << 4 | hex(text[at + 1])?;
+        at += 2;
+    }
+    Some(bytes)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    application: u32,
+    id: Id,
+    /// Entries that name it; at zero the place is free.
+    entries: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: u32,
+    /// Seconds since 1970, cut to 32 bits for its size; good until 2106.
+    received_s: u32,
+    id: Id,
+}
+
+/// The window. One per partition; a session lives in one partition, so that is enough.
+#[derive(Debug)]
+pub struct DedupWindow {
+    window_seconds: i64,
+    ids_max: usize,
+    hasher: RandomState,
+    applications: Vec<Box<str>>,
+    sessions: Vec<Session>,
+    free_sessions: Vec<u32>,
+    by_session: HashTable<u32>,
+    entries: VecDeque<Entry>,
+    /// The number of `entries[0]`; entries are numbered in the order of arrival, modulo 2^32.
+    first_number: u32,
+    by_id: HashTable<u32>,
+    heap_bytes: usize,
+    /// Ids forgotten before their time because of `ids_max`.
+    forgotten_early: u64,
+}
+
+impl DedupWindow {
+    /// An empty window of `window_micros`, of at most `ids_max` ids. At the limit the oldest ids are forgotten first and
+    /// counted ([`DedupWindow::forgotten_early`]): the effective window is then shorter than the configured one.
+    #[must_use]
+    pub fn new(window_micros: i64, ids_max: usize) -> Self {
+        Self {
+            window_seconds: window_micros / MICROS_PER_SECOND,
+            ids_max: ids_max.clamp(1, i32::MAX as usize),
+            hasher: RandomState::new(),
+            applications: Vec::new(),
+            sessions: Vec::new(),
+            free_sessions: Vec::new(),
+            by_session: HashTable::new(),
+            entries: VecDeque::new(),
+            first_number: 0,
+            by_id: HashTable::new(),
+            heap_bytes: 0,
+            forgotten_early: 0,
+        }
+    }
+
+    /// True if the event is new; it is then kept. False if an equal one was stored within the window.
+    pub fn insert(&mut self, application: &str, session_id: &str, event_id: &str, received_at: Timestamp) -> bool {
+        let received_s = received_at.micros().div_euclid(MICROS_PER_SECOND);
+        self.forget_before(received_s - self.window_seconds - SLACK_SECONDS);
+        let session = self.session(application, session_id);
+        let id = IdRef::new(event_id);
+        let Self { by_id, entries, first_number, hasher, .. } = self;
+        let at = |number: u32| number.wrapping_sub(*first_number) as usize;
+        let slot = by_id.entry(
+            hasher.hash_one((session, id)),
+            |number| entries[at(*number)].session == session && id.is(&entries[at(*number)].id),
+            |number| hasher.hash_one((entries[at(*number)].session, entries[at(*number)].id.as_ref())),
+        );
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds fit until 2106")]
+        let new = Entry { session, received_s: received_s as u32, id: id.keep() };
+        #[expect(clippy::cast_possible_truncation, reason = "numbers are modulo 2^32 by design")]
+        let number = first_number.wrapping_add(entries.len() as u32);
+        match slot {
+            Slot::Occupied(mut slot) => {
+                let age = received_s - i64::from(entries[at(*slot.get())].received_s);
+                if age < self.window_seconds {
+                    return false;
+                }
+                // Outside the window: the new event takes its place, the old entry stays until it is popped.
+                *slot.get_mut() = number;
+            }
+            Slot::Vacant(slot) => drop(slot.insert(number)),
+        }
+        self.heap_bytes += new.id.heap_bytes();
+        self.sessions[session as usize].entries += 1;
+        self.entries.push_back(new);
+        while self.entries.len() > self.ids_max {
+            self.forgotten_early += 1;
+            self.pop();
+        }
+        true
+    }
+
+    /// Ids kept now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Memory held, in bytes, computed from capacities.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.sessions.capacity() * size_of::<Session>()
+            + self.free_sessions.capacity() * size_of::<u32>()
+            + (self.by_id.capacity() + self.by_session.capacity()) * (size_of::<u32>() + 1) * 8 / 7
+            + self.heap_bytes
+    }
+
+    /// Ids forgotten before their time because of `ids_max`.
+    #[must_use]
+    pub fn forgotten_early(&self) -> u64 {
+        self.forgotten_early
+    }
+
+    /// The window that is really covered, in seconds: the configured one, or less once ids were forgotten early.
+    #[must_use]
+    pub fn effective_seconds(&self) -> i64 {
+        match (self.forgotten_early, self.entries.front(), self.entries.back()) {
+            (1.., Some(first), Some(last)) => i64::from(last.received_s.saturating_sub(first.received_s)),
+            _ => self.window_seconds,
+        }
+    }
+
+    fn forget_before(&mut self, received_s: i64) {
+        while self.entries.front().is_some_and(|entry| i64::from(entry.received_s) < received_s) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some(entry) = self.entries.front() else { return };
+        let hash = self.hasher.hash_one((entry.session, entry.id.as_ref()));
+        if let Ok(slot) = self.by_id.find_entry(hash, |number| *number == self.first_number) {
+            slot.remove();
+        }
+        self.heap_bytes -= entry.id.heap_bytes();
+        let session = entry.session;
+        self.entries.pop_front();
+        self.first_number = self.first_number.wrapping_add(1);
+        self.release(session);
+    }
+
+    /// The number of this session, kept from now on.
+    fn session(&mut self, application: &str, session_id: &str) -> u32 {
+        let application = self.application(application);
+        let id = IdRef::new(session_id);
+        let Self { by_session, sessions, free_sessions, hasher, .. } = self;
+        let slot = by_session.entry(
+            hasher.hash_one((application, id)),
+            |number| sessions[*number as usize].application == application && id.is(&sessions[*number as usize].id),
+            |number| hasher.hash_one((sessions[*number as usize].application, sessions[*number as usize].id.as_ref())),
+        );
+        match slot {
+            Slot::Occupied(slot) => *slot.get(),
+            Slot::Vacant(slot) => {
+                #[expect(clippy::cast_possible_truncation, reason = "there are never more sessions than entries")]
+                let number = free_sessions.pop().unwrap_or(sessions.len() as u32);
+                slot.insert(number);
+                let session = Session { application, id: id.keep(), entries: 0 };
+                self.heap_bytes += session.id.heap_bytes();
+                match sessions.get_mut(number as usize) {
+                    Some(free) => *free = session,
+                    None => sessions.push(session),
+                }
+                number
+            }
+        }
+    }
+
+    /// One entry fewer names this session; the last one takes it along.
+    fn release(&mut self, number: u32) {
+        let session = &mut self.sessions[number as usize];
+        session.entries -= 1;
+        if session.entries > 0 {
+            return;
+        }
+        let hash = self.hasher.hash_one((session.application, session.id.as_ref()));
+        if let Ok(slot) = self.by_session.find_entry(hash, |found| *found == number) {
+            slot.remove();
+        }
+        self.heap_bytes -= session.id.heap_bytes();
+        session.id = Id::Uuid([0; 16]);
+        self.free_sessions.push(number);
+    }
+
+    fn application(&mut self, name: &str) -> u32 {
+        let found = self.applications.iter().position(|known| known.as_ref() == name);
+        let number = found.unwrap_or_else(|| {
+            self.applications.push(name.into());
+            self.applications.len() - 1
+        });
+        #[expect(clippy::cast_possible_truncation, reason = "a handful")]
+        let number = number as u32;
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000 + seconds * MICROS_PER_SECOND)
+    }
+
+    #[test]
+    fn a_repeat_is_found_and_a_neighbour_is_not() {
+        let mut window = DedupWindow::new(HOUR, 1000);
+        assert!(window.insert("web", "s", "e", at(0)));
+        assert!(!window.insert("web", "s", "e", at(1)));
+        assert!(window.insert("app", "s", "e", at(1)), "another application");
+        assert!(window.insert("web", "t", "e", at(1)), "another session");
+        assert!(window.insert("web", "s", "f", at(1)), "another event");
+    }
+
+    #[test]
+    fn uuids_are_equal_only_to_the_byte() {
+        let mut window = DedupWindow::new(HOUR, 1000);
+        assert!(window.insert("web", "s", "bf428e1d-f221-55de-a77f-a61755a4d727", at(0)));
+        assert!(window.insert("web", "s", "BF428E1D-F221-55DE-A77F-A61755A4D727", at(0)));
+        assert!(window.insert("web", "s", "bf428e1df22155dea77fa61755a4d727", at(0)));
+        assert!(!window.insert("web", "s", "bf428e1d-f221-55de-a77f-a61755a4d727", at(0)));
+    }
+
+    #[test]
+    fn after_the_window_an_id_is_new_again() {
+        let mut window = DedupWindow::new(HOUR, 1000);
+        assert!(window.insert("web", "s", "e", at(0)));
+        assert!(!window.insert("web", "s", "e", at(3599)));
+        assert!(window.insert("web", "s", "e", at(3600)));
+        assert!(!window.insert("web", "s", "e", at(3601)), "counted from the newer one");
+    }
+
+    #[test]
+    fn a_full_window_forgets_the_oldest_and_says_so() {
+        let mut window = DedupWindow::new(HOUR, 2);
+        for (second, id) in ["a", "b", "c"].into_iter().enumerate() {
+            assert!(window.insert("web", "s", id, at(i64::try_from(second).unwrap())));
+        }
+        assert_eq!((window.len(), window.forgotten_early(), window.effective_seconds()), (2, 1, 1));
+        assert!(!window.insert("web", "s", "c", at(3)));
+        assert!(window.insert("web", "s", "a", at(3)));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_ever() {
+        let mut window = DedupWindow::new(HOUR, 1000);
+        for second in 0..100_000 {
+            let session = format!("session-{}", second / 3);
+            assert!(window.insert("web", &session, &format!("event-{second}"), at(second * 60)));
+        }
+        assert!(window.len() < 70 && window.sessions.len() < 70, "{} ids", window.len());
+        assert_eq!(window.by_id.len(), window.len());
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_map(events in proptest::collection::vec((0..3_u8, 0..4_u8, 0..8_u8, 0..2000_i64), 1..400)) {
+            let mut window = DedupWindow::new(HOUR, 10_000);
+            let mut model: HashMap<(u8, u8, u8), i64> = HashMap::new();
+            let mut now = 0;
+            for (application, session, id, step) in events {
+                now += step;
+                let key = (application, session, id);
+                let is_new = model.get(&key).is_none_or(|stored| now - stored >= 3600);
+                if is_new {
+                    model.insert(key, now);
+                }
+                let [application, session, id] = [application, session, id].map(|number| number.to_string());
+                prop_assert_eq!(window.insert(&application, &session, &id, at(now)), is_new);
+            }
+        }
+    }
+}

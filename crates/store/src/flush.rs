@@ -1,0 +1,195 @@
+//! From the hot buffer to the table, and only then away from the log.
+//!
+//! The order is the promise: Parquet files durable → rejections committed → events committed, with `flushed` in the same
+//! commit, read back → the view swapped → the log trimmed, some commits behind. A crash between any two steps leaves
+//! state = table ∪ log intact: what was not committed is replayed, and an unreferenced file is only garbage.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use eye_log::{ErrorKind, Offset};
+use parking_lot::MutexGuard;
+
+use crate::buffer::{Generation, GenerationView};
+use crate::columns::{EventColumns, RejectionColumns};
+use crate::error::Result;
+use crate::invariants;
+use crate::partition::{FlushState, Partition, Sealed};
+use crate::recover::CommitInfo;
+use crate::store::Shared;
+use crate::table::{Commit, NewFile, TableVersion};
+
+/// What one partition's flush wrote.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flushed {
+    pub(crate) rows: usize,
+    pub(crate) rejections: usize,
+}
+
+impl Shared {
+    /// Flushes every partition whose hot buffer is large or old enough. Failures are reported and tried again.
+    pub(crate) fn flush_due(&self) {
+        for partition in &self.partitions {
+            if !self.is_due(partition) {
+                continue;
+            }
+            let result = self.flush_partition(partition);
+            if let Err(error) = &result {
+                tracing::error!(partition = partition.id.0, error = %error, "flush failed: it will be tried again");
+            }
+            *self.last_flush_error.lock() = result.err().map(|error| error.to_string());
+        }
+    }
+
+    fn is_due(&self, partition: &Partition) -> bool {
+        let active = Arc::clone(&self.view.read().hot[usize::from(partition.id.0)].active);
+        let mut state = partition.flush.lock();
+        if state.sealed.is_some() {
+            return true;
+        }
+        if active.applied() <= self.events.current().flushed(partition.id) {
+            state.waiting_since = None;
+            return false;
+        }
+        let since = *state.waiting_since.get_or_insert_with(Instant::now);
+        let is_crowded = self.hot_bytes.load(Ordering::Acquire) > self.settings.hot_bytes_max;
+        active.bytes() >= self.settings.flush_bytes_max
+            || active.len() >= self.settings.flush_rows_max
+            || since.elapsed() >= self.settings.flush_age_max
+            || is_crowded && active.bytes() > 0
+    }
+
+    /// Flushes one partition now; does nothing if the table has everything already.
+    pub(crate) fn flush_partition(&self, partition: &Partition) -> Result<Flushed> {
+        let mut state = partition.flush.lock();
+        let Some(sealed) = self.seal(partition, &mut state) else {
+            return Ok(Flushed::default());
+        };
+        let view = sealed.generation.view();
+        let rejections = self.commit_rejections(partition, &sealed, &view)?;
+        let events = self.commit_events(partition, &sealed, &view)?;
+        self.publish(partition, &sealed.generation, events);
+        state.sealed = None;
+        state.waiting_since = None;
+        state.commits.push_back(sealed.last);
+        self.trim(partition, &mut state)?;
+        drop(state);
+        self.checkpoint_if_due();
+        Ok(Flushed { rows: view.rows(), rejections })
+    }
+
+    /// The generation to flush: one that failed before, or the active one, which takes no more rows from now on.
+    fn seal(&self, partition: &Partition, state: &mut MutexGuard<'_, FlushState>) -> Option<Sealed> {
+        if state.sealed.is_none() {
+            let apply = partition.state.lock();
+            if apply.applied() <= self.events.current().flushed(partition.id) {
+                return None;
+            }
+            let next = Arc::new(Generation::new(partition.id, apply.applied()));
+            let mut view = self.view.write();
+            let hot = &mut view.hot[usize::from(partition.id.0)];
+            let generation = std::mem::replace(&mut hot.active, next);
+            hot.flushing = Some(Arc::clone(&generation));
+            state.sealed = Some(Sealed { generation, ledger: apply.ledger().clone(), last: apply.applied() });
+        }
+        state.sealed.clone()
+    }
+
+    /// Rejections go first: if the events' commit fails after it, replay skips the rejections that are there already.
+    fn commit_rejections(&self, partition: &Partition, sealed: &Sealed, view: &GenerationView) -> Result<usize> {
+        let rows = view.rejections();
+        let flushed = self.rejections.current().flushed(partition.id);
+        if rows.is_empty() || flushed >= sealed.last {
+            return Ok(rows.len());
+        }
+        let mut columns = RejectionColumns::new(rows.len());
+        for row in &rows {
+            columns.push(&row.rejection(partition.id)?);
+        }
+        let files = self.rejections.write_files(&columns.finish()?)?;
+        let commit = self.commit(partition, flushed, sealed, files, serde_json::Value::Null);
+        self.rejections.commit(commit)?;
+        Ok(rows.len())
+    }
+
+    fn commit_events(&self, partition: &Partition, sealed: &Sealed, view: &GenerationView) -> Result<Arc<TableVersion>> {
+        let flushed = self.events.current().flushed(partition.id);
+        invariants::exactly_one_place(flushed, view.first_offset())?;
+        invariants::moved_together(flushed, flushed.plus(1), sealed.last)?;
+        invariants::nothing_vanishes(sealed.ledger.total())?;
+        let files = match view.rows() {
+            0 => Vec::new(),
+            rows => {
+                let mut columns = EventColumns::new(rows);
+                for chunk in view.chunks() {
+                    for index in 0..chunk.len() {
+                        columns.push(&chunk.event(index)?);
+                    }
+                }
+                self.events.write_files(&columns.finish()?)?
+            }
+        };
+        let info = CommitInfo { ledger: sealed.ledger.clone() }.to_json();
+        self.events.commit(self.commit(partition, flushed, sealed, files, info))
+    }
+
+    fn commit(
+        &self,
+        partition: &Partition,
+        flushed: Offset,
+        sealed: &Sealed,
+        files: Vec<NewFile>,
+        info: serde_json::Value,
+    ) -> Commit {
+        Commit {
+            partition: partition.id,
+            first: flushed.plus(1),
+            last: sealed.last,
+            expected_flushed: flushed,
+            files,
+            info,
+            now: (self.now)(),
+        }
+    }
+
+    /// The rows change places in one step: no reader sees them twice or not at all.
+    fn publish(&self, partition: &Partition, generation: &Generation, events: Arc<TableVersion>) {
+        let mut view = self.view.write();
+        view.events = events;
+        view.rejections = self.rejections.current();
+        view.hot[usize::from(partition.id.0)].flushing = None;
+        drop(view);
+        self.hot_bytes.fetch_sub(generation.bytes(), Ordering::AcqRel);
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+        self.moved();
+    }
+
+    /// Forgets log records that lie more than `log_keep_commits` commits behind.
+    fn trim(&self, partition: &Partition, state: &mut FlushState) -> Result<()> {
+        let flushed = self.events.current().flushed(partition.id);
+        while state.commits.len() > self.settings.log_keep_commits {
+            let Some(last) = state.commits.pop_front() else { break };
+            invariants::trim_follows_flush(flushed, last.plus(1))?;
+            match partition.log.trim(last.plus(1)) {
+                // While stopping: the next start trims.
+                Err(error) if matches!(error.kind(), ErrorKind::Closed) => {}
+                trimmed => trimmed?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Checkpoints are maintenance: one that fails costs a slower start, nothing else.
+    fn checkpoint_if_due(&self) {
+        let every = self.settings.checkpoint_commits.max(1);
+        for table in [&self.events, &self.rejections] {
+            let version = table.current().version;
+            if version > 0 && version.is_multiple_of(every) {
+                if let Err(error) = table.checkpoint() {
+                    tracing::warn!(version, error = %error, "the table's checkpoint failed: the next one will do");
+                }
+            }
+        }
+    }
+}

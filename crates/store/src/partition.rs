@@ -1,0 +1,68 @@
+//! One partition at work: its log, what apply knows, and its share of the hot buffer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use eye_log::{Offset, PartitionId, SharedLog};
+use parking_lot::Mutex;
+
+use crate::apply::{ApplyState, Waiters};
+use crate::buffer::Generation;
+use crate::ledger::Ledger;
+use crate::live::Backlog;
+
+/// One partition's parts. Locks are taken in the order `flush`, `state`, the store's view.
+pub(crate) struct Partition {
+    pub(crate) id: PartitionId,
+    pub(crate) log: SharedLog,
+    pub(crate) state: Mutex<ApplyState>,
+    pub(crate) waiters: Waiters,
+    pub(crate) backlog: Mutex<Backlog>,
+    pub(crate) flush: Mutex<FlushState>,
+    /// Mirror of the applied offset, for waiting without locks.
+    applied: AtomicU64,
+}
+
+/// What the flusher knows of a partition.
+#[derive(Default)]
+pub(crate) struct FlushState {
+    /// A generation on its way to the table; kept when a flush fails, and tried again.
+    pub(crate) sealed: Option<Sealed>,
+    /// The last offsets of recent commits, oldest first: how far the log may be trimmed.
+    pub(crate) commits: VecDeque<Offset>,
+    /// Since when the active generation has had something to flush.
+    pub(crate) waiting_since: Option<Instant>,
+}
+
+/// A generation that takes no more rows, with the ledger as of its last offset.
+#[derive(Clone)]
+pub(crate) struct Sealed {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) ledger: Ledger,
+    pub(crate) last: Offset,
+}
+
+impl Partition {
+    pub(crate) fn new(id: PartitionId, log: SharedLog, state: ApplyState, backlog_rows: usize) -> Self {
+        let applied = state.applied();
+        Self {
+            id,
+            log,
+            state: Mutex::new(state),
+            waiters: Waiters::default(),
+            backlog: Mutex::new(Backlog::new(id, backlog_rows, applied)),
+            flush: Mutex::new(FlushState::default()),
+            applied: AtomicU64::new(applied.0),
+        }
+    }
+
+    pub(crate) fn applied(&self) -> Offset {
+        Offset(self.applied.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_applied(&self, applied: Offset) {
+        self.applied.store(applied.0, Ordering::Release);
+    }
+}

@@ -1,0 +1,136 @@
+//! One request's entries on their way to the log, and what became of each.
+//!
+//! A session lives in one partition, so a request becomes one record per partition it touches. Each entry's result is
+//! true on its own: a request is not a transaction over partitions.
+
+use bytes::Bytes;
+use eye_event::{BatchHeader, BatchWriter, EventRef, RejectionRef, partition_of};
+use eye_log::{Offset, PartitionId};
+
+/// What became of one entry of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored as a new event: durable, and in every answer from now on.
+    Stored {
+        /// Its partition.
+        partition: PartitionId,
+        /// Its place in it.
+        offset: Offset,
+    },
+    /// An event with the same identity was stored within the dedup window.
+    Duplicate,
+    /// Refused, and kept as a rejection.
+    Rejected {
+        /// The partition that keeps it.
+        partition: PartitionId,
+        /// Its place in it.
+        offset: Offset,
+    },
+}
+
+/// Where an entry went: the partition, the index in its record, and whether it is an event.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    partition: u16,
+    index: u32,
+    is_event: bool,
+}
+
+/// The entries of one request, in order.
+#[derive(Debug)]
+pub struct Request {
+    application: String,
+    token: String,
+    received_at: eye_event::Timestamp,
+    bytes_hint: usize,
+    writers: Vec<Option<BatchWriter>>,
+    places: Vec<Place>,
+}
+
+impl Request {
+    /// An empty request. `partitions` is the store's number of them, `bytes_hint` a guess of the encoded size.
+    #[must_use]
+    pub fn new(header: &BatchHeader<'_>, partitions: u16, bytes_hint: usize) -> Self {
+        Self {
+            application: header.application.to_owned(),
+            token: header.token.to_owned(),
+            received_at: header.received_at,
+            bytes_hint,
+            writers: (0..partitions.max(1)).map(|_| None).collect(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Adds an event; it goes to its session's partition.
+    pub fn push_event(&mut self, event: &EventRef<'_>) {
+        #[expect(clippy::cast_possible_truncation, reason = "made from a u16")]
+        let partition = partition_of(event.session_id, self.writers.len() as u16);
+        let index = self.writer(partition).push_event(event);
+        self.places.push(Place { partition, index, is_event: true });
+    }
+
+    /// Adds a rejection; it goes to the first partition.
+    pub fn push_rejection(&mut self, rejection: &RejectionRef<'_>) {
+        let index = self.writer(0).push_rejection(rejection);
+        self.places.push(Place { partition: 0, index, is_event: false });
+    }
+
+    /// Entries so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// True if there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn writer(&mut self, partition: u16) -> &mut BatchWriter {
+        let Self { writers, application, token, received_at, bytes_hint, .. } = self;
+        writers[usize::from(partition)].get_or_insert_with(|| {
+            BatchWriter::new(&BatchHeader { application, token, received_at: *received_at }, *bytes_hint)
+        })
+    }
+
+    /// The records to append, and what is needed to tell each entry's outcome afterwards.
+    pub(crate) fn into_records(self) -> (Vec<(PartitionId, Bytes, u32)>, Places) {
+        let records = (0_u16..)
+            .zip(self.writers)
+            .filter_map(|(partition, writer)| Some((PartitionId(partition), writer?)))
+            .map(|(partition, writer)| {
+                let count = writer.count();
+                (partition, writer.finish(), count)
+            })
+            .collect();
+        (records, Places(self.places))
+    }
+}
+
+/// What apply found in one record: its first offset, and the indexes of the duplicates (sorted).
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    pub(crate) first: Offset,
+    pub(crate) duplicates: Vec<u32>,
+}
+
+/// The way back from records to entries.
+pub(crate) struct Places(Vec<Place>);
+
+impl Places {
+    /// The outcome of each entry, in the request's order.
+    pub(crate) fn outcomes(&self, applied: &[(PartitionId, Applied)]) -> Vec<Outcome> {
+        let outcome = |place: &Place| {
+            let partition = PartitionId(place.partition);
+            let (_, record) = applied.iter().find(|(of, _)| *of == partition)?;
+            let offset = record.first.plus(u64::from(place.index));
+            Some(match place.is_event {
+                false => Outcome::Rejected { partition, offset },
+                true if record.duplicates.binary_search(&place.index).is_ok() => Outcome::Duplicate,
+                true => Outcome::Stored { partition, offset },
+            })
+        };
+        self.0.iter().filter_map(outcome).collect()
+    }
+}

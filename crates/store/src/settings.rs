@@ -1,0 +1,48 @@
+//! The store's settings: plain values, each with its default. Where they come from is the server's business.
+
+use std::time::Duration;
+
+/// How the store behaves. Durations are of monotonic time unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// Partitions of the log. Fixed when the data folder is made: a session never moves.
+    pub partitions: u16,
+    /// A flush begins at this many rows in the hot buffer of a partition.
+    pub flush_rows_max: usize,
+    /// A flush begins at this many bytes of log records in the hot buffer of a partition.
+    pub flush_bytes_max: usize,
+    /// A flush begins when the oldest row is this old.
+    pub flush_age_max: Duration,
+    /// Above this many bytes in all hot buffers together, ingest waits for a flush.
+    pub hot_bytes_max: usize,
+    /// How long one request waits for room, and for being applied, before it is answered `Busy`.
+    pub ingest_wait_max: Duration,
+    /// How long an event's identity is remembered, by `received_at`.
+    pub dedup_window: Duration,
+    /// How many identities are remembered at most, per partition; the oldest are forgotten first, counted.
+    pub dedup_ids_max: usize,
+    /// How many of the newest events a live follower can be resent, per partition.
+    pub live_backlog_rows: usize,
+    /// The log keeps the records of this many commits behind `flushed`.
+    pub log_keep_commits: usize,
+    /// A checkpoint of the table's log is written every this many commits.
+    pub checkpoint_commits: u64,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            flush_rows_max: 500_000,
+            flush_bytes_max: 64 * 1024 * 1024,
+            flush_age_max: Duration::from_secs(60),
+            hot_bytes_max: 192 * 1024 * 1024,
+            ingest_wait_max: Duration::from_secs(5),
+            dedup_window: Duration::from_secs(24 * 60 * 60),
+            dedup_ids_max: 50_000_000,
+            live_backlog_rows: 10_000,
+            log_keep_commits: 10,
+            checkpoint_commits: 100,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Figures for operators: what `/metrics`, `/readyz` and `eye config` are made of.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::store::Shared;
+
+/// The store's figures at one moment.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The table's version.
+    pub version: u64,
+    /// What is applied.
+    pub position: Position,
+    /// What is in the table.
+    pub flushed: Position,
+    /// Rows in the hot buffers.
+    pub hot_rows: usize,
+    /// Bytes of log records in the hot buffers.
+    pub hot_bytes: usize,
+    /// Identities remembered.
+    pub dedup_ids: usize,
+    /// Memory they take, in bytes.
+    pub dedup_bytes: usize,
+    /// The dedup window really covered, in seconds: the configured one unless ids were forgotten early.
+    pub dedup_window_seconds: i64,
+    /// Identities forgotten before their time.
+    pub dedup_forgotten_early: u64,
+    /// What the logs take on disk, in bytes.
+    pub log_bytes: u64,
+    /// What the table's files take, in bytes.
+    pub table_bytes: u64,
+    /// The table's files.
+    pub table_files: usize,
+    /// The table's rows.
+    pub table_rows: u64,
+    /// Flushes since the start.
+    pub flushes: u64,
+    /// Why the last flush failed, if it did.
+    pub last_flush_error: Option<String>,
+    /// Why the store takes no events, if it does not.
+    pub not_ready: Option<Error>,
+}
+
+impl Status {
+    /// `Err` with the reason if the store takes no events.
+    ///
+    /// # Errors
+    /// That reason.
+    pub fn ready(&self) -> Result<()> {
+        self.not_ready.clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let snapshot = shared.snapshot();
+        let mut status = Self {
+            version: snapshot.version(),
+            position: snapshot.position().clone(),
+            flushed: snapshot.flushed().clone(),
+            hot_rows: snapshot.hot.iter().map(crate::buffer::GenerationView::rows).sum(),
+            hot_bytes: shared.hot_bytes.load(Ordering::Acquire),
+            dedup_ids: 0,
+            dedup_bytes: 0,
+            dedup_window_seconds: i64::MAX,
+            dedup_forgotten_early: 0,
+            log_bytes: 0,
+            table_bytes: snapshot.events.bytes(),
+            table_files: snapshot.events.files.len(),
+            table_rows: snapshot.events.rows(),
+            flushes: shared.flushes.load(Ordering::Acquire),
+            last_flush_error: shared.last_flush_error.lock().clone(),
+            not_ready: shared.ready().err(),
+        };
+        for partition in &shared.partitions {
+            let state = partition.state.lock();
+            status.dedup_ids += state.dedup().len();
+            status.dedup_bytes += state.dedup().bytes();
+            status.dedup_window_seconds = status.dedup_window_seconds.min(state.dedup().effective_seconds());
+            status.dedup_forgotten_early += state.dedup().forgotten_early();
+            status.log_bytes += partition.log.bytes_on_disk();
+        }
+        status
+    }
+}

@@ -1,0 +1,280 @@
+//! A commit as bytes: written whole, checked whole.
+//!
+//! ```text
+//! {"commitInfo":{"eyeSha256":"<64 hex digits>", ... "eye":{...}}}     always the first line
+//! {"txn":{"appId":"eye-<partition>","version":<last offset>}}
+//! {"add":{...}}                                                       one line per file
+//! ```
+//!
+//! `eyeSha256` is the hash of the whole file with 64 zeros in its place, so a commit that is cut (even between two
+//! lines, where it still reads as JSON) or has one bit turned is known as damaged. Commits of other programs have no
+//! such hash; they must at least be whole JSON lines.
+
+use eye_event::Timestamp;
+use eye_log::{Offset, PartitionId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::hash::FileHash;
+use super::version::{NewFile, TableFile};
+use crate::columns::{RECEIVED_DATE, TableKind};
+use crate::error::{Error, Kind, Result};
+use crate::table::paths::date_text;
+
+const HASH_PREFIX: &[u8] = br#"{"commitInfo":{"eyeSha256":""#;
+const HASH_DIGITS: usize = 64;
+const TXN_PREFIX: &str = "eye-";
+/// The tag of an Add that holds the file's hash.
+pub(crate) const HASH_TAG: &str = "eye.sha256";
+
+/// What we say about a commit of ours: the proof that offsets follow each other without a gap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EyeInfo {
+    /// Unique: how a commit is found again when its outcome is not known.
+    pub(crate) id: String,
+    pub(crate) partition: u16,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) rows: u64,
+    /// Of whoever asked for the commit.
+    pub(crate) info: Value,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CommitInfo<'a> {
+    eye_sha256: &'a str,
+    timestamp: i64,
+    operation: &'a str,
+    operation_parameters: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_version: Option<u64>,
+    isolation_level: &'a str,
+    is_blind_append: bool,
+    engine_info: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eye: Option<&'a EyeInfo>,
+}
+
+/// The name of a partition's application transaction.
+pub(crate) fn txn_name(partition: PartitionId) -> String {
+    format!("{TXN_PREFIX}{partition}")
+}
+
+/// The partition of an application transaction, if it is one of ours.
+pub(crate) fn txn_partition(name: &str) -> Option<PartitionId> {
+    name.strip_prefix(TXN_PREFIX)?.parse().ok().map(PartitionId)
+}
+
+/// The commit that creates a table.
+pub(crate) fn creation(kind: TableKind, now: Timestamp) -> Result<Vec<u8>> {
+    let stats: Vec<&str> = ["partition", "offset"].iter().chain(kind.time_stats()).chain(kind.text_stats()).copied().collect();
+    let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+    let metadata = json!({"metaData": {
+        "id": Uuid::new_v4().to_string(),
+        "name": kind.name(),
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": kind.delta_schema().to_string(),
+        "partitionColumns": [RECEIVED_DATE],
+        "createdTime": millis(now),
+        "configuration": {
+            "delta.isolationLevel": "writeSerializable",
+            "delta.dataSkippingStatsColumns": stats.join(","),
+        },
+    }});
+    encode("CREATE TABLE", json!({}), None, now, None, &[protocol, metadata])
+}
+
+/// A commit that adds files and moves its partition's transaction.
+pub(crate) fn append(eye: &EyeInfo, read_version: u64, files: &[NewFile], now: Timestamp) -> Result<Vec<u8>> {
+    let txn = json!({"txn": {
+        "appId": txn_name(PartitionId(eye.partition)),
+        "version": eye.last,
+        "lastUpdated": millis(now),
+    }});
+    let adds = files.iter().map(|file| add(&file.file, &file.stats, now));
+    let lines: Vec<Value> = std::iter::once(txn).chain(adds).collect();
+    let parameters = json!({"mode": "Append", "partitionBy": format!("[\"{RECEIVED_DATE}\"]")});
+    encode("WRITE", parameters, Some(read_version), now, Some(eye), &lines)
+}
+
+fn add(file: &TableFile, stats: &str, now: Timestamp) -> Value {
+    let hash = file.sha256.map(|hash| hash.to_string()).unwrap_or_default();
+    json!({"add": {
+        "path": file.path.as_str(),
+        "partitionValues": {RECEIVED_DATE: date_text(file.received_date)},
+        "size": file.bytes,
+        "modificationTime": millis(now),
+        "dataChange": true,
+        "stats": stats,
+        "tags": {HASH_TAG: hash},
+    }})
+}
+
+fn encode(
+    operation: &str,
+    operation_parameters: Value,
+    read_version: Option<u64>,
+    now: Timestamp,
+    eye: Option<&EyeInfo>,
+    lines: &[Value],
+) -> Result<Vec<u8>> {
+    let info = CommitInfo {
+        eye_sha256: &"0".repeat(HASH_DIGITS),
+        timestamp: millis(now),
+        operation,
+        operation_parameters,
+        read_version,
+        isolation_level: "WriteSerializable",
+        is_blind_append: true,
+        engine_info: format!("eye/{}", env!("CARGO_PKG_VERSION")),
+        eye,
+    };
+    let internal = |error: serde_json::Error| Error::new(Kind::Internal, format!("cannot write a commit: {error}"));
+    let mut bytes = br#"{"commitInfo":"#.to_vec();
+    serde_json::to_writer(&mut bytes, &info).map_err(internal)?;
+    bytes.extend_from_slice(b"}\n");
+    for line in lines {
+        serde_json::to_writer(&mut bytes, line).map_err(internal)?;
+        bytes.push(b'\n');
+    }
+    let hash = FileHash::of(&bytes).to_string();
+    bytes[HASH_PREFIX.len()..HASH_PREFIX.len() + HASH_DIGITS].copy_from_slice(hash.as_bytes());
+    Ok(bytes)
+}
+
+/// What a commit says, as far as we need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ParsedCommit {
+    /// Ours, if it is a commit of ours that adds rows.
+    pub(crate) eye: Option<EyeInfo>,
+    /// When it was made, in milliseconds.
+    pub(crate) timestamp: i64,
+    /// Each partition's transaction version it sets.
+    pub(crate) txns: Vec<(PartitionId, Offset)>,
+    /// Files it adds.
+    pub(crate) adds: u64,
+    /// True if its hash proves it whole.
+    pub(crate) hashed: bool,
+}
+
+/// Reads and checks a commit. The error says what is wrong with the bytes.
+pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<ParsedCommit, String> {
+    if bytes.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let hashed = check_hash(bytes)?;
+    let mut parsed = ParsedCommit { hashed, ..ParsedCommit::default() };
+    let mut actions = 0_usize;
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        let action: Value =
+            serde_json::from_slice(line).map_err(|error| format!("line {} is no JSON: {error}", number + 1))?;
+        let Value::Object(action) = action else {
+            return Err(format!("line {} is no action", number + 1));
+        };
+        actions += 1;
+        for (name, body) in &action {
+            parsed.take(name, body).map_err(|why| format!("line {}: {why}", number + 1))?;
+        }
+    }
+    match () {
+        () if actions == 0 => Err("it holds no action".to_owned()),
+        () if parsed.eye.is_some() && !hashed => Err("it is of this program but has no hash".to_owned()),
+        () => Ok(parsed),
+    }
+}
+
+impl ParsedCommit {
+    fn take(&mut self, name: &str, body: &Value) -> std::result::Result<(), String> {
+        match name {
+            "commitInfo" => {
+                self.timestamp = body["timestamp"].as_i64().unwrap_or_default();
+                if let Some(eye) = body.get("eye") {
+                    let eye = EyeInfo::deserialize(eye).map_err(|error| format!("commitInfo.eye: {error}"))?;
+                    self.eye = Some(eye);
+                }
+            }
+            "txn" => {
+                let version = body["version"].as_u64().ok_or("txn without a version")?;
+                let partition = body["appId"].as_str().and_then(txn_partition);
+                self.txns.extend(partition.map(|partition| (partition, Offset(version))));
+            }
+            "add" => self.adds += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// True if the commit has a hash and the hash is right, false if it has none.
+fn check_hash(bytes: &[u8]) -> std::result::Result<bool, String> {
+    let end = HASH_PREFIX.len() + HASH_DIGITS;
+    if !bytes.starts_with(HASH_PREFIX) {
+        return Ok(false);
+    }
+    let Some(written) = bytes.get(HASH_PREFIX.len()..end) else {
+        return Err("it is cut short".to_owned());
+    };
+    let written = written.to_vec();
+    let mut zeroed = bytes.to_vec();
+    zeroed[HASH_PREFIX.len()..end].fill(b'0');
+    if FileHash::of(&zeroed).to_string().as_bytes() == written {
+        Ok(true)
+    } else {
+        Err("its hash does not match: it was cut or changed".to_owned())
+    }
+}
+
+fn millis(time: Timestamp) -> i64 {
+    time.micros().div_euclid(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit() -> Vec<u8> {
+        let info = json!({"stored": 3});
+        let eye = EyeInfo { id: "x".into(), partition: 2, first: 4, last: 6, rows: 3, info };
+        append(&eye, 7, &[], Timestamp::from_micros(1_500)).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let parsed = parse(&commit()).unwrap();
+        assert_eq!(parsed.txns, [(PartitionId(2), Offset(6))]);
+        assert_eq!((parsed.timestamp, parsed.adds, parsed.hashed), (1, 0, true));
+        let eye = parsed.eye.unwrap();
+        assert_eq!((eye.first, eye.last, eye.rows, &eye.info["stored"]), (4, 6, 3, &json!(3)));
+        assert!(parse(&creation(TableKind::Events, Timestamp::from_micros(0)).unwrap()).unwrap().hashed);
+    }
+
+    #[test]
+    fn every_cut_is_damage() {
+        let bytes = commit();
+        for cut in 0..bytes.len() {
+            assert!(parse(&bytes[..cut]).is_err(), "cut at {cut} of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn every_turned_bit_is_damage() {
+        let bytes = commit();
+        for at in 0..bytes.len() {
+            let mut turned = bytes.clone();
+            turned[at] ^= 1;
+            let whole = parse(&turned).is_ok_and(|parsed| parsed.hashed);
+            assert!(!whole, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn commits_of_others_must_be_whole_json() {
+        let parsed = parse(b"{\"commitInfo\":{\"timestamp\":5}}\n{\"add\":{}}\n").unwrap();
+        assert_eq!((parsed.adds, parsed.hashed, parsed.timestamp), (1, false, 5));
+        for bad in ["", "\n", "{\"add\":{", "[]", "\0\0\0"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The one sequence of commits: files and their partition's `flushed` offset become part of the table together.
+//!
+//! An error of the object store never means "not committed": the request may have done its work and only the answer was
+//! lost. So every error is answered by looking: is our commit (found by its id) in the log, has the partition moved past
+//! it, or is it really absent? Files are never removed after an error.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eye_event::Timestamp;
+use eye_log::{Offset, PartitionId};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::actions::{self, EyeInfo};
+use super::open::Tail;
+use super::version::{CommitNote, NewFile, TableVersion};
+use super::{Table, io, paths};
+use crate::error::{Error, Kind, Result};
+
+/// How often a lost race for the version number is run again.
+const RACES_MAX: usize = 32;
+
+/// Rows to commit, and the offsets they cover.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The partition of the log.
+    pub partition: PartitionId,
+    /// The first offset covered: the one after `expected_flushed`.
+    pub first: Offset,
+    /// The last offset covered: the partition's `flushed` afterwards.
+    pub last: Offset,
+    /// Where the caller believes the partition is flushed to.
+    pub expected_flushed: Offset,
+    /// What [`Table::write_files`] gave. May be empty: `flushed` moves all the same.
+    pub files: Vec<NewFile>,
+    /// Kept with the commit and given back by [`TableVersion::info`].
+    pub info: Value,
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
+impl Table {
+    /// Makes files part of the table and moves the partition's `flushed` to `commit.last`, in one Delta commit.
+    ///
+    /// When it returns, the commit is durable and was read back: the log may be trimmed behind `last`. A commit whose
+    /// offsets are in the table already is no error and changes nothing.
+    ///
+    /// # Errors
+    /// `Conflict` if the partition is not flushed to `expected_flushed`: reload, look, decide again. `Invalid` if files
+    /// and offsets do not belong together. `Full` or `Unavailable`: the outcome was looked up and the commit is not
+    /// there, or could not be looked up; the same commit may be tried again either way. `Corrupt` if what was read
+    /// back is not what was written.
+    pub fn commit(&self, commit: Commit) -> Result<Arc<TableVersion>> {
+        let _writer = self.writer.lock();
+        assert_whole(&commit)?;
+        let eye = EyeInfo {
+            id: Uuid::new_v4().to_string(),
+            partition: commit.partition.0,
+            first: commit.first.0,
+            last: commit.last.0,
+            rows: commit.files.iter().map(|file| file.file.rows).sum(),
+            info: commit.info.clone(),
+        };
+        for _ in 0..RACES_MAX {
+            let current = self.current();
+            if is_done(&current, &commit)? {
+                return Ok(current);
+            }
+            if self.try_commit(&current, &commit, &eye)? {
+                return Ok(self.current());
+            }
+        }
+        Err(Error::new(Kind::Busy, "other writers of the table are always quicker: try again"))
+    }
+
+    /// True if the commit is in the table, false if another commit took its version number.
+    fn try_commit(&self, current: &TableVersion, commit: &Commit, eye: &EyeInfo) -> Result<bool> {
+        let version = current.version + 1;
+        let path = paths::commit(version);
+        let bytes = Bytes::from(actions::append(eye, current.version, &commit.files, commit.now)?);
+        let error = match self.io.create(&path, bytes.clone())? {
+            Ok(()) => {
+                self.assert_read_back(&path, &bytes)?;
+                let files = commit.files.iter().map(|file| Arc::clone(&file.file)).collect();
+                self.current.store(Arc::new(current.with(version, commit.partition, note(eye, version), files)));
+                return Ok(true);
+            }
+            Err(error) => error,
+        };
+        let tail = self.reload().map_err(|reload| {
+            reload.context(format!("the outcome of {path} is unknown ({error}) and could not be looked up"))
+        })?;
+        if let Some(found) = find(&tail, eye) {
+            tracing::info!(version = found, %error, "commit was found in the table although its answer was an error");
+            return Ok(true);
+        }
+        match error {
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => Ok(false),
+            error if self.current().flushed(commit.partition) >= commit.last => {
+                tracing::info!(%error, "another writer had committed the same offsets");
+                Ok(true)
+            }
+            error => Err(io::failed(&path, &error)),
+        }
+    }
+
+    /// The log is trimmed behind a commit, so it must be there as it was written.
+    fn assert_read_back(&self, path: &str, written: &Bytes) -> Result<()> {
+        match self.io.get(path)? {
+            Some(read) if read == *written => Ok(()),
+            Some(_) => Err(Error::new(Kind::Corrupt, format!("{path} does not read back as it was written"))),
+            None => Err(Error::new(Kind::Corrupt, format!("{path} was written but is not there"))),
+        }
+    }
+}
+
+/// Invariant: a commit covers whole, rising offsets right after what was flushed, and its files lie inside them.
+fn assert_whole(commit: &Commit) -> Result<()> {
+    let refuse = |what: String| Err(Error::new(Kind::Invalid, format!("this commit cannot be: {what}")));
+    if commit.first != commit.expected_flushed.plus(1) || commit.last < commit.first {
+        let Commit { first, last, expected_flushed, .. } = commit;
+        return refuse(format!("offsets {first} to {last} do not follow {expected_flushed}"));
+    }
+    for file in commit.files.iter().map(NewFile::file) {
+        if file.partition != commit.partition || file.offset_min < commit.first || file.offset_max > commit.last {
+            return refuse(format!("{} holds rows of other offsets or of another partition", file.path));
+        }
+    }
+    Ok(())
+}
+
+/// True if the table has these offsets already.
+fn is_done(current: &TableVersion, commit: &Commit) -> Result<bool> {
+    let flushed = current.flushed(commit.partition);
+    if commit.last <= flushed {
+        return Ok(true);
+    }
+    if flushed == commit.expected_flushed {
+        return Ok(false);
+    }
+    let Commit { partition, expected_flushed, .. } = commit;
+    let detail = format!("partition {partition} is flushed to {flushed}, not to {expected_flushed}: reload and look");
+    Err(Error::new(Kind::Conflict, detail))
+}
+
+fn find(tail: &Tail, eye: &EyeInfo) -> Option<u64> {
+    let ours = |commit: &actions::ParsedCommit| commit.eye.as_ref() == Some(eye);
+    tail.commits.iter().rev().find(|(_, commit)| ours(commit)).map(|(version, _)| *version)
+}
+
+fn note(eye: &EyeInfo, version: u64) -> CommitNote {
+    let EyeInfo { first, last, rows, .. } = *eye;
+    CommitNote { version, first: Offset(first), last: Offset(last), rows, info: eye.info.clone() }
+}

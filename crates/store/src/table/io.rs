@@ -1,0 +1,193 @@
+//! Bytes in and out of one table, for blocking callers.
+//!
+//! A folder of this machine is read with plain positioned reads in the calling thread; everything else goes through the
+//! object store on the runtime. Callers are blocking threads, never the runtime's own workers: those would deadlock.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use tokio::runtime::Handle;
+
+use super::location::TableLocation;
+use crate::error::{Error, Kind, Result};
+
+/// Commits read at once when a table is opened.
+const READS_AT_ONCE: usize = 16;
+
+/// What was read from data files so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCounts {
+    /// Ranges read.
+    pub reads: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// One table's way to its bytes. All paths are inside the table.
+pub(crate) struct TableIo {
+    store: Arc<dyn ObjectStore>,
+    location: TableLocation,
+    handle: Handle,
+    reads: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl TableIo {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, location: TableLocation, handle: Handle) -> Self {
+        Self { store, location, handle, reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn location(&self) -> &TableLocation {
+        &self.location
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    pub(crate) fn counts(&self) -> IoCounts {
+        IoCounts { reads: self.reads.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    /// A whole small file; `None` if it is not there.
+    pub(crate) fn get(&self, path: &str) -> Result<Option<Bytes>> {
+        let full = self.full(path)?;
+        found(self.handle.block_on(async { self.store.get(&full).await?.bytes().await })).map_err(|e| failed(path, &e))
+    }
+
+    /// Whole small files, several at a time, in the order asked for.
+    pub(crate) fn get_all(&self, paths: &[String]) -> Result<Vec<Option<Bytes>>> {
+        let full = paths.iter().map(|path| self.full(path)).collect::<Result<Vec<_>>>()?;
+        let reads = full.into_iter().map(|path| async move {
+            found(async { self.store.get(&path).await?.bytes().await }.await).map_err(|e| failed(path.as_ref(), &e))
+        });
+        self.handle.block_on(futures_util::stream::iter(reads).buffered(READS_AT_ONCE).try_collect())
+    }
+
+    /// The file's size; `None` if it is not there.
+    pub(crate) fn size(&self, path: &str) -> Result<Option<u64>> {
+        let full = self.full(path)?;
+        let meta = found(self.handle.block_on(self.store.head(&full))).map_err(|error| failed(path, &error))?;
+        Ok(meta.map(|meta| meta.size))
+    }
+
+    /// Ranges of a data file.
+    pub(crate) fn ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.reads.fetch_add(ranges.len() as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(ranges.iter().map(|range| range.end - range.start).sum(), Ordering::Relaxed);
+        if let Some(folder) = self.location.folder() {
+            return read_local(&folder.join(path), ranges).map_err(|error| local_failed(path, &error));
+        }
+        let full = self.full(path)?;
+        self.handle.block_on(self.store.get_ranges(&full, ranges)).map_err(|error| failed(path, &error))
+    }
+
+    /// Writes a data file whose name nobody else uses. Durable when it returns.
+    pub(crate) fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let full = self.full(path)?;
+        self.handle.block_on(self.store.put(&full, bytes.into())).map(drop).map_err(|error| failed(path, &error))
+    }
+
+    /// Writes a file that must not exist. Durable when it returns; after an error it may be there or not.
+    pub(crate) fn create(&self, path: &str, bytes: Bytes) -> Result<std::result::Result<(), object_store::Error>> {
+        let full = self.full(path)?;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        Ok(self.handle.block_on(self.store.put_opts(&full, bytes.into(), options)).map(drop))
+    }
+
+    /// Moves a file.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (full_from, full_to) = (self.full(from)?, self.full(to)?);
+        self.handle.block_on(self.store.rename(&full_from, &full_to)).map_err(|error| failed(from, &error))
+    }
+
+    /// Removes a file; one that is not there is no error.
+    pub(crate) fn remove(&self, path: &str) -> Result<()> {
+        let full = self.full(path)?;
+        found(self.handle.block_on(self.store.delete(&full))).map(drop).map_err(|error| failed(path, &error))
+    }
+
+    /// Every file below `folder` (the whole table if empty), as paths inside the table.
+    pub(crate) fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let prefix = if folder.is_empty() { self.location.root().clone() } else { self.full(folder)? };
+        let root = self.location.root();
+        let listed: Vec<ObjectMeta> = self
+            .handle
+            .block_on(self.store.list(Some(&prefix)).try_collect())
+            .map_err(|error| failed(folder, &error))?;
+        let relative = |meta: ObjectMeta| {
+            let parts: Vec<_> = meta.location.prefix_match(root)?.map(|part| part.as_ref().to_owned()).collect();
+            Some(parts.join("/"))
+        };
+        Ok(listed.into_iter().filter_map(relative).collect())
+    }
+
+    fn full(&self, path: &str) -> Result<Path> {
+        let root = self.location.root().as_ref();
+        let full = if root.is_empty() { path.to_owned() } else { format!("{root}/{path}") };
+        Path::parse(&full).map_err(|error| Error::new(Kind::Corrupt, format!("{path} is no path of a table: {error}")))
+    }
+}
+
+fn read_local(path: &std::path::Path, ranges: &[Range<u64>]) -> std::io::Result<Vec<Bytes>> {
+    let file = File::open(path)?;
+    let read = |range: &Range<u64>| {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, range.start)?;
+        Ok(Bytes::from(bytes))
+    };
+    ranges.iter().map(read).collect()
+}
+
+fn found<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn local_failed(path: &str, error: &std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound => Error::new(Kind::Corrupt, format!("{path} is missing")),
+        ErrorKind::UnexpectedEof => Error::new(Kind::Corrupt, format!("{path} is shorter than the table says")),
+        _ => Error::new(Kind::Unavailable, format!("cannot read {path}: {error}")),
+    }
+}
+
+/// What an object store's error means for the caller.
+pub(crate) fn failed(path: &str, error: &object_store::Error) -> Error {
+    if is_full(error) {
+        return Error::new(Kind::Full, format!("no space left for {path}: make room"));
+    }
+    match error {
+        object_store::Error::NotFound { .. } => Error::new(Kind::Corrupt, format!("{path} is missing")),
+        _ => Error::new(Kind::Unavailable, format!("object store failed on {path}: {error}")),
+    }
+}
+
+fn is_full(error: &object_store::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

@@ -1,0 +1,242 @@
+//! The open table: Parquet files and Delta commits, durable before anybody is told.
+//!
+//! One [`Table`] is one Delta table (`events` or `rejections`) that any Delta reader opens as it is. Rows get in by
+//! [`Table::write_files`] (durable files, not yet visible) and [`Table::commit`] (the rows and the partition's `flushed`
+//! offset in one commit). What must hold: `flushed` of a partition only rises, each commit covers the offsets right
+//! after it, and a commit is published only after it was read back.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`location`] | from a folder or an address to an object store |
+//! | [`local_store`] | an object store of this machine that is durable |
+//! | `paths` | every name inside a table |
+//! | `open` | making, checking and repairing a table at open |
+//! | `kernel` | the protocol's one reader |
+//! | `actions` | a commit as bytes |
+//! | `commit` | the one sequence of commits |
+//! | `encode`, `stats` | rows to Parquet |
+//! | `read` | Parquet to rows; sessions |
+//! | [`mod@verify`] | what `eye verify` checks |
+//!
+//! All calls block on files or the object store: make them from threads that may block, never from the runtime's own
+//! workers.
+
+pub mod local_store;
+pub mod location;
+pub mod verify;
+
+mod actions;
+mod checkpoint;
+mod commit;
+mod encode;
+mod hash;
+mod io;
+mod kernel;
+mod open;
+mod paths;
+mod read;
+mod stats;
+mod version;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use arrow::array::RecordBatch;
+use eye_event::Timestamp;
+use eye_log::PartitionId;
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+pub use crate::columns::TableKind;
+pub use commit::Commit;
+pub use hash::{FileHash, ParseHashError};
+pub use io::IoCounts;
+pub use location::TableLocation;
+pub use paths::FilePath;
+pub use read::RowGroupInfo;
+pub use verify::{Finding, Progress, VerifyReport, verify};
+pub use version::{CommitNote, NewFile, TableFile, TableVersion};
+
+use crate::error::{Error, Kind, Result};
+use io::TableIo;
+use stats::FileStats;
+
+/// How a table is opened and written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// Which table.
+    pub kind: TableKind,
+    /// Partitions of the log that may have been flushed to it.
+    pub partitions: u16,
+    /// Rows of a slice (a row group).
+    pub row_group_rows: usize,
+    /// Rows of a page.
+    pub page_rows: usize,
+    /// The compression level, 1 to 22.
+    pub zstd_level: i32,
+    /// The caller's clock: stamps the table's creation.
+    pub now: Timestamp,
+}
+
+impl TableOptions {
+    /// The layout that was measured best.
+    #[must_use]
+    pub const fn new(kind: TableKind, now: Timestamp) -> Self {
+        Self { kind, partitions: 1, row_group_rows: 65_536, page_rows: 2_048, zstd_level: 1, now }
+    }
+}
+
+/// What opening did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// True if there was no table before.
+    pub created: bool,
+    /// The newest commit, if it was damaged and set aside: the log must still hold its rows.
+    pub quarantined: Option<Quarantined>,
+}
+
+/// A damaged newest commit that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Its Delta version.
+    pub version: u64,
+    /// Where it lies now, inside the table.
+    pub moved_to: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// One open table. All writers of one process share it.
+pub struct Table {
+    io: Arc<TableIo>,
+    options: TableOptions,
+    current: ArcSwap<TableVersion>,
+    /// Held by whoever commits or reloads: commits of one process form one sequence.
+    writer: Mutex<()>,
+    maintenance: Mutex<()>,
+}
+
+impl Table {
+    /// Opens the table at `location`, making it if there is none.
+    ///
+    /// The commits that make up its state are checked; a damaged newest one is moved to `_quarantine` and reported.
+    /// `handle` must be of a multi-threaded runtime, which must outlive the table.
+    ///
+    /// # Errors
+    /// `Corrupt` with the file's name for any other damage; `Invalid` if the table's schema or properties are not ours;
+    /// `Unavailable` if the object store cannot be reached.
+    pub fn open(
+        store: Arc<dyn ObjectStore>,
+        location: TableLocation,
+        options: TableOptions,
+        handle: Handle,
+    ) -> Result<(Self, OpenReport)> {
+        if handle.runtime_flavor() != RuntimeFlavor::MultiThread {
+            return Err(Error::new(Kind::Invalid, "a table needs a multi-threaded runtime"));
+        }
+        let io = Arc::new(TableIo::new(store, location, handle));
+        let (version, report) =
+            open::open(&io, &options).map_err(|error| error.context(format!("table {}", io.location().url())))?;
+        let current = ArcSwap::from_pointee(version);
+        Ok((Self { io, options, current, writer: Mutex::new(()), maintenance: Mutex::new(()) }, report))
+    }
+
+    /// The newest version known here.
+    #[must_use]
+    pub fn current(&self) -> Arc<TableVersion> {
+        self.current.load_full()
+    }
+
+    /// Which table this is.
+    #[must_use]
+    pub fn kind(&self) -> TableKind {
+        self.options.kind
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn location(&self) -> &TableLocation {
+        self.io.location()
+    }
+
+    /// What was read from its data files since it was opened.
+    #[must_use]
+    pub fn io_counts(&self) -> IoCounts {
+        self.io.counts()
+    }
+
+    /// Looks for commits of other processes and returns the newest version.
+    ///
+    /// # Errors
+    /// As [`Table::open`]; a damaged newest commit is `Corrupt` here and is not moved.
+    pub fn refresh(&self) -> Result<Arc<TableVersion>> {
+        let _writer = self.writer.lock();
+        self.reload()?;
+        Ok(self.current())
+    }
+
+    /// Loads the newest version and publishes it; the writer's lock must be held.
+    fn reload(&self) -> Result<open::Tail> {
+        let (mut version, tail) = open::reload(&self.io, &self.options)?;
+        version.keep_cached(&self.current());
+        self.current.store(Arc::new(version));
+        Ok(tail)
+    }
+
+    /// Writes rows of one partition, in any order, as durable files: one for each day they were received on, oldest
+    /// first. None for no rows. They are part of the table only after [`Table::commit`].
+    ///
+    /// # Errors
+    /// `Invalid` if the rows are of several partitions or not this table's; `Full` or `Unavailable` if the store fails:
+    /// files already written are then no part of the table and harm nothing.
+    pub fn write_files(&self, batch: &RecordBatch) -> Result<Vec<NewFile>> {
+        if batch.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        if batch.schema() != self.options.kind.schema() {
+            let detail = format!("these rows are not of the table {}", self.options.kind.name());
+            return Err(Error::new(Kind::Invalid, detail));
+        }
+        let whole = FileStats::of(self.options.kind, std::slice::from_ref(batch))?;
+        if whole.partition.0 != whole.partition.1 {
+            return Err(Error::new(Kind::Invalid, "a flush must hold rows of one partition only"));
+        }
+        let days = encode::arrange(&self.options, batch)?;
+        days.iter().map(|day| self.write_day(day, &whole)).collect()
+    }
+
+    fn write_day(&self, day: &encode::Day, whole: &FileStats) -> Result<NewFile> {
+        let bytes = encode::encode(&self.options, &day.slices)?;
+        let stats = stats::measure(self.options.kind, &day.slices)?;
+        let of_file = FileStats::parse(&stats).map_err(|why| Error::new(Kind::Internal, why))?;
+        let partition: PartitionId = whole.partition.0;
+        let path = FilePath::fresh(day.day, partition, whole.offset.0, whole.offset.1);
+        let file = TableFile {
+            path,
+            bytes: bytes.len() as u64,
+            rows: of_file.rows,
+            received_date: day.day,
+            partition,
+            timestamp_min: of_file.timestamp.0,
+            timestamp_max: of_file.timestamp.1,
+            received_min: of_file.received.0,
+            received_max: of_file.received.1,
+            offset_min: of_file.offset.0,
+            offset_max: of_file.offset.1,
+            sha256: Some(FileHash::of(&bytes)),
+            io: Arc::clone(&self.io),
+            footer: OnceLock::new(),
+            blooms: OnceLock::new(),
+        };
+        self.io.put(file.path.as_str(), bytes)?;
+        Ok(NewFile { file: Arc::new(file), stats })
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("url", &self.io.location().url().as_str()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,323 @@
+//! Rows out of a data file, reading and decoding no more than what is asked for.
+//!
+//! Footers (with page index) and session blooms are read once and kept with the file. A session's way: bloom filter →
+//! row groups; page index → pages whose bounds enclose it; the session column of those pages → exact rows; the wanted
+//! columns of those rows. All calls block; see [`TableFile`].
+
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use bytes::Bytes;
+use eye_event::Timestamp;
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::bloom_filter::Sbbf;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::statistics::Statistics;
+
+use super::version::TableFile;
+use crate::columns::{Columns, required, text_column};
+use crate::error::{Error, Kind, Result};
+
+/// The end of a file that is read at once in the hope that footer and page index lie in it.
+const TAIL_BYTES: u64 = 64 * 1024;
+
+/// One slice of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowGroupInfo {
+    /// Its place in the file, from 0: newest slice first.
+    pub index: usize,
+    /// Its rows.
+    pub rows: usize,
+    /// The earliest row's time (of rejections: `received_at`).
+    pub timestamp_min: Timestamp,
+    /// The latest row's time (of rejections: `received_at`).
+    pub timestamp_max: Timestamp,
+}
+
+/// What is kept of a file's footer.
+pub(crate) struct Footer {
+    reader: ArrowReaderMetadata,
+    row_groups: Vec<RowGroupInfo>,
+    session_column: Option<usize>,
+}
+
+/// The session bloom of each row group; `None` where there is none.
+pub(crate) struct Blooms(Vec<Option<Sbbf>>);
+
+/// All calls read files or the object store: make them from threads that may block, never from the runtime's workers.
+impl TableFile {
+    /// The file's slices, newest first.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is missing or damaged, `Unavailable` if it cannot be read now.
+    pub fn row_groups(&self) -> Result<Vec<RowGroupInfo>> {
+        Ok(self.footer()?.row_groups.clone())
+    }
+
+    /// Rows of one slice, in the order of the file: all of them, or those whose numbers (from 0, rising) are given.
+    ///
+    /// Only pages that hold such rows of the wanted columns are read. Of rejections all columns are read.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such slice or row; otherwise as [`TableFile::row_groups`].
+    pub fn read(&self, row_group: usize, columns: Columns, selection: Option<&[u32]>) -> Result<RecordBatch> {
+        let info = self.row_group(row_group)?;
+        let ranges = match selection {
+            None => None,
+            Some(rows) => Some(consecutive(rows, info.rows).ok_or_else(|| {
+                Error::new(Kind::Invalid, format!("rows of {} must rise and lie below {}", self.path, info.rows))
+            })?),
+        };
+        self.decode(row_group, columns, ranges)
+    }
+
+    /// Every row and every column of one slice, in the order of the file.
+    ///
+    /// # Errors
+    /// As [`TableFile::read`].
+    pub fn read_all(&self, row_group: usize) -> Result<RecordBatch> {
+        self.read(row_group, Columns::ALL, None)
+    }
+
+    /// Every row of this session, one batch per slice that holds some, in the order of the file.
+    ///
+    /// # Errors
+    /// As [`TableFile::row_groups`].
+    pub fn session(&self, session_id: &str, columns: Columns) -> Result<Vec<RecordBatch>> {
+        let mut found = Vec::new();
+        for row_group in self.row_groups_of(session_id)? {
+            let rows = self.session_rows(row_group, session_id)?;
+            if !rows.is_empty() {
+                found.push(self.read(row_group, columns, Some(&rows))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// False only if no row of this session is in the file.
+    ///
+    /// # Errors
+    /// As [`TableFile::row_groups`].
+    pub fn may_hold_session(&self, session_id: &str) -> Result<bool> {
+        Ok(!self.row_groups_of(session_id)?.is_empty())
+    }
+
+    /// The row groups whose bloom does not exclude the session. A footer that is not cached yet is read.
+    fn row_groups_of(&self, session_id: &str) -> Result<Vec<usize>> {
+        let blooms = &self.blooms()?.0;
+        let may_hold = |bloom: &Option<Sbbf>| bloom.as_ref().is_none_or(|bloom| bloom.check(session_id));
+        Ok((0..).zip(blooms).filter(|(_, bloom)| may_hold(bloom)).map(|(index, _)| index).collect())
+    }
+
+    /// The numbers of a session's rows in one row group.
+    fn session_rows(&self, row_group: usize, session_id: &str) -> Result<Vec<u32>> {
+        let pages = self.session_pages(row_group, session_id)?;
+        if pages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = self.decode(row_group, Columns::SESSION_ID, Some(pages.clone()))?;
+        let sessions = required(text_column(&batch, "session_id")?, "session_id")?;
+        let numbers = pages.into_iter().flatten();
+        let rows = numbers.zip(sessions.iter()).filter(|(_, session)| *session == Some(session_id));
+        Ok(rows.filter_map(|(row, _)| u32::try_from(row).ok()).collect())
+    }
+
+    /// The row ranges of the pages whose bounds enclose the session; the whole row group if it has no page index.
+    fn session_pages(&self, row_group: usize, session_id: &str) -> Result<Vec<Range<usize>>> {
+        let footer = self.footer()?;
+        let whole = 0..self.row_group(row_group)?.rows;
+        let metadata = footer.reader.metadata();
+        let index = footer.session_column.and_then(|column| page_index(metadata, row_group, column));
+        let Some((ColumnIndexMetaData::BYTE_ARRAY(bounds), starts)) = index else {
+            return Ok(vec![whole]);
+        };
+        let ends = starts.iter().skip(1).copied().chain(std::iter::once(whole.end));
+        let id = session_id.as_bytes();
+        let encloses = |page: usize| {
+            bounds.min_value(page).is_none_or(|low| low <= id) && bounds.max_value(page).is_none_or(|high| id <= high)
+        };
+        let pages = starts.iter().copied().zip(ends).enumerate().filter(|(page, _)| encloses(*page));
+        Ok(pages.map(|(_, (start, end))| start..end).collect())
+    }
+
+    fn row_group(&self, row_group: usize) -> Result<RowGroupInfo> {
+        self.footer()?.row_groups.get(row_group).copied().ok_or_else(|| {
+            Error::new(Kind::Invalid, format!("{} has no row group {row_group}", self.path))
+        })
+    }
+
+    fn decode(&self, row_group: usize, columns: Columns, rows: Option<Vec<Range<usize>>>) -> Result<RecordBatch> {
+        let footer = self.footer()?;
+        let total = self.row_group(row_group)?.rows;
+        let wanted = rows.as_ref().map_or(total, |rows| rows.iter().map(Range::len).sum());
+        let fields = projection(footer, columns);
+        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(footer.reader.clone())
+            .with_row_groups(vec![row_group])
+            .with_batch_size(wanted.max(1))
+            .with_projection(ProjectionMask::roots(footer.reader.parquet_schema(), fields.iter().copied()));
+        if let Some(rows) = rows {
+            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(rows.into_iter(), total));
+        }
+        let batches = self.drive(builder.build().map_err(|error| self.damaged(&error))?)?;
+        let batch = match <[RecordBatch; 1]>::try_from(batches) {
+            Ok([batch]) => batch,
+            Err(batches) if batches.is_empty() => {
+                let schema = footer.reader.schema().project(&fields);
+                RecordBatch::new_empty(schema.map_err(|error| self.damaged(&error))?.into())
+            }
+            Err(batches) => concat_batches(&batches[0].schema(), &batches)
+                .map_err(|error| Error::new(Kind::Internal, format!("cannot join rows of {}: {error}", self.path)))?,
+        };
+        if batch.num_rows() == wanted { Ok(batch) } else { Err(self.damaged(&"a row group is short of rows")) }
+    }
+
+    fn drive(&self, mut decoder: ParquetPushDecoder) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        loop {
+            match decoder.try_decode().map_err(|error| self.damaged(&error))? {
+                DecodeResult::NeedsData(ranges) => {
+                    let bytes = self.io.ranges(self.path.as_str(), &ranges)?;
+                    decoder.push_ranges(ranges, bytes).map_err(|error| self.damaged(&error))?;
+                }
+                DecodeResult::Data(batch) => batches.push(batch),
+                DecodeResult::Finished => return Ok(batches),
+            }
+        }
+    }
+
+    fn footer(&self) -> Result<&Footer> {
+        if let Some(footer) = self.footer.get() {
+            return Ok(footer);
+        }
+        // Two readers may load it at once: both get the same, one is dropped.
+        let loaded = self.load_footer()?;
+        Ok(self.footer.get_or_init(|| loaded))
+    }
+
+    fn load_footer(&self) -> Result<Footer> {
+        let damaged = |error: ParquetError| self.damaged(&error);
+        let mut decoder = ParquetMetaDataPushDecoder::try_new(self.bytes)
+            .map_err(damaged)?
+            .with_page_index_policy(PageIndexPolicy::Optional);
+        let mut needed = Vec::from([self.bytes.saturating_sub(TAIL_BYTES)..self.bytes]);
+        let metadata = loop {
+            let bytes = self.io.ranges(self.path.as_str(), &needed)?;
+            decoder.push_ranges(needed, bytes).map_err(damaged)?;
+            match decoder.try_decode().map_err(damaged)? {
+                DecodeResult::NeedsData(ranges) => needed = ranges,
+                DecodeResult::Data(metadata) => break metadata,
+                DecodeResult::Finished => return Err(self.damaged(&"its footer ends early")),
+            }
+        };
+        let row_groups = self.describe(&metadata)?;
+        let session_column = leaf(&metadata, "session_id");
+        let reader = ArrowReaderMetadata::try_new(metadata.into(), ArrowReaderOptions::new()).map_err(damaged)?;
+        Ok(Footer { reader, row_groups, session_column })
+    }
+
+    fn describe(&self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupInfo>> {
+        let time = leaf(metadata, "timestamp").or_else(|| leaf(metadata, "received_at"));
+        let describe = |(index, group): (usize, &parquet::file::metadata::RowGroupMetaData)| {
+            let bounds = match time.and_then(|time| group.column(time).statistics()) {
+                Some(Statistics::Int64(bounds)) => bounds.min_opt().copied().zip(bounds.max_opt().copied()),
+                _ => None,
+            };
+            let Some((min, max)) = bounds else {
+                return Err(self.damaged(&"a row group has no bounds of its times"));
+            };
+            Ok(RowGroupInfo {
+                index,
+                rows: usize::try_from(group.num_rows()).unwrap_or_default(),
+                timestamp_min: Timestamp::from_micros(min),
+                timestamp_max: Timestamp::from_micros(max),
+            })
+        };
+        metadata.row_groups().iter().enumerate().map(describe).collect()
+    }
+
+    fn blooms(&self) -> Result<&Blooms> {
+        if let Some(blooms) = self.blooms.get() {
+            return Ok(blooms);
+        }
+        let loaded = self.load_blooms()?;
+        Ok(self.blooms.get_or_init(|| loaded))
+    }
+
+    fn load_blooms(&self) -> Result<Blooms> {
+        let footer = self.footer()?;
+        let metadata = footer.reader.metadata();
+        let place = |group: &parquet::file::metadata::RowGroupMetaData| {
+            let column = group.column(footer.session_column?);
+            let start = u64::try_from(column.bloom_filter_offset()?).ok()?;
+            let length = u64::try_from(column.bloom_filter_length()?).ok()?;
+            Some(start..start.checked_add(length)?)
+        };
+        let places: Vec<Option<Range<u64>>> = metadata.row_groups().iter().map(place).collect();
+        let ranges: Vec<Range<u64>> = places.iter().flatten().cloned().collect();
+        let mut bytes = self.io.ranges(self.path.as_str(), &ranges)?.into_iter();
+        let read = |bytes: Bytes| Sbbf::from_bytes(&bytes).map_err(|error| self.damaged(&error));
+        let blooms = places.iter().map(|place| place.as_ref().and_then(|_| bytes.next()).map(read).transpose());
+        blooms.collect::<Result<_>>().map(Blooms)
+    }
+
+    fn damaged(&self, why: &dyn std::fmt::Display) -> Error {
+        Error::new(Kind::Corrupt, format!("{} is damaged: {why}", self.path))
+    }
+}
+
+/// Of events the wanted columns, of rejections (which have no sessions) all: their places in the file.
+fn projection(footer: &Footer, columns: Columns) -> Vec<usize> {
+    let fields = footer.reader.schema().fields();
+    if footer.session_column.is_none() {
+        return (0..fields.len()).collect();
+    }
+    columns.names().filter_map(|name| fields.find(name).map(|(index, _)| index)).collect()
+}
+
+/// The leaf column of a top-level field.
+fn leaf(metadata: &ParquetMetaData, name: &str) -> Option<usize> {
+    let columns = metadata.file_metadata().schema_descr().columns();
+    columns.iter().position(|column| column.path().parts() == [name])
+}
+
+/// A column's page bounds and the first row of each of its pages.
+fn page_index(metadata: &ParquetMetaData, row_group: usize, column: usize) -> Option<(&ColumnIndexMetaData, Vec<usize>)> {
+    let bounds = metadata.column_index()?.get(row_group)?.get(column)?;
+    let pages = metadata.offset_index()?.get(row_group)?.get(column)?.page_locations();
+    let starts = pages.iter().map(|page| usize::try_from(page.first_row_index).ok());
+    Some((bounds, starts.collect::<Option<_>>()?))
+}
+
+/// Row numbers as ranges; `None` if they do not rise or reach `total`.
+fn consecutive(rows: &[u32], total: usize) -> Option<Vec<Range<usize>>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows {
+        let row = *row as usize;
+        match ranges.last_mut() {
+            Some(last) if row == last.end => last.end += 1,
+            Some(last) if row < last.end => return None,
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    ranges.last().is_none_or(|last| last.end <= total).then_some(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_numbers_become_ranges() {
+        assert_eq!(consecutive(&[0, 1, 2, 5, 7, 8], 9), Some(vec![0..3, 5..6, 7..9]));
+        assert_eq!(consecutive(&[], 0), Some(vec![]));
+        assert_eq!(consecutive(&[3, 3], 9), None);
+        assert_eq!(consecutive(&[3, 2], 9), None);
+        assert_eq!(consecutive(&[9], 9), None);
+    }
+}
