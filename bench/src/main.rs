@@ -1,1 +1,33 @@
-fn main() {}
+//! Benchmarks beside floors, in the same run: medians and ratios, with the machine and the command printed.
+//!
+//! `cargo xtask bench ingest` builds everything and runs this. A single absolute figure says little on a shared machine;
+//! the ratio to a floor measured in turn with it says more.
+
+mod floor;
+mod ingest;
+mod load;
+mod machine;
+mod memory;
+mod server;
+mod traffic;
+
+use std::process::ExitCode;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["ingest", rest @ ..] => ingest::run(rest),
+        ["dedup"] => memory::dedup(),
+        ["floor-server"] => floor::serve(),
+        _ => Err("usage: bench ingest [--seconds N] [--runs N] | bench dedup".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What remembering identities costs.
+
+use eye_event::Timestamp;
+use eye_store::dedup::DedupWindow;
+
+use crate::traffic::Numbers;
+use crate::{Error, machine};
+
+/// Memory of the dedup window per million ids: UUIDs and plain texts, eight events a session.
+pub(crate) fn dedup() -> Result<(), Error> {
+    println!("machine: {}", machine::line());
+    println!("command: cargo xtask bench dedup\n");
+    const IDS: usize = 4_000_000;
+    for (name, is_uuid) in [("UUIDs", true), ("texts of 20 bytes", false)] {
+        let mut window = DedupWindow::new(86_400_000_000, usize::MAX);
+        let mut numbers = Numbers::new(7);
+        let mut session = String::new();
+        for index in 0..IDS {
+            let mut id = numbers.uuid();
+            if !is_uuid {
+                id.truncate(20);
+            }
+            if index % 8 == 0 {
+                session.clone_from(&id);
+            }
+            if !window.insert("web", &session, &id, Timestamp::from_micros(1_700_000_000_000_000)) {
+                return Err("a false duplicate".into());
+            }
+        }
+        println!(
+            "dedup window, {name}: {:.1} MiB per million ids",
+            window.bytes() as f64 / IDS as f64 * 1e6 / 1_048_576.0
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Reads the open table with other people's readers and prints what they see, as JSON.
+
+usage: read_table.py TABLE [STORAGE_OPTIONS_JSON]
+
+Every reader must see the same rows. Prints {"version", "rows", "sessions", "events": [[session_id, event_id,
+timestamp in microseconds, partition, offset], ...] in (partition, offset) order}.
+"""
+
+import json
+import sys
+
+import deltalake
+import duckdb
+import polars
+
+KEY = ["session_id", "event_id", "timestamp", "partition", "offset"]
+
+
+def rows_of(arrow_table):
+    """The key columns as sorted rows, timestamps as microseconds."""
+    frame = polars.from_arrow(arrow_table).select(KEY)
+    frame = frame.with_columns(polars.col("timestamp").dt.epoch("us")).sort(["partition", "offset"])
+    return [list(row) for row in frame.iter_rows()]
+
+
+def main():
+    location = sys.argv[1]
+    options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else None
+    table = deltalake.DeltaTable(location, storage_options=options)
+    dataset = table.to_pyarrow_dataset()
+    by_deltalake = rows_of(dataset.to_table(columns=KEY))
+    by_polars = rows_of(polars.scan_delta(location, storage_options=options).select(KEY).collect().to_arrow())
+    if by_polars != by_deltalake:
+        sys.exit("polars and deltalake do not see the same rows")
+    connection = duckdb.connect()
+    connection.register("events", dataset)
+    by_duckdb = rows_of(connection.sql(f"select {', '.join(KEY)} from events").to_arrow_table())
+    if by_duckdb != by_deltalake:
+        sys.exit("duckdb and deltalake do not see the same rows")
+    sessions = connection.sql("select count(distinct session_id) from events").fetchone()[0]
+    json.dump(
+        {"version": table.version(), "rows": len(by_deltalake), "sessions": sessions, "events": by_deltalake},
+        sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+//! Running other programs, loudly.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Error;
+
+/// The root of the checkout.
+pub(crate) fn root() -> Result<PathBuf, Error> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().ok_or("no parent folder")?.to_path_buf())
+}
+
+/// Where tools and test environments are kept between runs: `XTASK_CACHE`, else `~/.cache/eye`, else the target folder.
+pub(crate) fn cache() -> Result<PathBuf, Error> {
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache").join("eye"));
+    let given = std::env::var_os("XTASK_CACHE").map(PathBuf::from);
+    let folder = match given.or_else(home) {
+        Some(folder) => folder,
+        None => root()?.join("target").join("cache"),
+    };
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// A command that runs in the root of the checkout.
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Result<Command, Error> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root()?);
+    Ok(command)
+}
+
+/// Runs a command; an error if it fails.
+pub(crate) fn run(mut command: Command) -> Result<(), Error> {
+    let shown = format!("{command:?}").replace('"', "");
+    println!("$ {shown}");
+    let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{shown}: {status}").into()) }
+}
+
+/// Runs cargo in the root of the checkout.
+pub(crate) fn cargo(arguments: &[&str]) -> Result<(), Error> {
+    run(command(env!("CARGO"), arguments)?)
+}

@@ -1,0 +1,73 @@
+//! Everything a change must pass. The steps run in this order, the quick ones first.
+
+use std::time::Instant;
+
+use crate::Error;
+use crate::run::{cargo, command, run as run_command};
+use crate::tools;
+
+type Step = (&'static str, fn() -> Result<(), Error>);
+
+const STEPS: [Step; 5] = [("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("unit", unit)];
+
+/// Runs the named steps, or all of them.
+pub(crate) fn run(names: &[&str]) -> Result<(), Error> {
+    if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|(step, _)| step != *name)) {
+        let known: Vec<&str> = STEPS.iter().map(|(step, _)| *step).collect();
+        return Err(format!("there is no step {unknown}: use {}", known.join(", ")).into());
+    }
+    for (name, step) in STEPS {
+        if names.is_empty() || names.contains(&name) {
+            let start = Instant::now();
+            println!("\n== {name}");
+            step().map_err(|error| format!("{name}: {error}"))?;
+            println!("== {name}: ok after {:.0} s", start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(())
+}
+
+fn fmt() -> Result<(), Error> {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+/// In the release profile, like everything else here: one set of built dependencies serves clippy and doc, one the tests.
+fn clippy() -> Result<(), Error> {
+    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+}
+
+fn doc() -> Result<(), Error> {
+    let mut doc = command(env!("CARGO"), &["doc", "--release", "--workspace", "--no-deps", "--locked"])?;
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    run_command(doc)
+}
+
+/// Licences, sources and bans always; advisories only where their database can be fetched.
+fn deny() -> Result<(), Error> {
+    let program = tools::cargo_tool("cargo-deny", "0.20.2")?;
+    run_command(command(&program, &["deny", "--locked", "check", "licenses", "bans", "sources"])?)?;
+    let advisories = run_command(command(&program, &["deny", "--locked", "check", "advisories"])?);
+    if let Err(error) = advisories {
+        let can_fetch = command("git", &["ls-remote", "--heads", "https://github.com/rustsec/advisory-db"])?
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if can_fetch {
+            return Err(error);
+        }
+        println!("skipped: advisories, because the advisory database cannot be reached from here");
+    }
+    Ok(())
+}
+
+/// All tests of the workspace, against the release binary; those that need other programs too.
+fn unit() -> Result<(), Error> {
+    let python = tools::python()?;
+    let program = tools::cargo_tool("cargo-nextest", "0.9.143")?;
+    let mut tests =
+        command(&program, &["nextest", "run", "--release", "--workspace", "--locked", "--run-ignored", "all"])?;
+    tests.env("XTASK_PYTHON", python);
+    run_command(tests)
+}

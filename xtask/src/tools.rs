@@ -1,0 +1,57 @@
+//! What the tests need besides Rust, installed from package registries when it is not there.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::Error;
+use crate::run::{cache, command, root, run};
+
+/// A cargo tool by name: the one on the path, else one built into the cache. Returns the program to run.
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf, Error> {
+    if answers(name) {
+        return Ok(PathBuf::from(name));
+    }
+    let folder = cache()?.join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if !program.exists() {
+        let mut install = command(env!("CARGO"), &["install", "--locked", "--version", version, name, "--root"])?;
+        install.arg(&folder);
+        run(install)?;
+    }
+    Ok(program)
+}
+
+fn answers(program: &str) -> bool {
+    let mut probe = Command::new(program);
+    // Cargo's own tools take their name as the first argument.
+    probe.args([program.trim_start_matches("cargo-"), "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.success())
+}
+
+/// A Python with the packages of `tests/requirements.txt`, in an environment of its own.
+pub(crate) fn python() -> Result<PathBuf, Error> {
+    let requirements = root()?.join("tests").join("requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)?;
+    let folder = cache()?.join("python");
+    let (program, stamp) = (folder.join("bin").join("python"), folder.join("requirements.txt"));
+    if program.exists() && std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(program);
+    }
+    if run(venv(&folder)?).is_err() {
+        // Debian keeps the module in a package of its own.
+        run(command("apt-get", &["update", "-q"])?)?;
+        run(command("apt-get", &["install", "-y", "-q", "python3-venv", "python3-pip"])?)?;
+        run(venv(&folder)?)?;
+    }
+    let mut install = command(&program, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])?;
+    install.arg(&requirements);
+    run(install)?;
+    std::fs::write(stamp, wanted)?;
+    Ok(program)
+}
+
+fn venv(folder: &std::path::Path) -> Result<Command, Error> {
+    let mut venv = command("python3", &["-m", "venv", "--clear"])?;
+    venv.arg(folder);
+    Ok(venv)
+}
