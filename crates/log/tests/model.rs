@@ -154,6 +154,7 @@ impl World {
     }
 
     fn act(&mut self, action: Action) {
+        self.log().health().expect("only what an action breaks is broken");
         match action {
             Action::Append(sizes) => {
                 let sent = self.send(&sizes);
@@ -178,7 +179,11 @@ impl World {
                 let before = Offset(self.log().end().0 * percent / 100);
                 self.log().trim(before).unwrap();
                 self.trimmed = self.trimmed.max(before).max(Offset::FIRST);
-                self.trimmed = self.acknowledged.iter().map(|record| record.offset).find(|o| *o >= self.trimmed)
+                self.trimmed = self
+                    .acknowledged
+                    .iter()
+                    .map(|record| record.offset)
+                    .find(|o| *o >= self.trimmed)
                     .unwrap_or(self.log().end());
             }
             Action::Full(size) => {
@@ -265,5 +270,9 @@ proptest! {
 
 fn contents(disk: &SimDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let names = disk.list(Path::new(DIR)).unwrap();
-    names.iter().map(|name| Path::new(DIR).join(name)).map(|path| (path.clone(), disk.content(&path).unwrap())).collect()
+    names
+        .iter()
+        .map(|name| Path::new(DIR).join(name))
+        .map(|path| (path.clone(), disk.content(&path).unwrap()))
+        .collect()
 }

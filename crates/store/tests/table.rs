@@ -1,5 +1,8 @@
 //! The open table over real folders and over stores that fail: what was committed is there once, damage is named.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod faulty;
 
 use std::fs;
@@ -182,7 +185,10 @@ fn committed_rows_are_there_after_reopening() {
             .iter()
             .map(|f| {
                 let times = (f.timestamp_min, f.timestamp_max, f.received_min, f.received_max);
-                format!("{f:?} {} {} {times:?} {} {} {:?}", f.bytes, f.received_date, f.offset_min, f.offset_max, f.sha256)
+                format!(
+                    "{f:?} {} {} {times:?} {} {} {:?}",
+                    f.bytes, f.received_date, f.offset_min, f.offset_max, f.sha256
+                )
             })
             .collect()
     };
@@ -622,7 +628,9 @@ fn rejections_have_a_table_of_their_own() {
     let mut read = Vec::new();
     for group in version.files[0].row_groups().unwrap() {
         let batch = version.files[0].read_all(group.index).unwrap();
-        read.extend(RejectionRows::new(&batch).unwrap().iter().map(|row| (row.offset.0, row.rejection.code.to_owned())));
+        read.extend(
+            RejectionRows::new(&batch).unwrap().iter().map(|row| (row.offset.0, row.rejection.code.to_owned())),
+        );
     }
     let expected: Vec<_> = (1..=25).rev().map(|offset| (offset, "not_json".to_owned())).collect();
     assert_eq!(read, expected, "newest first throughout");

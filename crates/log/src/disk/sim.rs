@@ -216,6 +216,8 @@ impl SimDisk {
     }
 
     /// Power failure: what was not synced is kept, lost or torn as `seed` decides. Open handles are dead.
+    ///
+    /// The disk itself knows no processes: drop a log that was open before its folder is opened again.
     pub fn crash(&self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         let mut state = self.shared.state.lock();
@@ -454,10 +456,7 @@ impl DiskFile for SimFile {
         let mut state = self.alive()?;
         state.syncs_waiting += 1;
         self.disk.shared.syncs.notify_all();
-        self.disk
-            .shared
-            .syncs
-            .wait_while(&mut state, |state| state.syncs_held && state.generation == self.generation);
+        self.disk.shared.syncs.wait_while(&mut state, |state| state.syncs_held && state.generation == self.generation);
         state.syncs_waiting -= 1;
         drop(state);
         let mut state = self.alive()?;

@@ -219,9 +219,9 @@ impl RecordHeader {
     /// True if `bytes`, which begin with this header, hold the whole record and its checksum is right.
     pub(super) fn verifies(&self, bytes: &[u8], salt: Salt) -> bool {
         self.count > 0
-            && bytes.get(RECORD_HEADER_BYTES..self.bytes()).is_some_and(|payload| {
-                crc32c_append(crc32c_append(salt.crc, &bytes[..16]), payload) == self.crc
-            })
+            && bytes
+                .get(RECORD_HEADER_BYTES..self.bytes())
+                .is_some_and(|payload| crc32c_append(crc32c_append(salt.crc, &bytes[..16]), payload) == self.crc)
     }
 }
 

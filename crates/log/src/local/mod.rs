@@ -39,8 +39,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use self::queue::Queue;
-use self::recovery::{Recovered, recover};
 pub use self::recovery::{Cut, RecoveryReport};
+use self::recovery::{Recovered, recover};
 use self::shared::Shared;
 pub use self::verify::{TornTail, VerifyReport, verify};
 use self::writer::Writer;

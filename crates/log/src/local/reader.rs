@@ -98,14 +98,7 @@ impl Reading {
     }
 
     /// Verifies the piece of the chunk at `at`, and keeps it if it is a record that is wanted.
-    fn step(
-        &mut self,
-        segment: &Segment,
-        chunk: &Bytes,
-        at: usize,
-        position: u64,
-        next: &mut Offset,
-    ) -> Result<Step> {
+    fn step(&mut self, segment: &Segment, chunk: &Bytes, at: usize, position: u64, next: &mut Offset) -> Result<Step> {
         let rest = &chunk[at..];
         let corrupt = |what: &str| Err(Error::corrupt(&segment.path, position + at as u64, what));
         if rest.starts_with(&GROUP_MAGIC) {

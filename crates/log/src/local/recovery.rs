@@ -85,11 +85,7 @@ pub(super) fn recover(options: &LocalOptions, disk: &dyn Disk) -> Result<Recover
     }
     let active = |segment| Active {
         segment,
-        identity: Identity {
-            log_id: last.header.log_id,
-            partition: last.header.partition,
-            seed: options.salt_seed,
-        },
+        identity: Identity { log_id: last.header.log_id, partition: last.header.partition, seed: options.salt_seed },
         position: last.end,
         next: last.next,
         chain: last.chain,
@@ -109,9 +105,7 @@ fn report_of(found: &[Scan], complete: bool) -> RecoveryReport {
         start: found.first().map_or(Offset::FIRST, |scan| scan.header.first),
         end: last.map_or(Offset::FIRST, |scan| scan.next),
         clean: complete
-            && last.is_none_or(|last| {
-                last.end == last.file_bytes && last.last_group.is_none_or(|(_, empty)| empty)
-            }),
+            && last.is_none_or(|last| last.end == last.file_bytes && last.last_group.is_none_or(|(_, empty)| empty)),
         cuts: Vec::new(),
     }
 }
@@ -153,10 +147,7 @@ fn keep(disk: &dyn Disk, dir: &Path, path: &Path, byte: u64) -> Result<Option<Cu
     }
     let kept_in = free_name(disk, dir, path, byte).map_err(failed)?;
     let file = disk.create(&kept_in).map_err(failed)?;
-    file.write_all_at(tail, 0)
-        .and_then(|()| file.sync_data())
-        .and_then(|()| disk.sync_dir(dir))
-        .map_err(failed)?;
+    file.write_all_at(tail, 0).and_then(|()| file.sync_data()).and_then(|()| disk.sync_dir(dir)).map_err(failed)?;
     Ok(Some(Cut { segment: path.to_owned(), byte, bytes: tail.len() as u64, kept_in }))
 }
 

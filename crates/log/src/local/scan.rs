@@ -11,8 +11,8 @@
 use std::path::{Path, PathBuf};
 
 use super::format::{
-    GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, HeaderFault, RECORD_HEADER_BYTES, RecordHeader,
-    SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, chain_after, chain_of,
+    GROUP_HEADER_BYTES, GROUP_MAGIC, GroupHeader, HeaderFault, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES,
+    SegmentHeader, VERSION, chain_after, chain_of,
 };
 use super::segment::{self, Index};
 use crate::disk::{Disk, DiskFile, read_all};

@@ -180,7 +180,9 @@ mod tests {
     fn names_hold_the_first_offset_and_sort() {
         assert_eq!(name(Offset(57)), "00000000000000000057.seg");
         assert_eq!(first_of(&name(Offset(57))), Some(Offset(57)));
-        for other in ["57.seg", "00000000000000000057.seg.cut-9", "0000000000000000005x.seg", "+0000000000000000057.seg"] {
+        for other in
+            ["57.seg", "00000000000000000057.seg.cut-9", "0000000000000000005x.seg", "+0000000000000000057.seg"]
+        {
             assert_eq!(first_of(other), None, "{other}");
         }
     }

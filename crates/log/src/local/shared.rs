@@ -32,7 +32,12 @@ impl Shared {
         Self {
             queue,
             segments: RwLock::new(segments),
-            recent: Mutex::new(Recent { records: VecDeque::new(), bytes: 0, bytes_max: recent_bytes_max, stopped: None }),
+            recent: Mutex::new(Recent {
+                records: VecDeque::new(),
+                bytes: 0,
+                bytes_max: recent_bytes_max,
+                stopped: None,
+            }),
             moved: Condvar::new(),
             start: AtomicU64::new(start.0),
             end: AtomicU64::new(end.0),

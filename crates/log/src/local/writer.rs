@@ -67,7 +67,8 @@ impl Writer {
     /// The records of the next group: as many as fit, at least one.
     fn gather(&self, pending: &mut VecDeque<NewRecord>) -> Vec<NewRecord> {
         let first = pending.front().map_or(0, |record| record_bytes(record.payload.len()));
-        let used = if self.fits(GROUP_HEADER_BYTES + first) { self.active.position } else { SEGMENT_HEADER_BYTES as u64 };
+        let used =
+            if self.fits(GROUP_HEADER_BYTES + first) { self.active.position } else { SEGMENT_HEADER_BYTES as u64 };
         let room = self.options.segment_bytes_max.saturating_sub(used) as usize;
         let bytes_max = room.min(GROUP_BYTES_MAX);
         let mut bytes = GROUP_HEADER_BYTES;
@@ -104,7 +105,8 @@ impl Writer {
         let body: usize = records.iter().map(|record| record_bytes(record.payload.len())).sum();
         let bytes = GROUP_HEADER_BYTES + body;
         self.check_space(bytes)?;
-        if !self.fits(bytes) {
+        // A seal belongs to the segment that it seals, whatever its length.
+        if !records.is_empty() && !self.fits(bytes) {
             self.rotate()?;
         }
         let (next, chain) = self.frame(records);
@@ -117,10 +119,10 @@ impl Writer {
         Ok(position)
     }
 
-    /// True if the segment has room for this, or has nothing in it yet.
+    /// True if the segment has room for this, or has no record yet: the next one would have the same name.
     fn fits(&self, bytes: usize) -> bool {
-        let position = self.active.position;
-        position == SEGMENT_HEADER_BYTES as u64 || position + bytes as u64 <= self.options.segment_bytes_max
+        let Active { segment, position, next, .. } = &self.active;
+        segment.first == *next || position + bytes as u64 <= self.options.segment_bytes_max
     }
 
     /// Refuses early, so that the disk never gets quite full.

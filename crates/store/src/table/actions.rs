@@ -69,7 +69,8 @@ pub(crate) fn txn_partition(name: &str) -> Option<PartitionId> {
 
 /// The commit that creates a table.
 pub(crate) fn creation(kind: TableKind, now: Timestamp) -> Result<Vec<u8>> {
-    let stats: Vec<&str> = ["partition", "offset"].iter().chain(kind.time_stats()).chain(kind.text_stats()).copied().collect();
+    let stats: Vec<&str> =
+        ["partition", "offset"].iter().chain(kind.time_stats()).chain(kind.text_stats()).copied().collect();
     let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
     let metadata = json!({"metaData": {
         "id": Uuid::new_v4().to_string(),

@@ -164,7 +164,10 @@ impl ObjectStore for DurableLocal {
             PutMode::Create => true,
             PutMode::Overwrite => false,
             PutMode::Update(_) => {
-                return Err(Error::NotImplemented { operation: "conditional update".into(), implementer: self.to_string() });
+                return Err(Error::NotImplemented {
+                    operation: "conditional update".into(),
+                    implementer: self.to_string(),
+                });
             }
         };
         let path = self.inner.path_to_filesystem(location)?;

@@ -93,8 +93,7 @@ pub fn resolve(url: &str, options: &BTreeMap<String, String>) -> Result<(Arc<dyn
         "memory" => Ok((Arc::new(InMemory::new()), TableLocation::remote(url)?)),
         _ => {
             let parsed = folder_url(parsed);
-            let (store, root) =
-                object_store::parse_url_opts(&parsed, options).map_err(|error| invalid(url, &error))?;
+            let (store, root) = object_store::parse_url_opts(&parsed, options).map_err(|error| invalid(url, &error))?;
             Ok((Arc::from(store), TableLocation { url: parsed, root, local: None }))
         }
     }
@@ -112,7 +111,10 @@ fn folder_url(mut url: Url) -> Url {
 }
 
 fn invalid(url: &str, why: &dyn std::fmt::Display) -> Error {
-    Error::new(Kind::Invalid, format!("cannot use {url} for a table: {why}; give a folder or an address like s3://bucket/path"))
+    Error::new(
+        Kind::Invalid,
+        format!("cannot use {url} for a table: {why}; give a folder or an address like s3://bucket/path"),
+    )
 }
 
 #[cfg(test)]

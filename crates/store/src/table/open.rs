@@ -187,7 +187,8 @@ fn assert_notes_agree(version: &TableVersion) -> Result<()> {
         let flushed = version.flushed(*partition);
         if flushed != note.last {
             let file = paths::commit(note.version);
-            let detail = format!("{file} ends at offset {} but partition {partition} is flushed to {flushed}", note.last);
+            let detail =
+                format!("{file} ends at offset {} but partition {partition} is flushed to {flushed}", note.last);
             return Err(Error::new(Kind::Corrupt, detail));
         }
     }

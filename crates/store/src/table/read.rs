@@ -147,9 +147,11 @@ impl TableFile {
     }
 
     fn row_group(&self, row_group: usize) -> Result<RowGroupInfo> {
-        self.footer()?.row_groups.get(row_group).copied().ok_or_else(|| {
-            Error::new(Kind::Invalid, format!("{} has no row group {row_group}", self.path))
-        })
+        self.footer()?
+            .row_groups
+            .get(row_group)
+            .copied()
+            .ok_or_else(|| Error::new(Kind::Invalid, format!("{} has no row group {row_group}", self.path)))
     }
 
     fn decode(&self, row_group: usize, columns: Columns, rows: Option<Vec<Range<usize>>>) -> Result<RecordBatch> {
@@ -205,7 +207,8 @@ impl TableFile {
         let mut decoder = ParquetMetaDataPushDecoder::try_new(self.bytes)
             .map_err(damaged)?
             .with_page_index_policy(PageIndexPolicy::Optional);
-        let mut needed = Vec::from([self.bytes.saturating_sub(TAIL_BYTES)..self.bytes]);
+        let tail = self.bytes.saturating_sub(TAIL_BYTES)..self.bytes;
+        let mut needed = vec![tail];
         let metadata = loop {
             let bytes = self.io.ranges(self.path.as_str(), &needed)?;
             decoder.push_ranges(needed, bytes).map_err(damaged)?;
@@ -287,7 +290,11 @@ fn leaf(metadata: &ParquetMetaData, name: &str) -> Option<usize> {
 }
 
 /// A column's page bounds and the first row of each of its pages.
-fn page_index(metadata: &ParquetMetaData, row_group: usize, column: usize) -> Option<(&ColumnIndexMetaData, Vec<usize>)> {
+fn page_index(
+    metadata: &ParquetMetaData,
+    row_group: usize,
+    column: usize,
+) -> Option<(&ColumnIndexMetaData, Vec<usize>)> {
     let bounds = metadata.column_index()?.get(row_group)?.get(column)?;
     let pages = metadata.offset_index()?.get(row_group)?.get(column)?.page_locations();
     let starts = pages.iter().map(|page| usize::try_from(page.first_row_index).ok());

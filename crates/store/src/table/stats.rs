@@ -38,7 +38,8 @@ pub(crate) fn measure(kind: TableKind, slices: &[RecordBatch]) -> Result<String>
         nulls.insert(name.to_owned(), json!(0));
     };
     for name in kind.time_stats() {
-        let (min, max) = bounds(slices, name, time_column, |column| Some((compute::min(column)?, compute::max(column)?)))?;
+        let (min, max) =
+            bounds(slices, name, time_column, |column| Some((compute::min(column)?, compute::max(column)?)))?;
         let text = |micros: i64| json!(Timestamp::from_micros(micros).to_string());
         put(name, (text(min), Some(text(max))));
     }
@@ -49,8 +50,9 @@ pub(crate) fn measure(kind: TableKind, slices: &[RecordBatch]) -> Result<String>
         bounds(slices, "offset", long_column, |column| Some((compute::min(column)?, compute::max(column)?)))?;
     put("offset", (json!(min), Some(json!(max))));
     for name in kind.text_stats() {
-        let (min, max) =
-            bounds(slices, name, text_column, |column| Some((compute::min_string(column)?, compute::max_string(column)?)))?;
+        let (min, max) = bounds(slices, name, text_column, |column| {
+            Some((compute::min_string(column)?, compute::max_string(column)?))
+        })?;
         put(name, (json!(cut(min).unwrap_or(min)), cut_up(max).map(Value::from)));
     }
     let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();

@@ -178,11 +178,7 @@ fn rows_of(kind: TableKind, batch: &RecordBatch) -> Result<Vec<Row>> {
     Ok(match kind {
         TableKind::Events => EventRows::new(batch)?
             .iter()
-            .map(|row| Row {
-                session: row.event.session_id.to_owned(),
-                time: row.event.timestamp,
-                offset: row.offset,
-            })
+            .map(|row| Row { session: row.event.session_id.to_owned(), time: row.event.timestamp, offset: row.offset })
             .collect(),
         TableKind::Rejections => RejectionRows::new(batch)?
             .iter()
@@ -216,9 +212,11 @@ fn check_slice(
     }
     *oldest = times.clone().min().or(*oldest);
     let bounds = (times.clone().min(), times.max());
-    let is_outside = |low: Option<Timestamp>| low.is_some_and(|low| low < file.timestamp_min || low > file.timestamp_max);
+    let is_outside =
+        |low: Option<Timestamp>| low.is_some_and(|low| low < file.timestamp_min || low > file.timestamp_max);
     if is_outside(bounds.0) || is_outside(bounds.1) {
-        report.find(path, format!("times of slice {index} of the {} lie outside those that the table says", kind.name()));
+        report
+            .find(path, format!("times of slice {index} of the {} lie outside those that the table says", kind.name()));
     }
 }
 

@@ -70,7 +70,13 @@ impl TableVersion {
     }
 
     /// This version with one more commit.
-    pub(crate) fn with(&self, version: u64, partition: PartitionId, note: CommitNote, files: Vec<Arc<TableFile>>) -> Self {
+    pub(crate) fn with(
+        &self,
+        version: u64,
+        partition: PartitionId,
+        note: CommitNote,
+        files: Vec<Arc<TableFile>>,
+    ) -> Self {
         let mut next = self.clone();
         next.version = version;
         next.flushed.insert(partition, note.last);
