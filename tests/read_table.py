@@ -35,10 +35,10 @@ def main():
         sys.exit("polars and deltalake do not see the same rows")
     connection = duckdb.connect()
     connection.register("events", dataset)
-    by_duckdb = rows_of(connection.sql(f"select {', '.join(KEY)} from events").to_arrow_table())
+    by_duckdb = rows_of(connection.sql("select " + ", ".join(f'"{name}"' for name in KEY) + " from events").to_arrow_table())
     if by_duckdb != by_deltalake:
         sys.exit("duckdb and deltalake do not see the same rows")
-    sessions = connection.sql("select count(distinct session_id) from events").fetchone()[0]
+    sessions = connection.sql("select count(distinct session_id) from events").fetchall()[0][0]
     json.dump(
         {"version": table.version(), "rows": len(by_deltalake), "sessions": sessions, "events": by_deltalake},
         sys.stdout,

@@ -1,0 +1,187 @@
+//! What the routes of [`crate::ask`] take and give.
+
+use eye_query::{EventsPage, ProblemsPage, RejectionsPage, SessionPage, SessionsPage};
+
+use super::Ledger;
+use crate::error::Code;
+use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, Shape, shape};
+
+/// The paths and methods.
+#[cfg(test)]
+pub(crate) const ROUTES: &[(&str, &[&str])] = &[
+    ("/v1/sessions/{session_id}", &["GET"]),
+    ("/v1/sessions", &["GET"]),
+    ("/v1/events", &["GET"]),
+    ("/v1/problems", &["GET"]),
+    ("/v1/rejections", &["GET"]),
+    ("/v1/ledger", &["GET"]),
+];
+
+const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
+const CATEGORY: Param = Param::query("category", Kind::Text, "Only this category.");
+const NAME: Param = Param::query("name", Kind::Text, "Only this name.");
+const USER_ID: Param = Param::query("user_id", Kind::Text, "Only this user.");
+const SESSION_ID: Param = Param::query("session_id", Kind::Text, "Only this session.");
+const PROBLEM: Param = Param::query(
+    "problem",
+    Kind::Text,
+    "Only what has a problem: a code, any, or time (any of the three codes about time).",
+);
+const FROM: Param = Param::query("from", Kind::Time, "Only what occurred at this time or later.");
+const TO: Param = Param::query("to", Kind::Time, "Only what occurred before this time.");
+const CURSOR: Param = Param::query("cursor", Kind::Text, "The next page: what the page before gave as next.");
+const AT_LEAST: Param = Param::query(
+    "at_least",
+    Kind::Offset,
+    "Wait until the answer sees this offset, such as one that a write has answered with.",
+);
+
+const fn limit(max: u64, default: u64) -> Param {
+    Param::query("limit", Kind::Number { min: 1, max, default: Some(default) }, "How many, at most.")
+}
+
+/// `GET /v1/sessions/{session_id}`.
+pub(super) const SESSION: &[Param] =
+    &[Param::path("session_id", "Which session, percent-encoded."), limit(5000, 5000), CURSOR, AT_LEAST];
+
+/// `GET /v1/sessions`.
+pub(super) const SESSIONS: &[Param] = &[
+    APPLICATION,
+    CATEGORY,
+    NAME,
+    USER_ID,
+    PROBLEM,
+    FROM,
+    TO,
+    Param::query("sort", Kind::Choice(&["end", "start", "duration", "events"]), "By what the list is sorted."),
+    Param::query("order", Kind::Choice(&["desc", "asc"]), "Which end comes first."),
+    limit(1000, 100),
+    CURSOR,
+    AT_LEAST,
+];
+
+/// `GET /v1/events`.
+pub(super) const EVENTS: &[Param] = &[
+    SESSION_ID,
+    APPLICATION,
+    CATEGORY,
+    NAME,
+    USER_ID,
+    FROM,
+    TO,
+    PROBLEM,
+    Param::query("order", Kind::Choice(&["newest", "oldest"]), "Which end comes first."),
+    limit(10_000, 100),
+    CURSOR,
+    AT_LEAST,
+];
+
+/// `GET /v1/problems`.
+pub(super) const PROBLEMS: &[Param] = &[
+    APPLICATION,
+    FROM,
+    TO,
+    Param::query("samples", Kind::Number { min: 0, max: 20, default: Some(3) }, "Events shown per kind of problem."),
+    AT_LEAST,
+];
+
+/// `GET /v1/rejections`.
+pub(super) const REJECTIONS: &[Param] = &[
+    APPLICATION,
+    Param::query("code", Kind::Text, "Only what was refused with this code."),
+    limit(1000, 100),
+    CURSOR,
+    AT_LEAST,
+];
+
+/// `GET /v1/ledger`.
+pub(super) const LEDGER: &[Param] = &[AT_LEAST];
+
+/// `GET /v1/live`: the filters of a list, without its times.
+pub(crate) const LIVE: &[Param] = &[
+    SESSION_ID,
+    APPLICATION,
+    CATEGORY,
+    NAME,
+    USER_ID,
+    PROBLEM,
+    Param::header("Last-Event-ID", Kind::Offset, "Go on after this offset: the id of the last event that arrived."),
+];
+
+const ERRORS: &[Code] = &[Code::Busy, Code::Unavailable, Code::NotCaughtUp];
+
+const fn ask(
+    path: &'static str,
+    summary: &'static str,
+    description: &'static str,
+    params: &'static [Param],
+    shape: Shape,
+    errors: &'static [Code],
+) -> Operation {
+    Operation {
+        method: "GET",
+        path,
+        chapter: Chapter::Ask,
+        scope: Some("read"),
+        summary,
+        description,
+        params,
+        body: Body::None,
+        answer: Answer::json(200, "The answer, and what it has seen.", shape),
+        errors,
+    }
+}
+
+/// The operations.
+pub(crate) const OPERATIONS: &[Operation] = &[
+    ask(
+        "/v1/sessions/{session_id}",
+        "One session, newest event first",
+        "Of two events at the same microsecond the later arrival comes first: the order is total, and the same on \
+         every node and after every restart.",
+        SESSION,
+        shape::<SessionPage>,
+        &[Code::SessionNotFound, Code::Busy, Code::Unavailable, Code::NotCaughtUp],
+    ),
+    ask(
+        "/v1/sessions",
+        "Sessions, with start, end and size",
+        "The filters choose events; a session is listed, with all its figures over the chosen events, if any event \
+         matches.",
+        SESSIONS,
+        shape::<SessionsPage>,
+        ERRORS,
+    ),
+    ask(
+        "/v1/events",
+        "Events, by any mix of filters",
+        "Pages are stable while events are being written: a cursor names the last event of a page, not a count.",
+        EVENTS,
+        shape::<EventsPage>,
+        ERRORS,
+    ),
+    ask(
+        "/v1/problems",
+        "What is wrong with stored events",
+        "Counted by code, application and name, with samples. An event with a problem is stored all the same.",
+        PROBLEMS,
+        shape::<ProblemsPage>,
+        ERRORS,
+    ),
+    ask(
+        "/v1/rejections",
+        "What was refused, and why",
+        "Newest first, with the start of the refused bytes.",
+        REJECTIONS,
+        shape::<RejectionsPage>,
+        ERRORS,
+    ),
+    ask(
+        "/v1/ledger",
+        "What became of everything that was sent",
+        "Per token, always: received = stored + duplicate + rejected.",
+        LEDGER,
+        shape::<Ledger>,
+        ERRORS,
+    ),
+];

@@ -1,0 +1,173 @@
+//! The command line: everything `eye` does besides serving.
+//!
+//! Each command is one file: its arguments, its request, its way to print. They talk to the server over its public API
+//! and see nothing that another client could not see; only `verify` reads files.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`global`], [`client`], [`failure`] | which server, how to talk to it, how a command ends |
+//! | [`output`], [`text`], [`view`] | tables, colours, JSON; text made safe for a terminal; answers as read |
+//! | [`lines`], [`sender`] | events in: lines with ids, batches, retries, the summary |
+//! | the rest | one command each |
+
+mod accounts;
+mod client;
+mod demo;
+mod events;
+mod failure;
+mod global;
+mod ledger;
+mod lines;
+mod output;
+mod password;
+mod problems;
+mod rejections;
+mod send;
+mod sender;
+mod session;
+mod tail;
+mod text;
+mod verify;
+mod view;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+
+use crate::config::Settings;
+use client::Client;
+use failure::{EXIT_CODES, Failure, Result};
+pub(crate) use global::Global;
+use output::Output;
+
+// Every command that is not `serve` or `config`. No doc comment: clap would take it for the description of `eye`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make and list applications
+    #[command(subcommand, after_help = help(accounts::APP_EXAMPLES))]
+    App(accounts::App),
+    /// Make, list, rotate and revoke tokens
+    #[command(subcommand, after_help = help(accounts::TOKEN_EXAMPLES))]
+    Token(accounts::Token),
+    /// Make, list and change users
+    #[command(subcommand, after_help = help(accounts::USER_EXAMPLES))]
+    User(accounts::User),
+    /// Send events from a file or standard input, one JSON object a line
+    #[command(after_help = help(send::EXAMPLES))]
+    Send(send::Args),
+    /// Show one session as a timeline, newest first
+    #[command(after_help = help(session::EXAMPLES))]
+    Session(session::Args),
+    /// List events, by any mix of filters
+    #[command(after_help = help(events::EXAMPLES))]
+    Events(events::Args),
+    /// Count what is wrong with stored events, with samples
+    #[command(after_help = help(problems::EXAMPLES))]
+    Problems(problems::Args),
+    /// List what was refused, and why
+    #[command(after_help = help(rejections::EXAMPLES))]
+    Rejections(rejections::Args),
+    /// Watch events as they arrive
+    #[command(after_help = help(tail::EXAMPLES))]
+    Tail(tail::Args),
+    /// Show per token that received = stored + duplicate + rejected
+    #[command(after_help = help(ledger::EXAMPLES))]
+    Ledger,
+    /// Move what is in memory into the table now
+    #[command(after_help = help("Examples:\n  eye flush"))]
+    Flush,
+    /// Fill a server with realistic traffic, the same for the same seed
+    #[command(after_help = help(demo::EXAMPLES))]
+    Demo(demo::Args),
+    /// Check a data folder while no server runs: every record, every file, every invariant
+    #[command(after_help = help(verify::EXAMPLES))]
+    Verify(verify::Args),
+    /// Print the completions of a shell
+    #[command(after_help = help("Examples:\n  eye completions bash > ~/.local/share/bash-completion/completions/eye\n  eye completions fish > ~/.config/fish/completions/eye.fish"))]
+    Completions {
+        /// Which shell?
+        shell: Shell,
+    },
+}
+
+/// What a command works with.
+struct Context<'a> {
+    global: &'a Global,
+    settings: &'a Settings,
+    output: Output,
+}
+
+impl Context<'_> {
+    fn client(&self) -> Result<Client> {
+        self.global.client(&self.settings.data)
+    }
+}
+
+/// Runs one command to its end. Blocking; nothing of the server is started.
+pub(crate) fn run(global: &Global, settings: &Settings, command: Command) -> ExitCode {
+    let context = Context { global, settings, output: global.output() };
+    match dispatch(&context, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
+    match command {
+        Command::App(command) => accounts::app(context, command),
+        Command::Token(command) => accounts::token(context, command),
+        Command::User(command) => accounts::user(context, command),
+        Command::Send(args) => send::run(context, &args),
+        Command::Session(args) => session::run(context, &args),
+        Command::Events(args) => events::run(context, &args),
+        Command::Problems(args) => problems::run(context, &args),
+        Command::Rejections(args) => rejections::run(context, &args),
+        Command::Tail(args) => tail::run(context, &args),
+        Command::Ledger => ledger::run(context),
+        Command::Flush => flush(context),
+        Command::Demo(args) => demo::run(context, &args),
+        Command::Verify(args) => verify::run(context, &args),
+        Command::Completions { shell } => completions(context, shell),
+    }
+}
+
+fn flush(context: &Context<'_>) -> Result<()> {
+    let answer = context.client()?.send("POST", "/v1/flush", &serde_json::json!({}))?;
+    context.output.answer(&answer, || {
+        let flushed: view::Flushed = view::read(&answer)?;
+        Ok(format!(
+            "{} and {} written; the table is at version {}, offset {}",
+            text::counted(flushed.rows, "event"),
+            text::counted(flushed.rejections, "rejection"),
+            flushed.version,
+            flushed.offset
+        ))
+    })
+}
+
+fn completions(context: &Context<'_>, shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::command::command(), "eye", &mut script);
+    context.output.line(String::from_utf8_lossy(&script).trim_end())
+}
+
+/// What stands below a help text: examples, then the exit codes.
+fn help(examples: &str) -> String {
+    format!("{examples}\n\n{EXIT_CODES}")
+}
+
+/// The path, or `-` for standard input.
+fn is_stdin(path: Option<&PathBuf>) -> bool {
+    path.is_none_or(|path| path.as_os_str() == "-")
+}
+
+/// A limit that a person gave, as a query parameter.
+fn text_of(value: impl ToString) -> String {
+    value.to_string()
+}
+
+/// An answer that does not look like The Eye's.
+fn strange_answer(error: &serde_json::Error) -> Failure {
+    Failure::Unreachable(format!("the answer cannot be read ({error}); is this an Eye server, and as new as this program?"))
+}

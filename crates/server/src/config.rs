@@ -1,0 +1,140 @@
+//! Settings: one table, read from flags, `EYE_*` variables and one file. Nothing below this module reads the environment.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`table`] | the table: names, kinds, defaults, documentation |
+//! | [`kind`] | sizes, times, addresses: text to value and back |
+//! | [`resolve`] | default, file, environment, flag: later wins, wrong is an error |
+//! | [`report`] | what `eye config` and docs/configuration.md say |
+
+pub(crate) mod kind;
+pub(crate) mod report;
+pub(crate) mod resolve;
+pub(crate) mod table;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use resolve::{Resolved, Written};
+pub(crate) use table::Settings;
+
+/// hyper needs at least this much for a request's head.
+const HEADER_BYTES_MIN: usize = 8 * 1024;
+
+impl Settings {
+    /// Rules between settings that one value alone cannot show.
+    ///
+    /// # Errors
+    /// Which setting is wrong and what it must be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let rules = [
+            (self.partitions > 0 && self.partitions <= 1024, "partitions must be from 1 to 1024"),
+            (self.header_bytes_max >= HEADER_BYTES_MIN, "header_bytes_max must be at least 8KiB"),
+            (self.headers_max > 0, "headers_max must be at least 1"),
+            (self.events_max > 0, "events_max must be at least 1"),
+            (self.body_bytes_max > 0, "body_bytes_max must be at least 1"),
+            (self.connections_max > 0, "connections_max must be at least 1"),
+            (self.text_bytes_max > 0, "text_bytes_max must be at least 1"),
+            (self.flush_rows_max > 0, "flush_rows_max must be at least 1"),
+            (self.header_timeout > Duration::ZERO, "header_timeout must be longer than 0s"),
+            (self.body_timeout > Duration::ZERO, "body_timeout must be longer than 0s"),
+            (self.body_idle_timeout > Duration::ZERO, "body_idle_timeout must be longer than 0s"),
+            (
+                self.body_budget_bytes_max >= self.body_bytes_max,
+                "body_budget_bytes_max must be at least body_bytes_max: one body has to fit",
+            ),
+            (
+                self.hot_bytes_max >= self.flush_bytes_max,
+                "hot_bytes_max must be at least flush_bytes_max: a flush has to begin before collecting waits",
+            ),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(format!("{rule} (\"eye config\" shows where each value comes from)")),
+            None => Ok(()),
+        }
+    }
+
+    /// The limits on one event.
+    pub(crate) fn limits(&self) -> eye_event::Limits {
+        eye_event::Limits {
+            text_bytes_max: self.text_bytes_max,
+            data_bytes_max: self.data_bytes_max,
+            context_bytes_max: self.context_bytes_max,
+            depth_max: self.depth_max,
+            sample_bytes_max: self.sample_bytes_max,
+            future_micros_max: i64::try_from(self.future_tolerance.as_micros()).unwrap_or(i64::MAX),
+            ..eye_event::Limits::default()
+        }
+    }
+
+    /// Where the table is: as set, or in the data folder.
+    pub(crate) fn table_url(&self) -> String {
+        self.table.clone().unwrap_or_else(|| self.data.join("table").display().to_string())
+    }
+
+    /// Options of the object store: the usual variables of the clouds, then what was set here.
+    pub(crate) fn object_store_options(&self) -> BTreeMap<String, String> {
+        let clouds = ["AWS_", "AZURE_", "GOOGLE_"];
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        variables
+            .filter(|(name, _)| clouds.iter().any(|cloud| name.starts_with(cloud)))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_string_lossy().into_owned()))
+            .chain(self.table_option.clone())
+            .collect()
+    }
+
+    /// Held while the data folder is open; holds the process id.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.data.join("lock")
+    }
+
+    /// The registry's log.
+    pub(crate) fn registry_path(&self) -> PathBuf {
+        self.data.join("registry")
+    }
+
+    /// One partition's log.
+    pub(crate) fn log_path(&self, partition: u16) -> PathBuf {
+        self.data.join("log").join(partition.to_string())
+    }
+
+    /// The server's address, for the command line on the same machine.
+    pub(crate) fn address_path(&self) -> PathBuf {
+        self.data.join("address")
+    }
+
+    /// The command line's own token, readable by the owner only.
+    pub(crate) fn cli_token_path(&self) -> PathBuf {
+        self.data.join("cli-token")
+    }
+
+    /// How many partitions the data folder was made with.
+    pub(crate) fn partitions_path(&self) -> PathBuf {
+        self.data.join("partitions")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_good_settings() {
+        let settings = Settings::defaults().unwrap();
+        settings.check().unwrap();
+        assert_eq!(settings.limits(), eye_event::Limits::default());
+        for setting in table::TABLE {
+            let mut again = settings.clone();
+            again.set(setting.name, &settings.show(setting.name)).unwrap();
+            assert_eq!(again.show(setting.name), settings.show(setting.name));
+        }
+    }
+
+    #[test]
+    fn a_budget_below_one_body_is_refused() {
+        let mut settings = Settings::defaults().unwrap();
+        settings.set("body_budget_bytes_max", "1MiB").unwrap();
+        assert!(settings.check().unwrap_err().starts_with("body_budget_bytes_max"));
+    }
+}

@@ -1,0 +1,242 @@
+//! From what was written (file, environment, flags) to the settings in force. Later wins: default, file, environment,
+//! flag. Anything unknown or unreadable is an error that names it and the nearest thing there is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::table::{Setting, Settings, TABLE};
+
+/// Environment variables that are not settings: the command line's address and token, and the file's path.
+const OTHER_VARIABLES: [&str; 3] = ["EYE_URL", "EYE_TOKEN", "EYE_CONFIG"];
+
+/// The file that is read if there is one and no other was named.
+const DEFAULT_FILE: &str = "eye.toml";
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment,
+    /// A flag.
+    Flag,
+}
+
+/// Settings with where each came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    /// The values.
+    pub(crate) settings: Settings,
+    /// Where those came from that were said; the others are defaults.
+    pub(crate) origins: BTreeMap<&'static str, Origin>,
+    /// The file that was read, if one was.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// What a person wrote, before it is understood.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written {
+    /// Flags that were given: setting name and text.
+    pub(crate) flags: Vec<(&'static str, String)>,
+    /// `--config`.
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Reads file and environment, puts the flags on top.
+///
+/// # Errors
+/// A text for people: which setting is wrong, where it stands, and what to write instead.
+pub(crate) fn resolve(written: &Written) -> Result<Resolved, String> {
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("EYE_"))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    });
+    resolve_from(written, environment.collect(), Path::new(DEFAULT_FILE))
+}
+
+fn resolve_from(
+    written: &Written,
+    environment: Vec<(String, String)>,
+    default_file: &Path,
+) -> Result<Resolved, String> {
+    let config = written.config.clone().or_else(|| {
+        let variable = environment.iter().find(|(name, _)| name == "EYE_CONFIG");
+        variable.map(|(_, path)| PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty())
+    });
+    let file = config.or_else(|| default_file.is_file().then(|| default_file.to_owned()));
+    let mut resolved = Resolved { settings: Settings::defaults()?, origins: BTreeMap::new(), file: file.clone() };
+    if let Some(path) = file {
+        for (setting, text) in read_file(&path)? {
+            resolved.set(setting, &text, Origin::File(path.clone()))?;
+        }
+    }
+    for (variable, text) in environment {
+        if !OTHER_VARIABLES.contains(&variable.as_str()) {
+            let setting = setting_of_variable(&variable)?;
+            resolved.set(setting, &text, Origin::Environment)?;
+        }
+    }
+    for (name, text) in &written.flags {
+        let setting = find(name).ok_or_else(|| format!("there is no flag --{name}"))?;
+        resolved.set(setting, text, Origin::Flag)?;
+    }
+    resolved.settings.check()?;
+    Ok(resolved)
+}
+
+impl Resolved {
+    fn set(&mut self, setting: &'static Setting, text: &str, origin: Origin) -> Result<(), String> {
+        let place = match &origin {
+            Origin::Default => setting.name.to_owned(),
+            Origin::File(path) => format!("{} in {}", setting.name, path.display()),
+            Origin::Environment => setting.variable(),
+            Origin::Flag => format!("--{}", setting.flag()),
+        };
+        self.settings.set(setting.name, text).map_err(|wrong| format!("{place} is \"{text}\": {wrong}"))?;
+        self.origins.insert(setting.name, origin);
+        Ok(())
+    }
+
+    /// Where a setting's value came from.
+    pub(crate) fn origin(&self, name: &str) -> &Origin {
+        self.origins.get(name).unwrap_or(&Origin::Default)
+    }
+}
+
+fn find(name: &str) -> Option<&'static Setting> {
+    TABLE.iter().find(|setting| setting.name == name)
+}
+
+fn setting_of_variable(variable: &str) -> Result<&'static Setting, String> {
+    TABLE.iter().find(|setting| setting.variable() == variable).ok_or_else(|| {
+        let known = TABLE.iter().map(Setting::variable);
+        format!("there is no setting {variable}{}: \"eye config\" lists them all", suggestion(variable, known))
+    })
+}
+
+fn read_file(path: &Path) -> Result<Vec<(&'static Setting, String)>, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read the settings in {shown}: {error}"))?;
+    let table: toml::Table = text.parse().map_err(|error| format!("{shown} is not TOML: {error}"))?;
+    table
+        .into_iter()
+        .map(|(key, value)| {
+            let setting = find(&key).ok_or_else(|| {
+                let known = TABLE.iter().map(|setting| setting.name.to_owned());
+                format!("there is no setting {key} ({shown}){}: \"eye config\" lists them all", suggestion(&key, known))
+            })?;
+            let text = text_of(value).ok_or_else(|| format!("{key} in {shown} has a wrong type: write {}", setting.kind))?;
+            Ok((setting, text))
+        })
+        .collect()
+}
+
+/// A TOML value as the text a flag would have. A table is `name=value,…`.
+fn text_of(value: toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Table(table) => {
+            let pairs = table.into_iter().map(|(name, value)| Some(format!("{name}={}", text_of(value)?)));
+            pairs.collect::<Option<Vec<_>>>().map(|pairs| pairs.join(","))
+        }
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Array(_) => None,
+    }
+}
+
+/// `; did you mean x?`, if something there is near.
+fn suggestion(wrong: &str, known: impl Iterator<Item = String>) -> String {
+    let nearest = known.map(|name| (distance(wrong, &name), name)).min();
+    match nearest {
+        Some((distance, name)) if distance <= wrong.len().div_ceil(3) => format!("; did you mean {name}?"),
+        _ => String::new(),
+    }
+}
+
+/// Edits between two texts (Levenshtein), in one row of memory.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, left_byte) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, right_byte) in right.bytes().enumerate() {
+            let substituted = diagonal + usize::from(left_byte != right_byte);
+            diagonal = row[column + 1];
+            row[column + 1] = substituted.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Resolved, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eye.toml");
+        if !file.is_empty() {
+            std::fs::write(&path, file).unwrap();
+        }
+        let written = Written {
+            flags: flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect(),
+            config: None,
+        };
+        let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        resolve_from(&written, environment, &path)
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file() {
+        let file = "flush_age_max = \"1s\"\nevents_max = 7\nhot_bytes_max = \"1GiB\"\n";
+        let environment = [("EYE_FLUSH_AGE_MAX", "2s"), ("EYE_EVENTS_MAX", "8"), ("EYE_TOKEN", "x")];
+        let resolved = from(file, &environment, &[("events_max", "9")]).unwrap();
+        assert_eq!(resolved.settings.flush_age_max.as_secs(), 2);
+        assert_eq!(resolved.settings.events_max, 9);
+        assert_eq!(resolved.settings.hot_bytes_max, 1 << 30);
+        assert_eq!(resolved.origin("events_max"), &Origin::Flag);
+        assert_eq!(resolved.origin("flush_age_max"), &Origin::Environment);
+        assert!(matches!(resolved.origin("hot_bytes_max"), Origin::File(_)));
+        assert_eq!(resolved.origin("data"), &Origin::Default);
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named_with_the_nearest_one() {
+        let error = from("flush_age = \"1s\"", &[], &[]).unwrap_err();
+        assert!(error.contains("flush_age ") && error.contains("did you mean flush_age_max?"), "{error}");
+        let error = from("", &[("EYE_LISTN", "x")], &[]).unwrap_err();
+        assert!(error.contains("EYE_LISTN") && error.contains("did you mean EYE_LISTEN?"), "{error}");
+        let error = from("", &[("EYE_QQQQQQQQQQQQQ", "x")], &[]).unwrap_err();
+        assert!(!error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_place() {
+        let error = from("", &[("EYE_HOT_BYTES_MAX", "lots")], &[]).unwrap_err();
+        assert!(error.contains("EYE_HOT_BYTES_MAX") && error.contains("64MiB"), "{error}");
+        let error = from("", &[], &[("listen", "7070")]).unwrap_err();
+        assert!(error.contains("--listen") && error.contains("127.0.0.1:7070"), "{error}");
+        let error = from("events_max = [1]", &[], &[]).unwrap_err();
+        assert!(error.contains("events_max in") && error.contains("wrong type"), "{error}");
+        let error = from("events_max = ", &[], &[]).unwrap_err();
+        assert!(error.contains("is not TOML"), "{error}");
+    }
+
+    #[test]
+    fn table_options_may_be_a_table() {
+        let resolved = from("[table_option]\naws_region = \"x\"\n", &[], &[]).unwrap();
+        assert_eq!(resolved.settings.table_option["aws_region"], "x");
+    }
+
+    #[test]
+    fn the_distance_counts_edits() {
+        assert_eq!(distance("listen", "listen"), 0);
+        assert_eq!(distance("listn", "listen"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

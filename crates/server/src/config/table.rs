@@ -1,0 +1,135 @@
+//! The one table of settings. Parsing, `eye config`, `--help` and docs/configuration.md are all made from it.
+//!
+//! A row is: field, kind, default as a person would write it, what it does. The flag is the field with dashes, the
+//! environment variable is the field in upper case after `EYE_`, the key in the file is the field itself.
+
+use super::kind::{Address, Count, Folder, Kind, LogFormat, Options, Size, SmallCount, Text, Time};
+
+/// One setting, described.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// The field, and the key in the file.
+    pub(crate) name: &'static str,
+    /// Under which heading it is documented.
+    pub(crate) section: &'static str,
+    /// What kind of value it takes.
+    pub(crate) kind: &'static str,
+    /// The default, as text.
+    pub(crate) default: &'static str,
+    /// What it does.
+    pub(crate) doc: &'static str,
+}
+
+impl Setting {
+    /// The command line flag, without its dashes in front.
+    pub(crate) fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub(crate) fn variable(&self) -> String {
+        format!("EYE_{}", self.name.to_ascii_uppercase())
+    }
+}
+
+macro_rules! settings {
+    ($($section:literal { $($name:ident: $kind:ident = $default:literal, $doc:literal;)* })*) => {
+        /// The settings in force: plain values.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Settings {
+            $($(#[doc = $doc] pub(crate) $name: <$kind as Kind>::Value,)*)*
+        }
+
+        /// Every setting.
+        pub(crate) const TABLE: &[Setting] = &[
+            $($(Setting {
+                name: stringify!($name),
+                section: $section,
+                kind: <$kind as Kind>::NAME,
+                default: $default,
+                doc: $doc,
+            },)*)*
+        ];
+
+        impl Settings {
+            /// All defaults.
+            ///
+            /// # Errors
+            /// Never: a test reads every default.
+            pub(crate) fn defaults() -> Result<Self, String> {
+                Ok(Self { $($($name: <$kind as Kind>::read($default)?,)*)* })
+            }
+
+            /// Sets one setting from text.
+            ///
+            /// # Errors
+            /// What to write instead. A name that is not in the table is an error too.
+            pub(crate) fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+                match name {
+                    $($(stringify!($name) => self.$name = <$kind as Kind>::read(text)?,)*)*
+                    _ => return Err("there is no such setting".to_owned()),
+                }
+                Ok(())
+            }
+
+            /// One setting as text; empty for a name that is not in the table.
+            pub(crate) fn show(&self, name: &str) -> String {
+                match name {
+                    $($(stringify!($name) => <$kind as Kind>::show(&self.$name),)*)*
+                    _ => String::new(),
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    "Where things are" {
+        data: Folder = "./eye-data", "The data folder: log, registry, lock and, unless `table` says otherwise, the table.";
+        listen: Address = "127.0.0.1:7070", "Where the server listens. Port 0 takes a free one.";
+        public_url: Text = "", "How people reach the server from outside, for the links that it prints. Empty: the listening address.";
+        table: Text = "", "Where the table is: a path, or an `s3://`, `gs://` or `az://` address. Empty: `table` in the data folder.";
+        table_option: Options = "", "Options of the object store, such as `aws_endpoint=…`. The usual `AWS_*`, `AZURE_*` and `GOOGLE_*` variables work too. Values are never shown.";
+        partitions: SmallCount = "1", "Partitions of the log. Fixed when the data folder is made.";
+    }
+    "From the log to the table" {
+        flush_rows_max: Count = "500000", "Rows in the hot buffer at which it is flushed to the table.";
+        flush_bytes_max: Size = "64MiB", "Bytes in the hot buffer at which it is flushed.";
+        flush_age_max: Time = "60s", "Age of the oldest row in the hot buffer at which it is flushed.";
+        hot_bytes_max: Size = "192MiB", "Bytes in the hot buffer above which collecting waits for the flush, then answers 503.";
+        ingest_wait_max: Time = "5s", "How long collecting waits before it answers 503.";
+        dedup_window: Time = "24h", "How long an event id is remembered: within it a repeat is a duplicate, exactly.";
+        dedup_ids_max: Count = "50000000", "Event ids remembered at most; above it the window shortens, and says so.";
+        live_backlog_rows: Count = "10000", "Events kept for live tails that fell behind or come back.";
+        log_keep_commits: Count = "10", "Commits of the table whose part of the log is kept as a safety tail.";
+    }
+    "Limits on one event" {
+        text_bytes_max: Size = "255B", "`event_id`, `session_id`, `user_id`, `anonymous_id`, `category` and `name`, each.";
+        data_bytes_max: Size = "64KiB", "`data`, as JSON.";
+        context_bytes_max: Size = "64KiB", "`context`, as JSON.";
+        depth_max: Count = "64", "Levels of arrays and objects in `data` and `context`.";
+        sample_bytes_max: Size = "1KiB", "How much of a refused event is kept with its rejection.";
+        future_tolerance: Time = "5m", "How far ahead of the server's clock a timestamp may lie before it is flagged.";
+    }
+    "Limits on one request" {
+        events_max: Count = "10000", "Events in one request.";
+        body_bytes_max: Size = "20MiB", "A body, after decompression.";
+        body_budget_bytes_max: Size = "256MiB", "Bodies of all requests in flight together; above it requests are answered 503.";
+        body_timeout: Time = "60s", "A whole body must have come within this.";
+        body_idle_timeout: Time = "10s", "Longest pause while a body comes.";
+        header_timeout: Time = "10s", "A request's head must have come within this; an idle connection is closed after it.";
+        header_bytes_max: Size = "32KiB", "A request's head. At least 8KiB.";
+        headers_max: Count = "64", "Header lines in a request.";
+        at_least_wait_max: Time = "10s", "How long an answer waits for the offset in `at_least`.";
+    }
+    "Limits on all clients together" {
+        connections_max: Count = "20000", "Open connections; at the limit new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";
+        connections_per_ip_max: Count = "0", "Open connections of one address; more are closed at once. 0: no limit.";
+        disk_reserve: Size = "256MiB", "Free space that is left on the disk: below it collecting answers 507, and reads go on.";
+    }
+    "Running" {
+        shutdown_timeout: Time = "30s", "How long requests in flight may take to finish when the server stops.";
+        log_level: Text = "info", "What is logged: error, warn, info, debug, trace (of the libraries: warnings only), or filters such as `info,eye_store=debug`.";
+        log_format: LogFormat = "text", "How logs are written to standard error.";
+    }
+}

@@ -1,0 +1,211 @@
+//! The accept loop and the life of one connection.
+//!
+//! A ready-made `serve` leaves half-sent requests and silent connections open for ever, so this one is our own:
+//!
+//! - at `connections_max` no connection is accepted: new ones wait in the system's backlog until one ends;
+//! - a connection whose first request has not begun within `header_timeout` is closed, whatever was sent on it;
+//! - a request's head has `header_timeout`, on HTTP/1 the pause between two requests counts to it;
+//! - a connection without a new request for [`IDLE_MAX`] is told to finish (requests in flight and live tails go on);
+//! - a client that does not take its answer is cut off (see [`super::stream`]).
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::future::RouteFuture;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::limits::{Counted, PerAddress, connections_under_file_limit};
+use super::stream::ClientStream;
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+/// A connection without a new request for this long is told to finish.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// The pause after the system refused a connection (too many open files, no memory).
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
+/// Streams that a client may open and reset before we look at them (rapid reset).
+const RESETS_MAX: usize = 20;
+/// A silent HTTP/2 peer is asked for a sign of life this often.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// Accepts and serves connections until `shutdown`; then finishes what is in flight, for at most `shutdown_timeout`
+/// or until `hurry` is done.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: &Settings,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+    hurry: impl Future<Output = ()>,
+) {
+    let server = Arc::new(Server {
+        builder: builder(settings),
+        header_timeout: settings.header_timeout,
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+    });
+    let slots = Arc::new(Semaphore::new(connections_under_file_limit(settings.connections_max)));
+    let addresses = PerAddress::default();
+    let per_address_max = settings.connections_per_ip_max;
+    let mut connections = JoinSet::new();
+    let mut stopping = pin!(shutdown.wait());
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (accept(&listener).await, slot)
+        };
+        let ((tcp, peer), slot) = tokio::select! {
+            biased;
+            () = &mut stopping => break,
+            accepted = next => accepted,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+        };
+        let counted = match per_address_max {
+            0 => None,
+            max => match addresses.admit(peer.ip(), max) {
+                Some(counted) => Some(counted),
+                None => {
+                    metrics.connections_refused.inc();
+                    continue;
+                }
+            },
+        };
+        let (server, router) = (Arc::clone(&server), router.clone());
+        connections.spawn(async move {
+            server.connection(tcp, peer, router, counted).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = finished => tracing::info!("all requests are finished"),
+        () = sleep(settings.shutdown_timeout) => tracing::warn!("requests still in flight are cut off: shutdown_timeout is over"),
+        () = hurry => tracing::warn!("requests still in flight are cut off: a second signal came"),
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the system refuses new connections");
+                sleep(REFUSED_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted
+    )
+}
+
+fn builder(settings: &Settings) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_headers(settings.headers_max)
+        .max_buf_size(settings.header_bytes_max);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_EVERY);
+    builder
+}
+
+/// What all connections share.
+struct Server {
+    builder: Builder<TokioExecutor>,
+    header_timeout: Duration,
+    metrics: Metrics,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// Serves one connection to its end.
+    async fn connection(&self, tcp: TcpStream, peer: SocketAddr, router: Router, _counted: Option<Counted>) {
+        let _open = self.metrics.connection_opened();
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        let requests = Arc::new(AtomicU64::new(0));
+        let service = Requests { router, begun: Arc::clone(&requests) };
+        let io = TokioIo::new(ClientStream::new(tcp));
+        let mut connection = pin!(self.builder.serve_connection(io, service));
+        let mut stopping = pin!(self.shutdown.wait());
+        let mut is_told = false;
+        let mut watch = pin!(sleep(self.header_timeout));
+        let mut begun_before = 0;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, %peer, "connection ended");
+                    }
+                    return;
+                }
+                () = &mut stopping, if !is_told => {
+                    is_told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut watch => {
+                    let begun = requests.load(Ordering::Relaxed);
+                    if begun == 0 {
+                        self.metrics.connections_silent.inc();
+                        return;
+                    }
+                    if begun == begun_before {
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    begun_before = begun;
+                    watch.as_mut().reset(Instant::now() + IDLE_MAX);
+                }
+            }
+        }
+    }
+}
+
+/// hyper's view of the router: counts the requests of one connection.
+struct Requests {
+    router: Router,
+    begun: Arc<AtomicU64>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = axum::response::Response;
+    type Error = std::convert::Infallible;
+    type Future = RouteFuture<std::convert::Infallible>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        tower::Service::call(&mut self.router.clone(), request.map(Body::new))
+    }
+}

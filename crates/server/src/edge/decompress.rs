@@ -1,0 +1,315 @@
+//! Content-Encoding: gzip, zstd, deflate and brotli, with a limit on what comes out.
+//!
+//! 33 KB of zstd can become 1 GiB. So: the limit counts *decompressed* bytes and is checked after every step, every step
+//! is charged to the budget of all bodies, windows are bounded (zstd 8 MiB, brotli 16 MiB by its format), only
+//! one encoding is taken, and bytes after the end are refused. Small bodies are decoded where they are; what is not done
+//! after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work.
+
+use std::io::{Cursor, Read};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use tokio::sync::Semaphore;
+
+use super::body::Charge;
+use crate::error::{ApiError, ApiResult, Code};
+
+/// Decoded at most on a thread of the runtime: about a third of a millisecond.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+/// One step: how much is decoded before the limits are looked at again.
+const STEP_BYTES: usize = 64 * 1024;
+/// 2^23 bytes: 8 MiB, the most that RFC 8878 wants every decoder to take.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// brotli's input buffer.
+const BROTLI_BUFFER_BYTES: usize = 4096;
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As it is.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950, or RFC 1951 without the wrapper: clients send both under this name.
+    Deflate,
+    /// RFC 8878.
+    Zstd,
+    /// RFC 7932.
+    Brotli,
+}
+
+impl Encoding {
+    /// The one encoding that the headers name.
+    pub(crate) fn of(headers: &HeaderMap) -> ApiResult<Self> {
+        let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+        let Some(value) = values.next() else { return Ok(Self::Identity) };
+        let unsupported = || {
+            let detail = "send one Content-Encoding: identity, gzip, zstd, deflate or br";
+            ApiError::new(Code::UnsupportedMediaType, detail)
+        };
+        if values.next().is_some() {
+            return Err(unsupported());
+        }
+        match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::Identity),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "deflate" => Ok(Self::Deflate),
+            "zstd" => Ok(Self::Zstd),
+            "br" => Ok(Self::Brotli),
+            _ => Err(unsupported()),
+        }
+    }
+}
+
+/// Decodes a body, at most `bytes_max` bytes of it. `turns` bounds how many bodies are decoded at once.
+pub(crate) async fn decompress(
+    encoding: Encoding,
+    input: Bytes,
+    bytes_max: usize,
+    charge: Charge,
+    turns: &Semaphore,
+) -> ApiResult<(Bytes, Charge)> {
+    if encoding == Encoding::Identity {
+        return Ok((input, charge));
+    }
+    let turn = turns.acquire().await.map_err(|error| ApiError::internal(&error))?;
+    let mut work = Work { decoder: Decoder::new(encoding, input)?, output: Vec::new(), bytes_max, charge };
+    let work = if work.run(INLINE_BYTES_MAX)? {
+        work
+    } else {
+        let rest = tokio::task::spawn_blocking(move || work.run(usize::MAX).map(|_| work));
+        rest.await.map_err(|error| ApiError::internal(&error))??
+    };
+    drop(turn);
+    Ok((Bytes::from(work.output), work.charge))
+}
+
+/// A body half decoded.
+struct Work {
+    decoder: Decoder,
+    output: Vec<u8>,
+    bytes_max: usize,
+    charge: Charge,
+}
+
+impl Work {
+    /// Decodes until the end (true) or until there are `pause_at` bytes (false).
+    fn run(&mut self, pause_at: usize) -> ApiResult<bool> {
+        loop {
+            if self.output.len() > self.bytes_max {
+                return Err(super::body::too_large(self.bytes_max));
+            }
+            if self.output.len() >= pause_at {
+                return Ok(false);
+            }
+            let before = self.output.len();
+            let step = STEP_BYTES.min(self.bytes_max - before + 1);
+            self.charge.grow(step)?;
+            self.output.resize(before + step, 0);
+            let read = self.decoder.read(&mut self.output[before..]);
+            let length = *read.as_ref().unwrap_or(&0);
+            self.output.truncate(before + length);
+            self.charge.shrink(step - length);
+            match read {
+                Ok(0) => return self.decoder.check_end().map(|()| true),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.decoder.broken(&error)),
+            }
+        }
+    }
+}
+
+/// One decoder over a body in memory.
+enum Decoder {
+    Gzip(flate2::bufread::MultiGzDecoder<Cursor<Bytes>>),
+    Zlib(flate2::bufread::ZlibDecoder<Cursor<Bytes>>),
+    Deflate(flate2::bufread::DeflateDecoder<Cursor<Bytes>>),
+    Zstd(zstd::stream::read::Decoder<'static, Cursor<Bytes>>),
+    Brotli(Box<brotli::Decompressor<Cursor<Bytes>>>),
+}
+
+impl Decoder {
+    fn new(encoding: Encoding, input: Bytes) -> ApiResult<Self> {
+        let is_zlib = is_zlib(&input);
+        let input = Cursor::new(input);
+        Ok(match encoding {
+            Encoding::Gzip => Self::Gzip(flate2::bufread::MultiGzDecoder::new(input)),
+            Encoding::Deflate if is_zlib => Self::Zlib(flate2::bufread::ZlibDecoder::new(input)),
+            Encoding::Identity | Encoding::Deflate => Self::Deflate(flate2::bufread::DeflateDecoder::new(input)),
+            Encoding::Brotli => Self::Brotli(Box::new(brotli::Decompressor::new(input, BROTLI_BUFFER_BYTES))),
+            Encoding::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(input);
+                let mut decoder = decoder.map_err(|error| ApiError::internal(&error))?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| ApiError::internal(&error))?;
+                Self::Zstd(decoder)
+            }
+        })
+    }
+
+    fn read(&mut self, output: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Gzip(decoder) => decoder.read(output),
+            Self::Zlib(decoder) => decoder.read(output),
+            Self::Deflate(decoder) => decoder.read(output),
+            Self::Zstd(decoder) => decoder.read(output),
+            Self::Brotli(decoder) => decoder.read(output),
+        }
+    }
+
+    /// After the end of the stream there must be nothing more.
+    fn check_end(&mut self) -> ApiResult<()> {
+        let (name, left) = match self {
+            Self::Gzip(decoder) => ("gzip", left(decoder.get_ref())),
+            Self::Zlib(decoder) => ("deflate", left(decoder.get_ref())),
+            Self::Deflate(decoder) => ("deflate", left(decoder.get_ref())),
+            Self::Zstd(decoder) => ("zstd", left(decoder.get_ref())),
+            Self::Brotli(decoder) => {
+                // Its second read after the end tells whether its own buffer holds bytes that nobody used.
+                let unused = decoder.read(&mut [0]).is_err();
+                ("br", if unused { 1 } else { left(decoder.get_ref()) })
+            }
+        };
+        if left == 0 {
+            return Ok(());
+        }
+        let detail = format!("the body has bytes after the end of its {name} data: send nothing after it");
+        Err(ApiError::invalid_body("", detail))
+    }
+
+    fn broken(&self, error: &std::io::Error) -> ApiError {
+        let name = match self {
+            Self::Gzip(_) => "gzip",
+            Self::Zlib(_) | Self::Deflate(_) => "deflate",
+            Self::Zstd(_) => "zstd",
+            Self::Brotli(_) => "br",
+        };
+        ApiError::invalid_body("", format!("the body is not {name}, though its Content-Encoding says so: {error}"))
+    }
+}
+
+fn left(input: &Cursor<Bytes>) -> usize {
+    input.get_ref().len().saturating_sub(usize::try_from(input.position()).unwrap_or(usize::MAX))
+}
+
+/// True if the bytes begin as RFC 1950 says.
+fn is_zlib(bytes: &[u8]) -> bool {
+    match bytes {
+        [method, flags, ..] => method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)).is_multiple_of(31),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::body::BodyBudget;
+    use super::*;
+
+    const ALL: [Encoding; 4] = [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd, Encoding::Brotli];
+
+    fn encode(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
+        match encoding {
+            Encoding::Identity => bytes.to_vec(),
+            Encoding::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Encoding::Deflate => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Encoding::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+            Encoding::Brotli => {
+                let mut output = Vec::new();
+                brotli::CompressorWriter::new(&mut output, 4096, 5, 22).write_all(bytes).unwrap();
+                output
+            }
+        }
+    }
+
+    async fn decode(encoding: Encoding, input: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
+        let budget = BodyBudget::new(64 << 20);
+        let turns = Semaphore::new(1);
+        let decoded = decompress(encoding, Bytes::from(input), bytes_max, budget.charge(0).unwrap(), &turns).await;
+        let decoded = decoded.map(|(bytes, _charge)| bytes.to_vec());
+        assert_eq!(budget.used(), 0, "every byte that was charged was given back");
+        decoded
+    }
+
+    #[tokio::test]
+    async fn every_encoding_gives_back_what_was_sent() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).take(700_000).collect();
+        for encoding in ALL {
+            for length in [0, 1, 1000, 700_000] {
+                let sent = &bytes[..length];
+                let decoded = decode(encoding, encode(encoding, sent), 700_000).await.unwrap();
+                assert!(decoded == sent, "{encoding:?} {length}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_stops_at_the_limit() {
+        let zeros = vec![0; 8 << 20];
+        for encoding in ALL {
+            let error = decode(encoding, encode(encoding, &zeros), 1 << 20).await.unwrap_err();
+            assert_eq!(error.code(), Code::BodyTooLarge, "{encoding:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_after_the_end_and_cut_bodies_are_refused() {
+        for encoding in ALL {
+            for extra in [1, 10_000] {
+                let mut input = encode(encoding, b"{\"a\":1}");
+                input.extend(vec![b'x'; extra]);
+                let error = decode(encoding, input, 1 << 20).await.unwrap_err();
+                assert_eq!(error.code(), Code::InvalidBody, "{encoding:?} {extra}");
+            }
+            let mut input = encode(encoding, &vec![b'a'; 5000]);
+            input.truncate(input.len() / 2);
+            let error = decode(encoding, input, 1 << 20).await.unwrap_err();
+            assert_eq!(error.code(), Code::InvalidBody, "{encoding:?} cut");
+            let error = decode(encoding, b"{\"a\":1}".to_vec(), 1 << 20).await.unwrap_err();
+            assert_eq!(error.code(), Code::InvalidBody, "{encoding:?} plain");
+        }
+    }
+
+    #[tokio::test]
+    async fn deflate_without_its_wrapper_is_taken() {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(b"hello").unwrap();
+        let decoded = decode(Encoding::Deflate, encoder.finish().unwrap(), 100).await.unwrap();
+        assert_eq!(decoded, b"hello");
+    }
+
+    #[tokio::test]
+    async fn a_window_above_the_limit_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&vec![7; 1 << 20]).unwrap();
+        let error = decode(Encoding::Zstd, encoder.finish().unwrap(), 20 << 20).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidBody);
+    }
+
+    #[test]
+    fn one_known_encoding_is_taken() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("content-encoding", value.parse().unwrap());
+            }
+            Encoding::of(&headers).map_err(|error| error.code())
+        };
+        assert_eq!(of(&[]), Ok(Encoding::Identity));
+        assert_eq!(of(&["GZIP"]), Ok(Encoding::Gzip));
+        assert_eq!(of(&["br"]), Ok(Encoding::Brotli));
+        for wrong in [&["gzip, gzip"][..], &["gzip", "br"], &["compress"], &["gzip,identity"]] {
+            assert_eq!(of(wrong), Err(Code::UnsupportedMediaType), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The HTTP edge: connections, bodies, and the limits that keep one client from harming the others.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`accept`] | the accept loop and the life of one connection |
+//! | [`stream`] | a TCP stream that gives up on a client that does not read |
+//! | [`limits`] | how many connections there may be |
+//! | [`body`] | reading a body with a budget, against the clock |
+//! | [`decompress`] | gzip, zstd, deflate and brotli, bounded |
+
+pub(crate) mod accept;
+pub(crate) mod body;
+pub(crate) mod decompress;
+mod limits;
+mod stream;

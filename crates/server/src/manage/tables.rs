@@ -1,0 +1,194 @@
+//! What the routes of [`crate::manage`] take and give.
+
+use super::views::{
+    ApplicationList, ApplicationOut, AuditList, Flushed, NewUserOut, TokenList, TokenOut, UserList, UserOut,
+};
+use crate::error::Code;
+use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, shape};
+
+/// The paths and methods.
+#[cfg(test)]
+pub(crate) const ROUTES: &[(&str, &[&str])] = &[
+    ("/v1/applications", &["GET", "POST"]),
+    ("/v1/tokens", &["GET", "POST"]),
+    ("/v1/tokens/{id}/rotate", &["POST"]),
+    ("/v1/tokens/{id}", &["DELETE"]),
+    ("/v1/users", &["GET", "POST"]),
+    ("/v1/users/{id}", &["PATCH"]),
+    ("/v1/audit", &["GET"]),
+    ("/v1/flush", &["POST"]),
+    ("/v1/setup", &["POST"]),
+];
+
+const ROLES: &[&str] = &["admin", "analyst", "viewer"];
+const TOKEN_ID: &[Param] = &[Param::path("id", "The token's id, such as tok_4fKq0ZbT7xWm; never its secret.")];
+const USER_ID: &[Param] = &[Param::path("id", "The user's id, such as usr_4fKq0ZbT7xWm.")];
+/// The longest that a rotated token may go on working: a year.
+const OVERLAP_SECONDS_MAX: u64 = 365 * 86_400;
+
+/// `POST /v1/applications`.
+pub(super) const NEW_APPLICATION: &[Param] = &[
+    Param::field("name", Kind::Text, "Its name and id: a-z, 0-9, - and _, at most 63. Never changed.").required(),
+    Param::field("title", Kind::Text, "What people call it."),
+];
+
+/// `POST /v1/tokens`.
+pub(super) const NEW_TOKEN: &[Param] = &[
+    Param::field("name", Kind::Text, "What people call it.").required(),
+    Param::field(
+        "kind",
+        Kind::Choice(&["secret", "write", "read"]),
+        "secret: kept on servers. write: may stand in public pages. read: reads only.",
+    )
+    .required(),
+    Param::field("application", Kind::Text, "The application it writes to. If there is only one: that one."),
+    Param::field(
+        "scopes",
+        Kind::Words(&["write", "read", "admin"]),
+        "What it may do; never more than its kind. If left out: what its kind does.",
+    ),
+    Param::field("reads_all", Kind::Flag, "True if it reads every application."),
+    Param::field("expires_at", Kind::Time, "From when on it opens nothing."),
+    Param::field("import", Kind::Secret, "A token that clients have already: 32 to 256 printable ASCII characters."),
+];
+
+/// `POST /v1/tokens/{id}/rotate`.
+pub(super) const ROTATION: &[Param] = &[Param::field(
+    "overlap_seconds",
+    Kind::Number { min: 0, max: OVERLAP_SECONDS_MAX, default: Some(86_400) },
+    "How long the old token goes on working.",
+)];
+
+/// `POST /v1/users`.
+pub(super) const NEW_USER: &[Param] = &[
+    Param::field("name", Kind::Text, "The name to sign in with: letters, digits and @ . + - _.").required(),
+    Param::field("password", Kind::Secret, "At least 8 characters. Without one the user has a token only."),
+    Param::field("role", Kind::Choice(ROLES), "What the user may do.").required(),
+    Param::field("application", Kind::Text, "The application that the user's token writes to."),
+];
+
+/// `PATCH /v1/users/{id}`.
+pub(super) const USER_CHANGE: &[Param] = &[
+    Param::field("active", Kind::Flag, "False: the user and every token of the user opens nothing."),
+    Param::field("role", Kind::Text, "Another role: admin, analyst or viewer. The user's tokens follow it."),
+    Param::field("password", Kind::Secret, "Another password."),
+];
+
+/// `GET /v1/audit`.
+pub(super) const AUDIT: &[Param] = &[
+    Param::query("before", Kind::Number { min: 0, max: u64::MAX, default: None }, "Only changes before this offset."),
+    Param::query("limit", Kind::Number { min: 1, max: 1000, default: Some(100) }, "How many, at most."),
+];
+
+/// `POST /v1/setup`.
+pub(super) const SETUP: &[Param] = &[
+    Param::field("code", Kind::Secret, "The one-time code from the printed link.").required(),
+    Param::field("name", Kind::Text, "The name to sign in with.").required(),
+    Param::field("password", Kind::Secret, "At least 8 characters.").required(),
+];
+
+const fn get(path: &'static str, summary: &'static str, params: &'static [Param], answer: Answer) -> Operation {
+    Operation {
+        method: "GET",
+        path,
+        chapter: Chapter::Manage,
+        scope: Some("admin"),
+        summary,
+        description: "",
+        params,
+        body: Body::None,
+        answer,
+        errors: &[],
+    }
+}
+
+const fn act(
+    (method, path): (&'static str, &'static str),
+    (summary, description): (&'static str, &'static str),
+    params: &'static [Param],
+    body: Body,
+    answer: Answer,
+    errors: &'static [Code],
+) -> Operation {
+    let (chapter, scope) = (Chapter::Manage, Some("admin"));
+    Operation { method, path, chapter, scope, summary, description, params, body, answer, errors }
+}
+
+const MAKE: &[Code] = &[Code::NotFound, Code::Exists, Code::Unavailable, Code::Full];
+const MEND: &[Code] = &[Code::NotFound, Code::Unavailable, Code::Full];
+
+/// The operations.
+pub(crate) const OPERATIONS: &[Operation] = &[
+    get("/v1/applications", "Applications", &[], Answer::json(200, "All of them.", shape::<ApplicationList>)),
+    act(
+        ("POST", "/v1/applications"),
+        ("Make an application", ""),
+        &[],
+        Body::Fields(NEW_APPLICATION),
+        Answer::json(201, "The application.", shape::<ApplicationOut>),
+        MAKE,
+    ),
+    get("/v1/tokens", "Tokens", &[], Answer::json(200, "All of them, without their secrets.", shape::<TokenList>)),
+    act(
+        ("POST", "/v1/tokens"),
+        ("Make a token", "The answer holds the secret. It is stored as a hash only: nobody can show it again."),
+        &[],
+        Body::Fields(NEW_TOKEN),
+        Answer::json(201, "The token, with its secret.", shape::<TokenOut>),
+        MAKE,
+    ),
+    act(
+        ("POST", "/v1/tokens/{id}/rotate"),
+        ("Replace a token", "The old one goes on working for a while, so that clients can be changed one by one."),
+        TOKEN_ID,
+        Body::Fields(ROTATION),
+        Answer::json(201, "The new token, with its secret.", shape::<TokenOut>),
+        MEND,
+    ),
+    act(
+        ("DELETE", "/v1/tokens/{id}"),
+        ("Revoke a token", "At once and for ever. Once more changes nothing."),
+        TOKEN_ID,
+        Body::None,
+        Answer::json(200, "The revoked token.", shape::<TokenOut>),
+        MEND,
+    ),
+    get("/v1/users", "Users", &[], Answer::json(200, "All of them.", shape::<UserList>)),
+    act(
+        ("POST", "/v1/users"),
+        ("Make a user", "Making a user makes a token for it, which follows the user's role and reads every application."),
+        &[],
+        Body::Fields(NEW_USER),
+        Answer::json(201, "The user and its token, with the secret.", shape::<NewUserOut>),
+        MAKE,
+    ),
+    act(
+        ("PATCH", "/v1/users/{id}"),
+        ("Change a user", "What is left out stays as it is."),
+        USER_ID,
+        Body::Fields(USER_CHANGE),
+        Answer::json(200, "The user.", shape::<UserOut>),
+        MEND,
+    ),
+    get("/v1/audit", "Who changed what", AUDIT, Answer::json(200, "Changes, newest first.", shape::<AuditList>)),
+    act(
+        ("POST", "/v1/flush"),
+        ("Write the hot buffer to the table now", "What was sent before is in the table when this answers."),
+        &[],
+        Body::None,
+        Answer::json(200, "What was written.", shape::<Flushed>),
+        &[Code::Busy, Code::Unavailable, Code::Full],
+    ),
+    Operation {
+        method: "POST",
+        path: "/v1/setup",
+        chapter: Chapter::Manage,
+        scope: None,
+        summary: "Make the first administrator",
+        description: "Works once, with the code that was printed at the first start, and needs no token.",
+        params: &[],
+        body: Body::Fields(SETUP),
+        answer: Answer::json(201, "The administrator and its token, with the secret.", shape::<NewUserOut>),
+        errors: &[Code::TooManyAttempts, Code::Exists, Code::Unavailable, Code::Full],
+    },
+];

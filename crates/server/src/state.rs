@@ -1,0 +1,94 @@
+//! What every handler shares. Cheap to clone: one `Arc`.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use eye_event::Timestamp;
+use eye_registry::Registry;
+use eye_store::Store;
+use tokio::sync::Semaphore;
+
+use crate::config::Settings;
+use crate::edge::body::BodyBudget;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+/// The shared state; axum's `State` extractor gives it to handlers.
+#[derive(Clone)]
+pub(crate) struct AppState(Arc<Shared>);
+
+/// What is behind [`AppState`].
+pub(crate) struct Shared {
+    /// Ingest and snapshots.
+    pub(crate) store: Store,
+    /// Applications, tokens, users.
+    pub(crate) registry: Registry,
+    /// The settings in force.
+    pub(crate) settings: Settings,
+    /// The limits on one event, from the settings.
+    pub(crate) limits: eye_event::Limits,
+    /// Counters and histograms.
+    pub(crate) metrics: Metrics,
+    /// The edge's clock.
+    pub(crate) clock: Clock,
+    /// How many bytes of bodies may be in memory at once.
+    pub(crate) budget: BodyBudget,
+    /// How many bodies may be decompressed at once.
+    pub(crate) decompressing: Semaphore,
+    /// Tells that the process is stopping.
+    pub(crate) shutdown: Shutdown,
+}
+
+impl AppState {
+    /// Wraps what was opened.
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The wall clock, made non-decreasing within the process.
+///
+/// `received_at` orders what people see in lists; a clock that is set back must not make later requests look earlier.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    last_micros: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub(crate) fn new() -> Self {
+        Self { last_micros: AtomicI64::new(i64::MIN) }
+    }
+
+    /// Now, never before an earlier answer.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.at_least(Timestamp::now())
+    }
+
+    fn at_least(&self, wall: Timestamp) -> Timestamp {
+        let before = self.last_micros.fetch_max(wall.micros(), Ordering::Relaxed);
+        Timestamp::from_micros(before.max(wall.micros()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_stands_still() {
+        let clock = Clock::new();
+        assert_eq!(clock.at_least(Timestamp::from_micros(10)).micros(), 10);
+        assert_eq!(clock.at_least(Timestamp::from_micros(7)).micros(), 10);
+        assert_eq!(clock.at_least(Timestamp::from_micros(11)).micros(), 11);
+    }
+}

@@ -1,0 +1,150 @@
+//! `eye verify` on data folders that are sound, damaged, and just killed.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use common::{Server, eye};
+use serde_json::Value;
+
+/// Every file below a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+fn find(data: &Path, folder: &str, end: &str) -> PathBuf {
+    let files = files(&data.join(folder));
+    files.into_iter().rfind(|path| path.to_str().unwrap().ends_with(end)).unwrap()
+}
+
+fn run(data: &Path, extra: &[&str]) -> Output {
+    eye(data).arg("verify").arg("--data").arg(data).args(extra).output().unwrap()
+}
+
+fn report(data: &Path, code: i32) -> Value {
+    let output = run(data, &["--json"]);
+    assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn verdict<'a>(report: &'a Value, name: &str) -> &'a str {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == name).unwrap()["verdict"].as_str().unwrap()
+}
+
+/// A data folder of a killed server: some events in the table, some only in the log.
+fn killed() -> Server {
+    let mut server = Server::start();
+    let demo = |seed: &str| server.eye(&["demo", "--events", "2000", "--seed", seed, "--json"]);
+    assert!(demo("1").status.success());
+    assert!(server.eye(&["flush"]).status.success());
+    assert!(demo("2").status.success());
+    server.kill();
+    server
+}
+
+#[test]
+fn a_killed_server_leaves_a_sound_folder_and_verify_changes_no_byte() {
+    let server = killed();
+    let contents =
+        || files(&server.data()).into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>();
+    let before = contents();
+    let report = report(&server.data(), 0);
+    assert_eq!(report["sound"], true, "{report}");
+    assert_eq!(report["counts"]["entries_behind_table"], 2_000);
+    let books = &report["ledger"][0];
+    let count = |field: &str| books[field].as_u64().unwrap();
+    assert_eq!(count("received"), 4_000);
+    assert_eq!(count("received"), count("stored") + count("duplicate") + count("rejected"));
+    assert!(count("duplicate") > 0 && count("rejected") > 0);
+    let human = String::from_utf8(run(&server.data(), &["--quick"]).stdout).unwrap();
+    assert_eq!(human.matches('✓').count(), 7, "{human}");
+    assert!(before == contents(), "verify wrote something");
+}
+
+#[test]
+fn verify_agrees_with_the_server_about_the_ledger() {
+    let mut server = killed();
+    let offline = report(&server.data(), 0)["ledger"].clone();
+    server.restart();
+    let online: Value = serde_json::from_slice(&server.eye(&["ledger", "--json"]).stdout).unwrap();
+    for field in ["token", "received", "stored", "duplicate", "rejected"] {
+        assert_eq!(offline[0][field], online["tokens"][0][field], "{field}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_the_log_is_named_with_file_and_byte() {
+    let mut server = killed();
+    let segment = find(&server.data(), "log", ".seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 0x10;
+    fs::write(&segment, bytes).unwrap();
+    let report = report(&server.data(), 1);
+    let finding = &report["findings"][0];
+    let name = segment.strip_prefix(server.data()).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(finding["file"], name.as_str());
+    assert!(finding["byte"].as_u64().unwrap() <= at as u64, "{finding}");
+    assert_eq!(verdict(&report, "acknowledged_means_durable"), "violated");
+    assert_eq!(verdict(&report, "nothing_vanishes"), "unchecked");
+    let human = String::from_utf8(run(&server.data(), &[]).stdout).unwrap();
+    assert!(human.contains(&name) && human.contains("byte "), "{human}");
+    server.kill();
+}
+
+#[test]
+fn a_removed_or_changed_parquet_file_is_named() {
+    let server = killed();
+    let path = find(&server.data(), "table/events", ".parquet");
+    let name = path.strip_prefix(server.data()).unwrap().to_str().unwrap().to_owned();
+    let bytes = fs::read(&path).unwrap();
+    let mut changed = bytes.clone();
+    changed[bytes.len() / 3] ^= 1;
+    fs::write(&path, changed).unwrap();
+    let flipped = report(&server.data(), 1);
+    assert_eq!(flipped["findings"][0]["file"], name.as_str(), "{flipped}");
+    fs::remove_file(&path).unwrap();
+    let removed = report(&server.data(), 1);
+    assert_eq!(removed["findings"][0]["file"], name.as_str());
+    assert!(removed["findings"][0]["what"].as_str().unwrap().contains("missing"));
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(report(&server.data(), 0)["sound"], true);
+}
+
+#[test]
+fn a_torn_commit_and_a_lost_table_are_named_and_not_mended() {
+    let server = killed();
+    let commit = find(&server.data(), "table/events/_delta_log", ".json");
+    let bytes = fs::read(&commit).unwrap();
+    fs::write(&commit, b"").unwrap();
+    let torn = report(&server.data(), 1);
+    let name = commit.strip_prefix(server.data()).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(torn["findings"][0]["file"], name.as_str(), "{torn}");
+    assert_eq!(fs::read(&commit).unwrap(), b"", "it is left as it is");
+    fs::write(&commit, bytes).unwrap();
+    fs::rename(server.data().join("table/events"), server.data().join("elsewhere")).unwrap();
+    let lost = report(&server.data(), 1);
+    assert_eq!(lost["findings"][0]["file"], "table/events", "{lost}");
+    assert!(!server.data().join("table/events").join("_delta_log").exists());
+}
+
+#[test]
+fn a_log_that_lost_its_end_violates_the_meeting_of_log_and_table() {
+    let server = killed();
+    for segment in files(&server.data().join("log/0")) {
+        fs::remove_file(segment).unwrap();
+    }
+    let report = report(&server.data(), 1);
+    assert_eq!(verdict(&report, "acknowledged_means_durable"), "violated");
+    assert_eq!(verdict(&report, "exactly_one_place"), "unchecked");
+    assert!(report["findings"][0]["what"].as_str().unwrap().contains("not the log that fed it"), "{report}");
+}
