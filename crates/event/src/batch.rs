@@ -73,6 +73,22 @@ pub enum Entry<'a> {
     Rejection(RejectionRef<'a>),
 }
 
+/// What apply needs of an entry; the rest is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKey<'a> {
+    /// An event.
+    Event {
+        /// The idempotency key.
+        event_id: &'a str,
+        /// Which session.
+        session_id: &'a str,
+        /// When it occurred.
+        timestamp: Timestamp,
+    },
+    /// A refused thing.
+    Rejection,
+}
+
 /// Writes one batch.
 #[derive(Debug)]
 pub struct BatchWriter {
@@ -218,6 +234,30 @@ impl Batch {
         })
     }
 
+    /// The keys of the entries in order, each with the entry's position in the bytes. Cheaper than [`Batch::entries`]:
+    /// payloads are stepped over.
+    pub fn keys(&self) -> impl Iterator<Item = Result<(u32, EntryKey<'_>), EncodingError>> {
+        let mut reader = Reader { bytes: &self.bytes, at: self.entries_at };
+        let mut left = self.count;
+        std::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let at = reader.at;
+            let key = read_key(&mut reader);
+            if key.is_err() {
+                left = 0;
+            }
+            Some(key.map(|key| (u32::try_from(at).unwrap_or(u32::MAX), key)))
+        })
+    }
+
+    /// The key of the entry at a position that [`Batch::entries`] or [`Batch::keys`] gave.
+    ///
+    /// # Errors
+    /// A position that holds no whole entry.
+    pub fn key_at(&self, position: u32) -> Result<EntryKey<'_>, EncodingError> {
+        read_key(&mut Reader { bytes: &self.bytes, at: position as usize })
+    }
+
     /// The entry at a position that [`Batch::entries`] gave.
     ///
     /// # Errors
@@ -236,7 +276,8 @@ fn read_header<'a>(reader: &mut Reader<'a>) -> Result<BatchHeader<'a>, EncodingE
     Ok(BatchHeader { application: reader.text()?, token: reader.text()?, received_at })
 }
 
-fn read_entry<'a>(reader: &mut Reader<'a>) -> Result<Entry<'a>, EncodingError> {
+/// Steps over one entry; returns its kind, where it began, and a reader of its body.
+fn take_entry<'a>(reader: &mut Reader<'a>) -> Result<(u8, usize, Reader<'a>), EncodingError> {
     let at = reader.at;
     let kind = reader.u8()?;
     let length = reader.u32()? as usize;
@@ -244,8 +285,30 @@ fn read_entry<'a>(reader: &mut Reader<'a>) -> Result<Entry<'a>, EncodingError> {
     let Some(bytes) = reader.bytes.get(..end) else {
         return Err(EncodingError::Short(at));
     };
-    let mut body = Reader { bytes, at: reader.at };
+    let body = Reader { bytes, at: reader.at };
     reader.at = end;
+    Ok((kind, at, body))
+}
+
+fn read_key<'a>(reader: &mut Reader<'a>) -> Result<EntryKey<'a>, EncodingError> {
+    let (kind, at, mut body) = take_entry(reader)?;
+    match kind {
+        KIND_EVENT => {
+            let flags = body.u8()?;
+            let timestamp = body.timestamp()?;
+            let _problems = body.u32()?;
+            if flags & SENT_AT != 0 {
+                let _sent_at = body.timestamp()?;
+            }
+            Ok(EntryKey::Event { event_id: body.text()?, session_id: body.text()?, timestamp })
+        }
+        KIND_REJECTION => Ok(EntryKey::Rejection),
+        kind => Err(EncodingError::Kind { kind, at }),
+    }
+}
+
+fn read_entry<'a>(reader: &mut Reader<'a>) -> Result<Entry<'a>, EncodingError> {
+    let (kind, at, mut body) = take_entry(reader)?;
     match kind {
         KIND_EVENT => read_event(&mut body).map(Entry::Event),
         KIND_REJECTION => Ok(Entry::Rejection(RejectionRef {
@@ -381,6 +444,10 @@ mod tests {
         assert!(matches!(entries[1].1, Entry::Rejection(rejection) if rejection.code == "not_json"));
         assert_eq!(entries[2].1, Entry::Event(event("{}", None)));
         assert_eq!(batch.entry_at(entries[2].0).unwrap(), entries[2].1);
+        let keys: Vec<_> = batch.keys().map(Result::unwrap).collect();
+        let key = EntryKey::Event { event_id: "e", session_id: "s", timestamp: Timestamp::from_micros(-7) };
+        assert_eq!(keys, [(entries[0].0, key), (entries[1].0, EntryKey::Rejection), (entries[2].0, key)]);
+        assert_eq!(batch.key_at(entries[2].0).unwrap(), key);
     }
 
     #[test]
@@ -408,6 +475,7 @@ mod tests {
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in any::<u32>()) {
             if let Ok(batch) = Batch::parse(Bytes::from(bytes)) {
                 let _ = batch.entries().take(1000).count();
+                let _ = batch.keys().take(1000).count();
                 let _ = batch.entry_at(at);
             }
         }

@@ -21,7 +21,7 @@ pub mod problem;
 pub mod rejection;
 pub mod time;
 
-pub use batch::{Batch, BatchHeader, BatchWriter, EncodingError, Entry};
+pub use batch::{Batch, BatchHeader, BatchWriter, EncodingError, Entry, EntryKey};
 pub use check::{Checked, check};
 pub use event::{Draft, EventRef, RawTime, partition_of};
 pub use limits::Limits;

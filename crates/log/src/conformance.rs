@@ -2,8 +2,11 @@
 //!
 //! Each property is a function with a name that says it. A backend passes if [`run`] returns.
 
-// These are tests that live in the library, so that every backend's crate can run them.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "these are tests; they live in the library so that every backend's crate can run them"
+)]
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier};

@@ -1,5 +1,7 @@
 //! The contract of the log, over every backend in this crate.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

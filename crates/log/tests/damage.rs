@@ -1,6 +1,8 @@
 //! Damage of every kind, byte by byte: it is named, or it costs nothing that was acknowledged. And the fixtures: files
 //! of version 1, good and bad, as they lie on disks.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The local log when the disk fails, fills up, or is slow; and when two want the same folder.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -343,7 +345,7 @@ fn a_real_disk_keeps_what_was_acknowledged() {
     drop(log);
     let checked = verify(&options.dir, &OsDisk).unwrap();
     assert_eq!((checked.records, checked.end), (2000, Offset(2001)));
-    let (log, report) = LocalLog::open(options.clone(), Arc::clone(&disk)).unwrap();
+    let (log, report) = LocalLog::open(options, Arc::clone(&disk)).unwrap();
     assert!(report.clean && report.segments > 3 && report.records == 2000, "{report:?}");
     assert_eq!(texts(&log).len(), 2000);
     log.trim(Offset(1500)).unwrap();

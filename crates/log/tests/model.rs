@@ -1,5 +1,7 @@
 //! The local log against a plain `Vec`, over crashes, torn writes, flipped bits, full disks, trims and reopenings.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

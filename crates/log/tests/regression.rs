@@ -1,5 +1,7 @@
 //! One test for each bug that was found.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::path::Path;
 use std::sync::Arc;
 

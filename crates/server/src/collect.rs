@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use eye_event::{BatchHeader, Checked, RejectionRef, Rejection, Timestamp, check, rejection};
+use eye_event::{BatchHeader, Checked, Rejection, RejectionRef, Timestamp, check, rejection};
 use eye_protocol::native::{self, BodyError, BodyErrorKind, Decoded, Item, NativeLimits};
 use eye_store::Outcome;
 use http::request::Parts;

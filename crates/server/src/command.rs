@@ -73,10 +73,8 @@ fn config(arguments: &ArgMatches, resolved: &Resolved) -> String {
 /// The whole command line.
 pub(crate) fn command() -> clap::Command {
     let serve = clap::Command::new("serve").about("Run the server (what `eye` does without a command)");
-    let markdown = Arg::new("markdown")
-        .long("markdown")
-        .action(ArgAction::SetTrue)
-        .help("Print docs/configuration.md instead");
+    let markdown =
+        Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print docs/configuration.md instead");
     let config = clap::Command::new("config")
         .about("Print every setting that is in force, and where its value comes from")
         .arg(markdown);
@@ -102,7 +100,8 @@ fn config_flag() -> Arg {
 
 fn flags(wanted: impl Fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
     TABLE.iter().filter(move |setting| wanted(setting)).map(|setting| {
-        let default = if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
         Arg::new(setting.name)
             .long(setting.flag())
             .value_name(setting.kind)

@@ -117,10 +117,7 @@ impl ApiError {
     }
 
     /// A parameter that is wrong.
-    pub(crate) fn invalid_parameter(
-        field: impl Into<Cow<'static, str>>,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub(crate) fn invalid_parameter(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidParameter, detail).field(field)
     }
 

@@ -37,10 +37,8 @@ pub(crate) fn prepare(registry: &Registry, now: Timestamp) -> eye_registry::Resu
         return Ok(None);
     }
     registry.create_application(&Actor::System, now, FIRST_APPLICATION, None)?;
-    let new = NewToken {
-        application: Some(FIRST_APPLICATION.to_owned()),
-        ..NewToken::new(FIRST_TOKEN, TokenKind::Secret)
-    };
+    let new =
+        NewToken { application: Some(FIRST_APPLICATION.to_owned()), ..NewToken::new(FIRST_TOKEN, TokenKind::Secret) };
     let (_, token) = registry.create_token(&Actor::System, now, new)?;
     let code = registry.create_setup_code(now)?;
     Ok(Some(FirstStart { token: token.reveal().to_owned(), setup_code: code.reveal().to_owned() }))
@@ -123,7 +121,8 @@ Stop with Ctrl-C.
 
 /// What later starts print.
 pub(crate) fn banner(url: &str, replayed_records: u64) -> String {
-    let replayed = if replayed_records == 0 { String::new() } else { format!(" ({replayed_records} log records replayed)") };
+    let replayed =
+        if replayed_records == 0 { String::new() } else { format!(" ({replayed_records} log records replayed)") };
     format!("The Eye is running at {url}{replayed}\nAPI and documentation: {url}/docs\n")
 }
 

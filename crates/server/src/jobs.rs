@@ -19,7 +19,8 @@ struct Job {
 }
 
 /// The table.
-const JOBS: [Job; 1] = [Job { name: "persist last use of tokens", every: Duration::from_secs(60), run: persist_last_used }];
+const JOBS: [Job; 1] =
+    [Job { name: "persist last use of tokens", every: Duration::from_secs(60), run: persist_last_used }];
 
 /// Starts every job.
 pub(crate) fn start(state: &AppState) -> JoinSet<()> {

@@ -181,9 +181,9 @@ impl Follower {
     /// False once the token opens nothing any more: revoked, expired, or its user switched off.
     fn is_allowed(&self) -> bool {
         let registry = self.state.registry.state();
-        let is_live = registry.token(&self.caller.grant.token).is_some_and(|token| {
-            token.is_live(self.state.clock.now()) && token.scopes.read
-        });
+        let is_live = registry
+            .token(&self.caller.grant.token)
+            .is_some_and(|token| token.is_live(self.state.clock.now()) && token.scopes.read);
         let user = self.caller.grant.user.as_ref();
         is_live && user.is_none_or(|user| registry.user(user).is_some_and(|user| user.active))
     }

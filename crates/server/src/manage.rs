@@ -49,11 +49,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(setup::routes())
 }
 
-async fn applications(
-    State(state): State<AppState>,
-    _: Admin,
-    RawQuery(query): RawQuery,
-) -> ApiResult<Response> {
+async fn applications(State(state): State<AppState>, _: Admin, RawQuery(query): RawQuery) -> ApiResult<Response> {
     Params::read(query.as_deref(), &[])?;
     let registry = state.registry.state();
     let applications = registry.applications().iter().map(|application| ApplicationOut::from(&**application));

@@ -83,7 +83,9 @@ impl Chapter {
     pub(crate) const fn title(self) -> (&'static str, &'static str) {
         match self {
             Self::Collect => ("Collect", "Send events. An answer of 200 means that what is stored is durable."),
-            Self::Ask => ("Ask", "Read sessions, events and what is wrong with them. Every answer says what it has seen."),
+            Self::Ask => {
+                ("Ask", "Read sessions, events and what is wrong with them. Every answer says what it has seen.")
+            }
             Self::Manage => ("Manage", "Applications, tokens and users. Every change is in the audit trail."),
             Self::Seed => ("Seed API", "The first collector's interface, kept for the clients that use it."),
             Self::Operate => ("Operate", "Health, metrics and documentation. No token is needed."),
@@ -284,7 +286,9 @@ mod tests {
         let paths = document["paths"].as_object().unwrap();
         let documented: BTreeSet<(String, String)> = paths
             .iter()
-            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(|method| (path.clone(), method.to_uppercase())))
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().keys().map(|method| (path.clone(), method.to_uppercase()))
+            })
             .collect();
         assert_eq!(documented, routed);
         assert_eq!(operations().count(), documented.len(), "no operation is stated twice");

@@ -68,7 +68,8 @@ mod tests {
             include_str!("pages/setup.js"),
         ];
         for file in files {
-            for bad in ["src=\"http", "href=\"http", "href=\"//", "@import", "url(", "style=\"", "<style", "innerHTML"] {
+            for bad in ["src=\"http", "href=\"http", "href=\"//", "@import", "url(", "style=\"", "<style", "innerHTML"]
+            {
                 assert!(!file.contains(bad), "{bad}");
             }
         }

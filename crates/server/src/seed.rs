@@ -50,9 +50,7 @@ const INVALID_TIME: View = reading("/eye/invalid-time", "Invalid Timestamp");
 
 /// The routes of this file.
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
-        .route(COLLECTOR.path, any(collector))
-        .merge(read::routes())
+    Router::new().route(COLLECTOR.path, any(collector)).merge(read::routes())
 }
 
 /// What a handler gives: a body, or an answer in the framework's words.
@@ -203,7 +201,12 @@ async fn collect(state: &AppState, parts: &Parts, body: Body) -> Answer {
     if let Err((code, error)) = &taken {
         let sample = rejection::sample(&received.bytes, state.limits.sample_bytes_max);
         let field = field(error).unwrap_or_default();
-        request.push_rejection(&RejectionRef { code: code.code(), field: &field, message: &error.body, sample: &sample });
+        request.push_rejection(&RejectionRef {
+            code: code.code(),
+            field: &field,
+            message: &error.body,
+            sample: &sample,
+        });
     }
     let outcomes = state.store.ingest(request).await?;
     count(state, &outcomes, taken.as_ref().err().map(|(code, _)| *code));

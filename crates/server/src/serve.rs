@@ -21,7 +21,7 @@ use eye_store::table::location;
 use eye_store::{Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::command::{fail, print};
 use crate::config::Settings;
@@ -29,11 +29,11 @@ use crate::config::kind::Format;
 use crate::edge::accept;
 use crate::edge::body::BodyBudget;
 use crate::first_start;
+use crate::jobs;
 use crate::metrics::Metrics;
 use crate::router::router;
-use crate::shutdown::{self, Stopper};
+use crate::shutdown::{self, Signals, Stopper};
 use crate::state::{AppState, Clock, Shared};
-use crate::jobs;
 
 /// The server could not start, or not stop cleanly.
 const EXIT_FAILED: u8 = 1;
@@ -83,7 +83,8 @@ fn start_logging(settings: &Settings) -> Result<(), String> {
 /// Which process holds it, or what the system refused.
 pub(crate) fn lock(settings: &Settings) -> Result<File, String> {
     let folder = settings.data.display();
-    std::fs::create_dir_all(&settings.data).map_err(|error| format!("cannot make the data folder {folder}: {error}"))?;
+    std::fs::create_dir_all(&settings.data)
+        .map_err(|error| format!("cannot make the data folder {folder}: {error}"))?;
     let path = settings.lock_path();
     let failed = |error: std::io::Error| format!("cannot lock the data folder {folder}: {error}");
     let mut file =
@@ -151,31 +152,28 @@ impl Opened {
             clock,
         });
         let jobs = jobs::start(&state);
+        let signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let (hurry, hurried) = oneshot::channel();
+        tokio::spawn(watch_signals(signals, stopper, hurry));
         let text = match &first {
             Some(first) => first_start::welcome(first, settings, &url, state.clock.now()),
             None => first_start::banner(&url, self.replayed_records),
         };
         print(&text);
-        let (hurry_sender, hurry) = tokio::sync::oneshot::channel::<()>();
-        tokio::spawn(watch_signals(stopper, hurry_sender));
-        let hurry = async { drop(hurry.await) };
+        let hurry = async { drop(hurried.await) };
         accept::serve(listener, router(state.clone()), settings, &metrics, shutdown, hurry).await;
         stop(settings, state, jobs, self.store, self.registry_log).await
     }
 }
 
 /// The first signal stops, the second hurries.
-async fn watch_signals(stopper: Stopper, hurry: tokio::sync::oneshot::Sender<()>) {
-    match shutdown::signal().await {
-        Ok(name) => tracing::info!(signal = name, "stopping"),
-        Err(error) => tracing::error!(%error, "cannot wait for signals: stopping"),
-    }
+async fn watch_signals(mut signals: Signals, stopper: Stopper, hurry: oneshot::Sender<()>) {
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping");
     stopper.stop();
-    if shutdown::signal().await.is_ok() {
-        let _ = hurry.send(());
-    }
-    // Kept until the process ends: a stopper that is gone would end what waits for it.
-    drop(stopper);
+    signals.next().await;
+    // Nobody waits any more if all requests were finished.
+    let _ = hurry.send(());
 }
 
 /// Steps 4 to 6 of the way down.
@@ -243,7 +241,9 @@ fn check_partitions(settings: &Settings) -> Result<(), String> {
                 return Ok(());
             }
             let wanted = settings.partitions;
-            Err(format!("partitions is {wanted}, but this data folder was made with {made}, for ever: set it to {made}"))
+            Err(format!(
+                "partitions is {wanted}, but this data folder was made with {made}, for ever: set it to {made}"
+            ))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let new = path.with_extension("new");
@@ -305,13 +305,17 @@ fn open_store(settings: &Settings, runtime: &Runtime) -> Result<(Store, u64), St
 
 fn open_table(settings: &Settings, runtime: &Runtime, kind: TableKind, name: &str) -> Result<Table, String> {
     let failed = |error: eye_store::Error| error.to_string();
-    let (objects, place) = location::resolve(&settings.table_url(), &settings.object_store_options()).map_err(failed)?;
+    let (objects, place) =
+        location::resolve(&settings.table_url(), &settings.object_store_options()).map_err(failed)?;
     let place = place.child(name).map_err(failed)?;
     let options = TableOptions { partitions: settings.partitions, ..TableOptions::new(kind, Timestamp::now()) };
     let (table, report) = Table::open(objects, place, options, runtime.handle().clone()).map_err(failed)?;
     if let Some(damaged) = report.quarantined {
         tracing::warn!(
-            table = name, version = damaged.version, moved_to = damaged.moved_to, why = damaged.why,
+            table = name,
+            version = damaged.version,
+            moved_to = damaged.moved_to,
+            why = damaged.why,
             "the newest commit was damaged and set aside: its rows come from the log again"
         );
     }

@@ -10,6 +10,7 @@
 //!
 //! A second signal skips the waiting of step 3.
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Tells that the process is stopping. Cheap to clone.
@@ -50,17 +51,28 @@ impl Shutdown {
     }
 }
 
-/// Waits for SIGTERM or SIGINT; the name of the one that came.
-///
-/// # Errors
-/// The operating system refused to install the handler.
-pub(crate) async fn signal() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
+/// SIGTERM and SIGINT, caught from now on.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them: before anybody is told that the server runs, so that none is missed.
+    ///
+    /// # Errors
+    /// The operating system refused to install the handler.
+    pub(crate) fn catch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one; its name.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 

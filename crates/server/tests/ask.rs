@@ -138,7 +138,11 @@ fn pages_give_every_event_once_in_both_orders_across_a_flush() {
         ("/v1/sessions/s1?limit=4", "events"),
         ("/v1/sessions?limit=3&sort=events&order=asc", "sessions"),
     ] {
-        let all = ask(&server, &token, &path.replace("limit=7", "limit=1000").replace("limit=3", "limit=1000").replace("limit=4", "limit=5000"));
+        let all = ask(
+            &server,
+            &token,
+            &path.replace("limit=7", "limit=1000").replace("limit=3", "limit=1000").replace("limit=4", "limit=5000"),
+        );
         assert!(all["next"].is_null());
         assert_eq!(Value::from(pages(&server, &token, path, key)), all[key], "{path}");
     }
@@ -159,7 +163,9 @@ fn filters_choose_events_and_sessions() {
     let server = Server::start();
     let token = server.token();
     let mut events: Vec<Value> = (0..12)
-        .map(|n| event(&format!("e{n}"), &format!("s{}", n % 2), ["page", "shop"][n as usize % 2], &format!("n{}", n % 3), n))
+        .map(|n| {
+            event(&format!("e{n}"), &format!("s{}", n % 2), ["page", "shop"][n as usize % 2], &format!("n{}", n % 3), n)
+        })
         .collect();
     events.push(json!({"event_id": "bad", "session_id": "s0", "category": "page", "name": "n0", "timestamp": "yesterday", "data": {}}));
     send(&server, &token, &Value::from(events));
@@ -197,7 +203,8 @@ fn an_event_reads_back_as_it_was_sent() {
            "timestamp":"2022-01-09T09:15:27.243860Z","data":{data},"context":{{"page":"/"}},"anonymous_id":"anon"}}]}}"#
     );
     let authorization = format!("Bearer {token}");
-    let answer = http("POST", &format!("{}/v1/events", server.url), &[("authorization", &authorization)], body.as_bytes());
+    let answer =
+        http("POST", &format!("{}/v1/events", server.url), &[("authorization", &authorization)], body.as_bytes());
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = get(&server, &token, "/v1/sessions/a%2Fb%20%C3%BC%3F%23%25");
     assert_eq!(answer.status, 200);
@@ -277,7 +284,11 @@ fn another_applications_data_does_not_exist() {
     let (web, shop) = (server.token(), application(&server, "shop"));
     send(&server, &web, &event("w", "shared", "page", "view", 1));
     send(&server, &web, &event("w2", "private", "page", "view", 2));
-    send(&server, &web, &json!([{"session_id": "x", "category": "c", "data": {}}, {"session_id": "x", "category": "c", "name": "n", "timestamp": "??"}]));
+    send(
+        &server,
+        &web,
+        &json!([{"session_id": "x", "category": "c", "data": {}}, {"session_id": "x", "category": "c", "name": "n", "timestamp": "??"}]),
+    );
     send(&server, &shop, &event("s", "shared", "cart", "add", 3));
 
     assert_eq!(ids(&ask(&server, &shop, "/v1/sessions/shared")["events"]), ["s"]);
@@ -296,7 +307,15 @@ fn another_applications_data_does_not_exist() {
     let everything = token(&server, &json!({"name": "all", "kind": "read", "reads_all": true}));
     assert_eq!(ids(&ask(&server, &everything, "/v1/sessions/shared")["events"]), ["s", "w"], "one timeline");
     let write = token(&server, &json!({"name": "page", "kind": "write", "application": "shop"}));
-    for path in ["/v1/events", "/v1/sessions", "/v1/sessions/shared", "/v1/problems", "/v1/rejections", "/v1/ledger", "/v1/live"] {
+    for path in [
+        "/v1/events",
+        "/v1/sessions",
+        "/v1/sessions/shared",
+        "/v1/problems",
+        "/v1/rejections",
+        "/v1/ledger",
+        "/v1/live",
+    ] {
         let (status, problem) = refusal(&server, &write, path);
         assert_eq!((status, &problem["code"]), (403, &json!("missing_scope")), "{path}");
     }
@@ -307,20 +326,24 @@ fn problems_rejections_and_the_ledger_account_for_everything() {
     let server = Server::start();
     let token = server.token();
     let good = event("e1", "s", "c", "n", 1);
-    let late = json!({"event_id": "e2", "session_id": "s", "category": "c", "name": "n", "timestamp": "never", "data": {}});
+    let late =
+        json!({"event_id": "e2", "session_id": "s", "category": "c", "name": "n", "timestamp": "never", "data": {}});
     let none = json!({"event_id": "e3", "session_id": "s", "category": "c", "name": "n", "data": [1]});
-    let answer = send(&server, &token, &json!([good, late, none, good, {"session_id": "", "category": "c", "name": "n"}, 7]));
+    let answer =
+        send(&server, &token, &json!([good, late, none, good, {"session_id": "", "category": "c", "name": "n"}, 7]));
     assert_eq!((&answer["stored"], &answer["duplicate"], &answer["rejected"]), (&json!(3), &json!(1), &json!(2)));
     let check = || {
         let problems = ask(&server, &token, "/v1/problems?samples=1");
-        let codes: BTreeSet<_> = problems["problems"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap()).collect();
+        let codes: BTreeSet<_> =
+            problems["problems"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap()).collect();
         assert_eq!(codes, BTreeSet::from(["payload_unexpected", "timestamp_missing", "timestamp_unreadable"]));
         for one in problems["problems"].as_array().unwrap() {
             assert_eq!((&one["count"], one["samples"].as_array().unwrap().len()), (&json!(1), 1));
         }
         assert_eq!(ask(&server, &token, "/v1/problems?samples=0")["problems"][0]["samples"], json!([]));
         let rejections = ask(&server, &token, "/v1/rejections");
-        let codes: Vec<_> = rejections["rejections"].as_array().unwrap().iter().map(|one| one["code"].clone()).collect();
+        let codes: Vec<_> =
+            rejections["rejections"].as_array().unwrap().iter().map(|one| one["code"].clone()).collect();
         assert_eq!(codes, ["not_an_object", "empty_field"], "newest first");
         assert_eq!(rejections["rejections"][1]["field"], "session_id");
         assert_eq!(rejections["rejections"][0]["sample"], "7");

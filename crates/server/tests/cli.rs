@@ -1,5 +1,7 @@
 //! The command line as people and scripts use it: the real binary against a running server.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must say where")]
+
 mod common;
 
 use std::io::{Read as _, Write as _};

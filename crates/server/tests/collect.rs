@@ -61,7 +61,10 @@ fn a_repeat_is_a_duplicate_and_stored_once() {
     let first = post(&server, &server.token(), &[], body.as_bytes());
     assert_eq!(totals(&first), (2, 1, 0));
     let results = first.json()["results"].clone();
-    assert_eq!(results[0], json!({"status": "stored", "event_id": "e1", "partition": 0, "offset": results[0]["offset"]}));
+    assert_eq!(
+        results[0],
+        json!({"status": "stored", "event_id": "e1", "partition": 0, "offset": results[0]["offset"]})
+    );
     assert_eq!(results[2], json!({"status": "duplicate", "event_id": "e1"}));
     assert!(results[0]["offset"].as_u64() < results[1]["offset"].as_u64());
     let again = post(&server, &server.token(), &[], body.as_bytes());

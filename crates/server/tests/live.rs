@@ -94,7 +94,12 @@ fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answe
 
 fn post(server: &Server, token: &str, path: &str, body: &Value) -> Value {
     let authorization = format!("Token {token}");
-    let answer = http("POST", &format!("{}{path}", server.url), &[("authorization", &authorization)], body.to_string().as_bytes());
+    let answer = http(
+        "POST",
+        &format!("{}{path}", server.url),
+        &[("authorization", &authorization)],
+        body.to_string().as_bytes(),
+    );
     assert!(answer.status < 300, "{}", answer.text());
     answer.json()
 }
@@ -171,11 +176,21 @@ fn what_cannot_be_sent_any_more_is_announced() {
     assert_eq!(gap.data["to"], gap.id);
     assert_eq!(stream.next_ids(10), ids[30..], "what is there still follows the gap");
     let (from, to): (u64, u64) = (first.parse().unwrap(), gap.id.parse().unwrap());
-    let answer = http("GET", &format!("{}/v1/events?order=oldest", server.url), &[("authorization", &format!("Token {token}"))], b"");
-    let missed = answer.json()["events"].as_array().unwrap().iter().filter(|event| {
-        let offset = event["offset"].as_u64().unwrap();
-        from < offset && offset <= to
-    }).count();
+    let answer = http(
+        "GET",
+        &format!("{}/v1/events?order=oldest", server.url),
+        &[("authorization", &format!("Token {token}"))],
+        b"",
+    );
+    let missed = answer.json()["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| {
+            let offset = event["offset"].as_u64().unwrap();
+            from < offset && offset <= to
+        })
+        .count();
     assert_eq!(missed, 30, "what was missed lies inside the gap, and is found in the list");
 }
 

@@ -83,8 +83,12 @@ fn every_route_asks_every_kind_of_token_for_its_scope() {
             let answer = call(&server, token, method, path, &Value::Null);
             let label = format!("{method} {path} with a token that may {scopes:?}: {}", answer.text());
             match (token, scopes) {
-                (None, _) => assert_eq!((answer.status, &answer.json()["code"]), (401, &json!("missing_token")), "{label}"),
-                (_, "") => assert_eq!((answer.status, &answer.json()["code"]), (401, &json!("unknown_token")), "{label}"),
+                (None, _) => {
+                    assert_eq!((answer.status, &answer.json()["code"]), (401, &json!("missing_token")), "{label}")
+                }
+                (_, "") => {
+                    assert_eq!((answer.status, &answer.json()["code"]), (401, &json!("unknown_token")), "{label}")
+                }
                 (_, scopes) if !scopes.contains(scope) => {
                     assert_eq!((answer.status, &answer.json()["code"]), (403, &json!("missing_scope")), "{label}");
                 }
@@ -97,7 +101,8 @@ fn every_route_asks_every_kind_of_token_for_its_scope() {
 #[test]
 fn a_token_is_shown_once_rotated_and_revoked() {
     let server = Server::start();
-    let token = made(&server, "/v1/tokens", &json!({"name": "site", "kind": "secret", "expires_at": "2099-01-01T00:00:00Z"}));
+    let token =
+        made(&server, "/v1/tokens", &json!({"name": "site", "kind": "secret", "expires_at": "2099-01-01T00:00:00Z"}));
     let secret = text(&token["token"]);
     assert!(secret.starts_with("eye_sk_"));
     assert_eq!(token["scopes"], json!(["write", "read"]));
@@ -195,7 +200,12 @@ fn what_is_wrong_with_a_body_is_named() {
     assert_eq!((twice.status, &twice.json()["field"]), (400, &json!("name")));
     for (body, code) in [("", "empty_body"), ("{", "not_json"), ("[]", "invalid_body")] {
         let authorization = format!("Token {}", server.admin_token());
-        let answer = http("POST", &format!("{}/v1/applications", server.url), &[("authorization", &authorization)], body.as_bytes());
+        let answer = http(
+            "POST",
+            &format!("{}/v1/applications", server.url),
+            &[("authorization", &authorization)],
+            body.as_bytes(),
+        );
         assert_eq!((answer.status, &answer.json()["code"]), (400, &json!(code)), "{body:?}");
     }
 }
@@ -211,7 +221,12 @@ fn every_change_is_in_the_audit_trail_without_secrets() {
     let rotated = made(&server, &format!("/v1/tokens/{id}/rotate"), &Value::Null);
     admin(&server, "DELETE", &format!("/v1/tokens/{id}"), &Value::Null);
     let user = made(&server, "/v1/users", &json!({"name": "u", "role": "viewer", "password": "planted password"}));
-    admin(&server, "PATCH", &format!("/v1/users/{}", text(&user["user"]["id"])), &json!({"role": "analyst", "password": "planted again"}));
+    admin(
+        &server,
+        "PATCH",
+        &format!("/v1/users/{}", text(&user["user"]["id"])),
+        &json!({"role": "analyst", "password": "planted again"}),
+    );
     // None of these is a change.
     admin(&server, "POST", "/v1/applications", &json!({"name": "shop"}));
     admin(&server, "POST", "/v1/tokens", &json!({"name": "t2", "kind": "nonsense"}));

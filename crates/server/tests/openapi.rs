@@ -24,8 +24,13 @@ fn every_documented_operation_is_there_and_no_other_method_is() {
     let document: Value = answer.json();
     assert_eq!(document["openapi"], "3.1.0");
     for (path, operations) in document["paths"].as_object().unwrap() {
-        let documented: BTreeSet<String> = operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
-        let url = format!("{}{}", server.url, path.replace("{session_id}", "nobody").replace("{id}", "nothing"));
+        let documented: BTreeSet<String> =
+            operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
+        let mut url = format!("{}{}", server.url, path.replace("{session_id}", "nobody").replace("{id}", "nothing"));
+        if path == "/v1/live" {
+            // Refused after the method was looked at: a stream would not end.
+            url.push_str("?limit=1");
+        }
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             // The seed's routes ask for a token before they look at the method, as they always did.
             let authorization = format!("Token {}", server.token());

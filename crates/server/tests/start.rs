@@ -119,8 +119,11 @@ fn unknown_and_wrong_settings_stop_the_start_by_name() {
 #[test]
 fn config_says_what_is_in_force_and_where_it_comes_from() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("eye.toml"), "events_max = 77\n[table_option]\naws_secret_access_key = \"hush\"\n")
-        .unwrap();
+    std::fs::write(
+        folder.path().join("eye.toml"),
+        "events_max = 77\n[table_option]\naws_secret_access_key = \"hush\"\n",
+    )
+    .unwrap();
     let environment = [("EYE_FLUSH_AGE_MAX", "7s"), ("EYE_TOKEN", "eye_sk_hush")];
     let text = stdout(&run(folder.path(), &["config", "--listen", "127.0.0.1:1"], &environment));
     let line = |name: &str| text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap().to_owned();
@@ -184,7 +187,8 @@ fn sigterm_finishes_what_is_in_flight() {
 
 #[test]
 fn a_second_signal_does_not_wait_for_slow_clients() {
-    let mut server = Server::start_with(&["--shutdown-timeout", "1h", "--body-idle-timeout", "1h", "--body-timeout", "1h"]);
+    let mut server =
+        Server::start_with(&["--shutdown-timeout", "1h", "--body-idle-timeout", "1h", "--body-timeout", "1h"]);
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Token {}\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n",
         server.token()

@@ -1,5 +1,7 @@
 //! `eye verify` on data folders that are sound, damaged, and just killed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must say where")]
+
 mod common;
 
 use std::fs;

@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 
-use eye_event::{Batch, Entry};
+use ahash::RandomState;
+use eye_event::{Batch, EntryKey};
 use eye_log::{Offset, PartitionId, Record};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::buffer::{AppliedRecord, Generation};
+use crate::buffer::{AppliedRecord, Generation, NewRow};
 use crate::dedup::DedupWindow;
 use crate::error::{Error, Result};
 use crate::invariants;
@@ -30,6 +31,8 @@ pub(crate) struct ApplyState {
     applied: Offset,
     /// Rejections up to here are in the table already (their commit came before a crash, the events' did not).
     rejections_flushed: Offset,
+    /// Of session ids; the hot buffer's index uses the same.
+    hasher: RandomState,
 }
 
 /// A group of records, decided but not yet visible.
@@ -47,7 +50,7 @@ impl ApplyState {
         ledger: Ledger,
         dedup: DedupWindow,
     ) -> Self {
-        Self { partition, dedup, ledger, applied: flushed, rejections_flushed }
+        Self { partition, dedup, ledger, applied: flushed, rejections_flushed, hasher: RandomState::new() }
     }
 
     /// Decides a group of records. After an error the state must not be used again.
@@ -55,7 +58,8 @@ impl ApplyState {
     /// # Errors
     /// A record that cannot be decoded, or that does not follow what was applied.
     pub(crate) fn decide(&mut self, records: Vec<Record>) -> Result<Group> {
-        let mut group = Group { records: Vec::with_capacity(records.len()), answers: Vec::with_capacity(records.len()) };
+        let mut group =
+            Group { records: Vec::with_capacity(records.len()), answers: Vec::with_capacity(records.len()) };
         for record in records {
             let first = record.offset;
             let (applied, duplicates) = self.decide_record(record)?;
@@ -68,27 +72,33 @@ impl ApplyState {
     fn decide_record(&mut self, record: Record) -> Result<(AppliedRecord, Vec<u32>)> {
         let (first, last) = (record.offset, record.next().previous());
         invariants::offsets_rise(self.applied, first)?;
-        let at = |error: Error| error.context(format_args!("log record at offset {first} of partition {}", self.partition));
+        let at =
+            |error: Error| error.context(format_args!("log record at offset {first} of partition {}", self.partition));
         let batch = Batch::parse(record.payload).map_err(|error| at(error.into()))?;
         let header = batch.header().map_err(|error| at(error.into()))?;
-        let mut decided =
-            AppliedRecord { batch: batch.clone(), last, stored: Vec::with_capacity(batch.count() as usize), rejected: Vec::new() };
+        let mut decided = AppliedRecord {
+            batch: batch.clone(),
+            last,
+            stored: Vec::with_capacity(batch.count() as usize),
+            rejected: Vec::new(),
+        };
         let mut duplicates = Vec::new();
         let mut counts = Counts { received: u64::from(batch.count()), ..Counts::default() };
-        for (index, entry) in (0_u32..).zip(batch.entries()) {
-            let (position, entry) = entry.map_err(|error| at(error.into()))?;
+        for (index, key) in (0_u32..).zip(batch.keys()) {
+            let (position, key) = key.map_err(|error| at(error.into()))?;
             let offset = first.plus(u64::from(index));
-            match entry {
-                Entry::Event(event) => {
-                    if self.dedup.insert(header.application, event.session_id, event.event_id, header.received_at) {
+            match key {
+                EntryKey::Event { event_id, session_id, timestamp } => {
+                    if self.dedup.insert(header.application, session_id, event_id, header.received_at) {
                         counts.stored += 1;
-                        decided.stored.push((position, offset));
+                        let session_hash = self.hasher.hash_one(session_id);
+                        decided.stored.push(NewRow { position, offset, timestamp, session_hash });
                     } else {
                         counts.duplicate += 1;
                         duplicates.push(index);
                     }
                 }
-                Entry::Rejection(_) => {
+                EntryKey::Rejection => {
                     counts.rejected += 1;
                     if offset > self.rejections_flushed {
                         decided.rejected.push((position, offset));
@@ -108,6 +118,10 @@ impl ApplyState {
 
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub(crate) fn hasher(&self) -> RandomState {
+        self.hasher.clone()
     }
 
     pub(crate) fn dedup(&self) -> &DedupWindow {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
-use eye_event::{Batch, Entry, RejectionRef, Timestamp};
+use eye_event::{Batch, Entry, EntryKey, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
@@ -91,7 +91,12 @@ impl Chunk {
 }
 
 /// The event at a position of a batch.
-pub(crate) fn event_at(batch: &Batch, position: u32, offset: Offset, partition: PartitionId) -> Result<StoredEvent<'_>> {
+pub(crate) fn event_at(
+    batch: &Batch,
+    position: u32,
+    offset: Offset,
+    partition: PartitionId,
+) -> Result<StoredEvent<'_>> {
     let header = batch.header()?;
     let Entry::Event(event) = batch.entry_at(position)? else {
         return Err(Error::new(Kind::Internal, format!("the hot buffer points at no event (offset {offset})")));
@@ -129,14 +134,25 @@ impl RejectionRow {
     }
 }
 
+/// A new event of an applied record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewRow {
+    /// Where it lies in the batch.
+    pub(crate) position: u32,
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: Timestamp,
+    /// Spreads sessions over the index; chosen by apply, the same for one session always.
+    pub(crate) session_hash: u64,
+}
+
 /// One applied record, ready to be made visible: which of its events are new, and its rejections.
 #[derive(Debug)]
 pub(crate) struct AppliedRecord {
     pub(crate) batch: Batch,
     /// The record's last offset.
     pub(crate) last: Offset,
-    /// Position and offset of each new event, in order.
-    pub(crate) stored: Vec<(u32, Offset)>,
+    /// The new events, in order.
+    pub(crate) stored: Vec<NewRow>,
     /// Position and offset of each rejection.
     pub(crate) rejected: Vec<(u32, Offset)>,
 }
@@ -145,6 +161,8 @@ pub(crate) struct AppliedRecord {
 #[derive(Debug)]
 pub(crate) struct Generation {
     partition: PartitionId,
+    /// Of session ids: apply's.
+    hasher: RandomState,
     inner: RwLock<Rows>,
 }
 
@@ -154,7 +172,6 @@ struct Rows {
     tail: Chunk,
     rejections: Vec<RejectionRow>,
     sessions: HashTable<SessionHead>,
-    hasher: RandomState,
     /// Everything up to here is applied.
     applied: Offset,
     bytes: usize,
@@ -177,17 +194,16 @@ pub(crate) struct GenerationView {
 
 impl Generation {
     /// An empty generation that follows `applied`.
-    pub(crate) fn new(partition: PartitionId, applied: Offset) -> Self {
+    pub(crate) fn new(partition: PartitionId, applied: Offset, hasher: RandomState) -> Self {
         let rows = Rows {
             chunks: Vec::new(),
             tail: Chunk::new(partition),
             rejections: Vec::new(),
             sessions: HashTable::new(),
-            hasher: RandomState::new(),
             applied,
             bytes: 0,
         };
-        Self { partition, inner: RwLock::new(rows) }
+        Self { partition, hasher, inner: RwLock::new(rows) }
     }
 
     /// Makes applied records visible, all at once.
@@ -237,7 +253,7 @@ impl Rows {
             self.rejections.push(RejectionRow::new(record.batch.clone(), position, offset));
         }
         let mut batch = None;
-        for (position, offset) in record.stored {
+        for row in record.stored {
             if self.len() == ROWS_MAX {
                 return Err(Error::new(Kind::Internal, "the hot buffer is full: 4 billion rows without a flush"));
             }
@@ -246,7 +262,7 @@ impl Rows {
                 _ => self.add_batch(record.batch.clone()),
             };
             batch = Some(number);
-            self.push_row(number, position, offset)?;
+            self.push_row(number, row);
             if self.tail.len() == CHUNK_ROWS {
                 let empty = Chunk::new(self.tail.partition);
                 let full = std::mem::replace(&mut self.tail, empty);
@@ -263,25 +279,23 @@ impl Rows {
         number
     }
 
-    fn push_row(&mut self, batch: u32, position: u32, offset: Offset) -> Result<()> {
+    fn push_row(&mut self, batch: u32, row: NewRow) {
         #[expect(clippy::cast_possible_truncation, reason = "below ROWS_MAX")]
         let number = self.len() as u32;
-        let event = event_at(&self.tail.batches[batch as usize], position, offset, self.tail.partition)?.event;
-        let (timestamp, session_id) = (event.timestamp, event.session_id);
-        let hash = self.hasher.hash_one(session_id);
         let (chunks, tail) = (&self.chunks, &self.tail);
         let is_session = |head: &SessionHead| {
-            head.hash == hash && session_of(chunks, tail, head.newest).is_some_and(|known| known == session_id)
+            head.hash == row.session_hash
+                && session_of(chunks, tail, head.newest) == session_at(&tail.batches[batch as usize], row.position)
         };
-        let previous = match self.sessions.entry(hash, is_session, |head| head.hash) {
+        let previous = match self.sessions.entry(row.session_hash, is_session, |head| head.hash) {
             Slot::Occupied(mut slot) => std::mem::replace(&mut slot.get_mut().newest, number),
             Slot::Vacant(slot) => {
-                slot.insert(SessionHead { hash, newest: number });
+                slot.insert(SessionHead { hash: row.session_hash, newest: number });
                 NO_ROW
             }
         };
+        let NewRow { position, offset, timestamp, .. } = row;
         self.tail.push(Row { offset, timestamp, batch, position, previous });
-        Ok(())
     }
 }
 
@@ -290,8 +304,17 @@ fn chunk_of<'a>(chunks: &'a [Arc<Chunk>], tail: &'a Chunk, number: u32) -> &'a C
 }
 
 fn session_of<'a>(chunks: &'a [Arc<Chunk>], tail: &'a Chunk, number: u32) -> Option<&'a str> {
-    let event = chunk_of(chunks, tail, number).event(number as usize % CHUNK_ROWS).ok()?;
-    Some(event.event.session_id)
+    let chunk = chunk_of(chunks, tail, number);
+    let row = chunk.rows[number as usize % CHUNK_ROWS];
+    session_at(&chunk.batches[row.batch as usize], row.position)
+}
+
+/// The session of an entry; `None` cannot happen, for apply has read the same key.
+fn session_at(batch: &Batch, position: u32) -> Option<&str> {
+    match batch.key_at(position) {
+        Ok(EntryKey::Event { session_id, .. }) => Some(session_id),
+        _ => None,
+    }
 }
 
 impl GenerationView {
@@ -323,9 +346,9 @@ impl GenerationView {
     /// The rows of a session; the lock is held only to collect them.
     fn session_rows(&self, session_id: &str) -> Vec<(Batch, u32, Offset)> {
         let rows = self.generation.inner.read();
-        let hash = rows.hasher.hash_one(session_id);
+        let hash = self.generation.hasher.hash_one(session_id);
         let is_session = |head: &SessionHead| {
-            head.hash == hash && session_of(&rows.chunks, &rows.tail, head.newest).is_some_and(|known| known == session_id)
+            head.hash == hash && session_of(&rows.chunks, &rows.tail, head.newest) == Some(session_id)
         };
         let mut found = Vec::new();
         let mut number = rows.sessions.find(hash, is_session).map_or(NO_ROW, |head| head.newest);

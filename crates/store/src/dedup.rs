@@ -87,6 +87,17 @@ fn canonical_uuid(text: &str) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
+/// The 32 bits of a hash that are kept.
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is the better one")]
+const fn short(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// A whole hash from the bits kept: the table takes its place from the low bits and its tag from the high ones.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -124,7 +135,8 @@ pub struct DedupWindow {
     entries: VecDeque<Entry>,
     /// The number of `entries[0]`; entries are numbered in the order of arrival, modulo 2^32.
     first_number: u32,
-    by_id: HashTable<u32>,
+    /// The number of each entry beside 32 bits of its hash, so that growing touches no entry.
+    by_id: HashTable<(u32, u32)>,
     heap_bytes: usize,
     /// Ids forgotten before their time because of `ids_max`.
     forgotten_early: u64,
@@ -159,25 +171,28 @@ impl DedupWindow {
         let id = IdRef::new(event_id);
         let Self { by_id, entries, first_number, hasher, .. } = self;
         let at = |number: u32| number.wrapping_sub(*first_number) as usize;
-        let slot = by_id.entry(
-            hasher.hash_one((session, id)),
-            |number| entries[at(*number)].session == session && id.is(&entries[at(*number)].id),
-            |number| hasher.hash_one((entries[at(*number)].session, entries[at(*number)].id.as_ref())),
-        );
+        let hash = short(hasher.hash_one((session, id)));
+        let is_same = |(number, known): &(u32, u32)| {
+            *known == hash && {
+                let entry = &entries[at(*number)];
+                entry.session == session && id.is(&entry.id)
+            }
+        };
+        let slot = by_id.entry(spread(hash), is_same, |(_, known)| spread(*known));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds fit until 2106")]
         let new = Entry { session, received_s: received_s as u32, id: id.keep() };
         #[expect(clippy::cast_possible_truncation, reason = "numbers are modulo 2^32 by design")]
         let number = first_number.wrapping_add(entries.len() as u32);
         match slot {
             Slot::Occupied(mut slot) => {
-                let age = received_s - i64::from(entries[at(*slot.get())].received_s);
+                let age = received_s - i64::from(entries[at(slot.get().0)].received_s);
                 if age < self.window_seconds {
                     return false;
                 }
                 // Outside the window: the new event takes its place, the old entry stays until it is popped.
-                *slot.get_mut() = number;
+                slot.get_mut().0 = number;
             }
-            Slot::Vacant(slot) => drop(slot.insert(number)),
+            Slot::Vacant(slot) => drop(slot.insert((number, hash))),
         }
         self.heap_bytes += new.id.heap_bytes();
         self.sessions[session as usize].entries += 1;
@@ -207,7 +222,8 @@ impl DedupWindow {
         self.entries.capacity() * size_of::<Entry>()
             + self.sessions.capacity() * size_of::<Session>()
             + self.free_sessions.capacity() * size_of::<u32>()
-            + (self.by_id.capacity() + self.by_session.capacity()) * (size_of::<u32>() + 1) * 8 / 7
+            + self.by_id.allocation_size()
+            + self.by_session.allocation_size()
             + self.heap_bytes
     }
 
@@ -234,8 +250,8 @@ impl DedupWindow {
 
     fn pop(&mut self) {
         let Some(entry) = self.entries.front() else { return };
-        let hash = self.hasher.hash_one((entry.session, entry.id.as_ref()));
-        if let Ok(slot) = self.by_id.find_entry(hash, |number| *number == self.first_number) {
+        let hash = short(self.hasher.hash_one((entry.session, entry.id.as_ref())));
+        if let Ok(slot) = self.by_id.find_entry(spread(hash), |(number, _)| *number == self.first_number) {
             slot.remove();
         }
         self.heap_bytes -= entry.id.heap_bytes();

@@ -86,7 +86,7 @@ impl Shared {
             if apply.applied() <= self.events.current().flushed(partition.id) {
                 return None;
             }
-            let next = Arc::new(Generation::new(partition.id, apply.applied()));
+            let next = Arc::new(Generation::new(partition.id, apply.applied(), apply.hasher()));
             let mut view = self.view.write();
             let hot = &mut view.hot[usize::from(partition.id.0)];
             let generation = std::mem::replace(&mut hot.active, next);
@@ -113,7 +113,12 @@ impl Shared {
         Ok(rows.len())
     }
 
-    fn commit_events(&self, partition: &Partition, sealed: &Sealed, view: &GenerationView) -> Result<Arc<TableVersion>> {
+    fn commit_events(
+        &self,
+        partition: &Partition,
+        sealed: &Sealed,
+        view: &GenerationView,
+    ) -> Result<Arc<TableVersion>> {
         let flushed = self.events.current().flushed(partition.id);
         invariants::exactly_one_place(flushed, view.first_offset())?;
         invariants::moved_together(flushed, flushed.plus(1), sealed.last)?;

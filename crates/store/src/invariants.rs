@@ -42,7 +42,10 @@ pub fn offsets_rise(applied: Offset, record_first: Offset) -> Result<(), Violati
 /// A row of the hot buffer is in the table too.
 pub fn exactly_one_place(flushed: Offset, hot_first: Option<Offset>) -> Result<(), Violation> {
     require(hot_first.is_none_or(|first| first > flushed), "exactly_one_place", || {
-        format!("the hot buffer holds offset {} but the table has everything up to {flushed}", hot_first.unwrap_or_default())
+        format!(
+            "the hot buffer holds offset {} but the table has everything up to {flushed}",
+            hot_first.unwrap_or_default()
+        )
     })
 }
 

@@ -58,7 +58,7 @@ impl Backlog {
 
     pub(crate) fn extend(&mut self, records: &[AppliedRecord]) {
         for record in records {
-            let rows = record.stored.iter().map(|(position, offset)| (record.batch.clone(), *position, *offset));
+            let rows = record.stored.iter().map(|row| (record.batch.clone(), row.position, row.offset));
             self.rows.extend(rows);
             self.applied = record.last;
         }

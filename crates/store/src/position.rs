@@ -50,7 +50,9 @@ impl fmt::Display for Position {
 
 /// A text that is no position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an offset: send a number such as 57, or one per partition such as 57,12, or partition:offset such as 1:57")]
+#[error(
+    "not an offset: send a number such as 57, or one per partition such as 57,12, or partition:offset such as 1:57"
+)]
 pub struct ParsePositionError;
 
 impl FromStr for Position {

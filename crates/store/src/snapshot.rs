@@ -49,12 +49,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// A file that is away or damaged.
-    pub fn session(
-        &self,
-        session_id: &str,
-        columns: Columns,
-        visit: &mut dyn FnMut(&StoredEvent<'_>),
-    ) -> Result<()> {
+    pub fn session(&self, session_id: &str, columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()> {
         for view in &self.hot {
             view.session(session_id, visit)?;
         }
@@ -72,9 +67,8 @@ impl Snapshot {
     /// # Errors
     /// A file whose footer cannot be read.
     pub fn slices(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Slice>> {
-        let touches = |(min, max): (Timestamp, Timestamp)| {
-            from.is_none_or(|from| max >= from) && to.is_none_or(|to| min < to)
-        };
+        let touches =
+            |(min, max): (Timestamp, Timestamp)| from.is_none_or(|from| max >= from) && to.is_none_or(|to| min < to);
         let mut slices = Vec::new();
         for view in &self.hot {
             slices.extend(view.chunks().into_iter().filter(|chunk| touches(chunk.timestamps())).map(Slice::hot));

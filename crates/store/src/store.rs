@@ -122,7 +122,7 @@ impl Store {
         let (partitions, dedup_ids) = recover::partitions(&settings, logs, &events, &rejections)?;
         let hot = partitions.iter().map(|partition| Hot {
             flushing: None,
-            active: Arc::new(Generation::new(partition.id, partition.applied())),
+            active: Arc::new(Generation::new(partition.id, partition.applied(), partition.state.lock().hasher())),
         });
         let view = View { events: events.current(), rejections: rejections.current(), hot: hot.collect() };
         let shared = Arc::new(Shared {
@@ -338,7 +338,8 @@ impl Store {
         let mut threads = self.shared.threads.lock();
         for index in 0..self.shared.partitions.len() {
             let shared = Arc::clone(&self.shared);
-            threads.push(spawn(format!("apply-{index}"), move || guard(&shared, "apply", || shared.apply_loop(index)))?);
+            threads
+                .push(spawn(format!("apply-{index}"), move || guard(&shared, "apply", || shared.apply_loop(index)))?);
         }
         let shared = Arc::clone(&self.shared);
         threads.push(spawn("flush".to_owned(), move || guard(&shared, "flush", || shared.flush_loop()))?);
@@ -348,9 +349,8 @@ impl Store {
     /// Waits until apply has caught up with what the logs held when they were opened.
     fn replay(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
         let ends: Vec<_> = self.shared.partitions.iter().map(|partition| partition.log.end().previous()).collect();
-        let starts: Vec<_> = self.shared.partitions.iter().map(|partition| {
-            self.shared.events.current().flushed(partition.id)
-        }).collect();
+        let starts: Vec<_> =
+            self.shared.partitions.iter().map(|partition| self.shared.events.current().flushed(partition.id)).collect();
         let total: u64 = ends.iter().zip(&starts).map(|(end, start)| end.0.saturating_sub(start.0)).sum();
         let end = Position::new(ends);
         while !self.position().covers(&end) {

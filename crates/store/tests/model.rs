@@ -137,8 +137,7 @@ impl World {
 
     fn ingest(&mut self, events: &[(u8, u8, u16)], rejections: u8) {
         self.now += 1_000_000;
-        let header =
-            BatchHeader { application: "web", token: "t", received_at: Timestamp::from_micros(self.now) };
+        let header = BatchHeader { application: "web", token: "t", received_at: Timestamp::from_micros(self.now) };
         let mut request = Request::new(&header, PARTITIONS, 0);
         for (session, id, late) in events {
             let timestamp = Timestamp::from_micros(self.now - i64::from(*late) * 1_000_000);
@@ -190,25 +189,32 @@ impl World {
         let mut all = BTreeMap::new();
         for slice in snapshot.slices(None, None).unwrap() {
             let mut rows = 0;
-            slice.visit(Columns::ALL, &mut |_, event| {
-                rows += 1;
-                let key = (event.event.timestamp.micros(), event.partition.0, event.offset.0);
-                let value = (event.event.session_id.to_owned(), event.event.event_id.to_owned());
-                assert!(all.insert(key, value).is_none(), "a row is in two places: {key:?}");
-                assert_eq!((event.application, event.event.data), ("web", r#"{"a":1}"#));
-            }).unwrap();
+            slice
+                .visit(Columns::ALL, &mut |_, event| {
+                    rows += 1;
+                    let key = (event.event.timestamp.micros(), event.partition.0, event.offset.0);
+                    let value = (event.event.session_id.to_owned(), event.event.event_id.to_owned());
+                    assert!(all.insert(key, value).is_none(), "a row is in two places: {key:?}");
+                    assert_eq!((event.application, event.event.data), ("web", r#"{"a":1}"#));
+                })
+                .unwrap();
             assert_eq!(rows, slice.rows());
         }
-        let expected: BTreeMap<_, _> = self.model.sessions.iter().flat_map(|(session, events)| {
-            events.iter().map(|(key, id)| (*key, (session.clone(), id.clone())))
-        }).collect();
+        let expected: BTreeMap<_, _> = self
+            .model
+            .sessions
+            .iter()
+            .flat_map(|(session, events)| events.iter().map(|(key, id)| (*key, (session.clone(), id.clone()))))
+            .collect();
         assert_eq!(all, expected);
         for (session, events) in &self.model.sessions {
             let mut found = BTreeMap::new();
-            snapshot.session(session, Columns::ALL, &mut |event| {
-                let key = (event.event.timestamp.micros(), event.partition.0, event.offset.0);
-                assert!(found.insert(key, event.event.event_id.to_owned()).is_none());
-            }).unwrap();
+            snapshot
+                .session(session, Columns::ALL, &mut |event| {
+                    let key = (event.event.timestamp.micros(), event.partition.0, event.offset.0);
+                    assert!(found.insert(key, event.event.event_id.to_owned()).is_none());
+                })
+                .unwrap();
             assert_eq!(&found, events, "{session}");
         }
         let mut rejections = 0;

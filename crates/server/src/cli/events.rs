@@ -1,7 +1,6 @@
 //! `eye events`: events by any mix of filters. The filters are shared with `tail`.
 
 use super::failure::Result;
-use super::text::{cut, safe};
 use super::view::{self, Event};
 use super::{Context, text_of};
 
@@ -14,7 +13,6 @@ Examples:
   eye events --user-id ann --json | jq '.events[].name'";
 
 const PAGE_MAX: usize = 10_000;
-const DATA_CHARS_MAX: usize = 80;
 
 /// Which events.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -124,7 +122,7 @@ pub(crate) fn table(context: &Context<'_>, events: &[Event]) -> String {
                 event.name.clone(),
                 event.user_id.clone().unwrap_or_default(),
                 event.problems.join(", "),
-                cut(&safe(event.data_text()), DATA_CHARS_MAX).into_owned(),
+                event.data_text().to_owned(),
             ]
         }),
     )

@@ -169,5 +169,7 @@ fn text_of(value: impl ToString) -> String {
 
 /// An answer that does not look like The Eye's.
 fn strange_answer(error: &serde_json::Error) -> Failure {
-    Failure::Unreachable(format!("the answer cannot be read ({error}); is this an Eye server, and as new as this program?"))
+    Failure::Unreachable(format!(
+        "the answer cannot be read ({error}); is this an Eye server, and as new as this program?"
+    ))
 }

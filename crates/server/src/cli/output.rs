@@ -5,7 +5,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::failure::{Failure, Result};
-use super::text::{safe, safe_json};
+use super::text::{cut, safe, safe_json};
+
+/// The last column of a table keeps this much, however narrow the terminal is.
+const LAST_COLUMN_CHARS_MIN: usize = 32;
 
 /// Where the answer goes and how it may look.
 #[derive(Clone, Copy, Debug)]
@@ -80,26 +83,27 @@ impl Output {
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 
-    /// A table. Every cell is made safe here. Columns named in `numbers` stand to the right.
+    /// A table. Every cell is made safe here. Columns named in `numbers` stand to the right. On a terminal the last column
+    /// is cut to what is left of the line; nothing is cut in a pipe.
     pub(crate) fn table(
         self,
         header: &[&str],
         numbers: &[&str],
         rows: impl IntoIterator<Item = Vec<String>>,
     ) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
+        let mut rows: Vec<Vec<String>> =
+            rows.into_iter().map(|row| row.iter().map(|text| safe(text).into_owned()).collect()).collect();
         if self.is_terminal {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-        } else {
-            table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
+            cut_last_column(header, &mut rows, terminal_width());
         }
-        table.set_header(header.iter().map(|name| {
-            let cell = Cell::new(name);
-            if self.has_colour { cell.add_attribute(Attribute::Bold) } else { cell }
-        }));
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        if !self.has_colour {
+            table.force_no_tty();
+        }
+        table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
         for row in rows {
-            table.add_row(row.iter().map(|text| Cell::new(safe(text))));
+            table.add_row(row);
         }
         for (index, name) in header.iter().enumerate() {
             if let Some(column) = table.column_mut(index) {
@@ -110,6 +114,28 @@ impl Output {
             }
         }
         table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn terminal_width() -> usize {
+    let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    // Some terminals do not know how wide they are.
+    if width == 0 { 100 } else { width }
+}
+
+/// Cuts the last column so that lines fit, but never below a readable width.
+fn cut_last_column(header: &[&str], rows: &mut [Vec<String>], width: usize) {
+    let Some(last) = header.len().checked_sub(1) else {
+        return;
+    };
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| Some(row.get(column)?.chars().count()));
+        cells.chain([header[column].len()]).max().unwrap_or(0)
+    };
+    let others: usize = (0..last).map(|column| widest(column) + 2).sum();
+    let left = width.saturating_sub(others + 1).max(LAST_COLUMN_CHARS_MIN);
+    for cell in rows.iter_mut().filter_map(|row| row.get_mut(last)) {
+        *cell = cut(cell, left).into_owned();
     }
 }
 
@@ -126,4 +152,32 @@ fn write_out(text: &[u8], end: &[u8]) -> Result<()> {
 pub(crate) fn note(text: &str) {
     // A closed stderr leaves nobody to tell.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_terminal_the_last_column_fits_and_the_others_stay_whole() {
+        let mut rows = vec![vec!["i".repeat(40), "x".repeat(500)], vec!["short".to_owned(), "y".to_owned()]];
+        cut_last_column(&["id", "data"], &mut rows, 100);
+        assert_eq!((rows[0][0].len(), rows[0][1].chars().count(), rows[1][1].as_str()), (40, 58, "y"));
+        cut_last_column(&["id", "data"], &mut rows, 10);
+        assert_eq!(rows[0][1].chars().count(), LAST_COLUMN_CHARS_MIN + 1);
+    }
+
+    #[test]
+    fn in_a_pipe_a_table_is_whole_plain_and_safe() {
+        let output = Output { is_json: false, is_terminal: false, has_colour: false };
+        let long = "x".repeat(300);
+        let table = output.table(
+            &["a", "n"],
+            &["n"],
+            [vec!["\u{1b}[2J".to_owned(), long.clone()], vec!["b".into(), "7".into()]],
+        );
+        assert!(table.contains("\\u{1b}[2J") && table.contains(&long), "{table}");
+        assert!(!table.contains('\u{1b}') && table.lines().count() == 3, "{table}");
+        assert!(table.ends_with(" 7"), "numbers stand to the right:\n{table}");
+    }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::failure::Result;
-use super::text::{cut, safe, thousands};
+use super::text::{cut, thousands};
 use super::view::{self, Event};
 use super::{Context, text_of};
 
@@ -72,7 +72,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
 /// Where to look, and what was sent instead of a time.
 fn sample(event: &Event) -> String {
     match &event.timestamp_raw {
-        Some(raw) => format!("{} ({})", event.session_id, cut(&safe(raw), 32)),
+        Some(raw) => format!("{} ({})", event.session_id, cut(raw, 32)),
         None => event.session_id.clone(),
     }
 }

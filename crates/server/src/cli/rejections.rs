@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 use super::Context;
 use super::failure::Result;
-use super::text::{cut, safe};
 use super::view;
 use eye_event::Timestamp;
 
@@ -15,7 +14,6 @@ Examples:
   eye rejections --json | jq '.rejections[].sample'";
 
 const PAGE_MAX: usize = 1_000;
-const SAMPLE_CHARS_MAX: usize = 60;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -57,7 +55,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
                 rejection.token,
                 rejection.code,
                 rejection.message,
-                cut(&safe(&rejection.sample), SAMPLE_CHARS_MAX).into_owned(),
+                rejection.sample,
             ]
         });
         let mut shown =

@@ -73,7 +73,7 @@ pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             shown.push(',');
         }
         shown.push(digit);
@@ -90,10 +90,10 @@ pub(crate) fn span(micros: i64) -> String {
     };
     match micros {
         ..MICROS_PER_MILLI => format!("{micros} µs"),
-        ..MICROS_PER_SECOND => format!("{} ms", micros / MICROS_PER_MILLI),
-        ..MICROS_PER_MINUTE => format!("{} s", micros / MICROS_PER_SECOND),
-        ..MICROS_PER_HOUR => two(MICROS_PER_MINUTE, "min", MICROS_PER_SECOND, "s"),
-        ..MICROS_PER_DAY => two(MICROS_PER_HOUR, "h", MICROS_PER_MINUTE, "min"),
+        MICROS_PER_MILLI..MICROS_PER_SECOND => format!("{} ms", micros / MICROS_PER_MILLI),
+        MICROS_PER_SECOND..MICROS_PER_MINUTE => format!("{} s", micros / MICROS_PER_SECOND),
+        MICROS_PER_MINUTE..MICROS_PER_HOUR => two(MICROS_PER_MINUTE, "min", MICROS_PER_SECOND, "s"),
+        MICROS_PER_HOUR..MICROS_PER_DAY => two(MICROS_PER_HOUR, "h", MICROS_PER_MINUTE, "min"),
         _ => two(MICROS_PER_DAY, "d", MICROS_PER_HOUR, "h"),
     }
 }

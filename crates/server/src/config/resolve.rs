@@ -119,7 +119,8 @@ fn setting_of_variable(variable: &str) -> Result<&'static Setting, String> {
 
 fn read_file(path: &Path) -> Result<Vec<(&'static Setting, String)>, String> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read the settings in {shown}: {error}"))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read the settings in {shown}: {error}"))?;
     let table: toml::Table = text.parse().map_err(|error| format!("{shown} is not TOML: {error}"))?;
     table
         .into_iter()
@@ -128,7 +129,8 @@ fn read_file(path: &Path) -> Result<Vec<(&'static Setting, String)>, String> {
                 let known = TABLE.iter().map(|setting| setting.name.to_owned());
                 format!("there is no setting {key} ({shown}){}: \"eye config\" lists them all", suggestion(&key, known))
             })?;
-            let text = text_of(value).ok_or_else(|| format!("{key} in {shown} has a wrong type: write {}", setting.kind))?;
+            let text =
+                text_of(value).ok_or_else(|| format!("{key} in {shown} has a wrong type: write {}", setting.kind))?;
             Ok((setting, text))
         })
         .collect()
@@ -152,7 +154,7 @@ fn text_of(value: toml::Value) -> Option<String> {
 fn suggestion(wrong: &str, known: impl Iterator<Item = String>) -> String {
     let nearest = known.map(|name| (distance(wrong, &name), name)).min();
     match nearest {
-        Some((distance, name)) if distance <= wrong.len().div_ceil(3) => format!("; did you mean {name}?"),
+        Some((distance, name)) if distance <= wrong.len().div_ceil(2) => format!("; did you mean {name}?"),
         _ => String::new(),
     }
 }
@@ -182,10 +184,8 @@ mod tests {
         if !file.is_empty() {
             std::fs::write(&path, file).unwrap();
         }
-        let written = Written {
-            flags: flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect(),
-            config: None,
-        };
+        let written =
+            Written { flags: flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect(), config: None };
         let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         resolve_from(&written, environment, &path)
     }

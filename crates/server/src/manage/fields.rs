@@ -140,7 +140,11 @@ impl Fields {
     }
 
     /// What a text or a list of texts stands for, if it was sent. `hint` says what may be sent.
-    pub(super) fn parsed<T: serde::de::DeserializeOwned>(&self, name: &'static str, hint: &str) -> ApiResult<Option<T>> {
+    pub(super) fn parsed<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &'static str,
+        hint: &str,
+    ) -> ApiResult<Option<T>> {
         let refuse = |_| wrong(name, &format!("is wrong: send {hint}"));
         self.value(name).map(|value| T::deserialize(value).map_err(refuse)).transpose()
     }
@@ -183,7 +187,8 @@ mod tests {
 
     #[test]
     fn wrong_types_are_refused_without_repeating_the_value() {
-        let body = r#"{"name":["planted"],"active":"planted","overlap":"planted","expires_at":"planted","scopes":"planted"}"#;
+        let body =
+            r#"{"name":["planted"],"active":"planted","overlap":"planted","expires_at":"planted","scopes":"planted"}"#;
         let fields = fields(body).unwrap();
         let details = [
             detail(fields.text("name")),

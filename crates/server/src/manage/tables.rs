@@ -156,7 +156,10 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     get("/v1/users", "Users", &[], Answer::json(200, "All of them.", shape::<UserList>)),
     act(
         ("POST", "/v1/users"),
-        ("Make a user", "Making a user makes a token for it, which follows the user's role and reads every application."),
+        (
+            "Make a user",
+            "Making a user makes a token for it, which follows the user's role and reads every application.",
+        ),
         &[],
         Body::Fields(NEW_USER),
         Answer::json(201, "The user and its token, with the secret.", shape::<NewUserOut>),

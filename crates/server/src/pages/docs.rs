@@ -65,7 +65,14 @@ fn side(html: &mut String) {
 fn head(html: &mut String, document: &Value) {
     let info = &document["info"];
     add(html, format_args!("<header>\n<h1>API</h1>\n<p class=\"lead\">{}</p>\n", escape(text(&info["description"]))));
-    add(html, format_args!("<p class=\"meta\">Version {} · OpenAPI {} · ", text(&info["version"]), text(&document["openapi"])));
+    add(
+        html,
+        format_args!(
+            "<p class=\"meta\">Version {} · OpenAPI {} · ",
+            text(&info["version"]),
+            text(&document["openapi"])
+        ),
+    );
     html.push_str(
         "<a href=\"/openapi.json\">machine-readable</a></p>\n</header>\n\
          <p>Send <code>Authorization: Token …</code> or <code>Authorization: Bearer …</code>. Tokens are never accepted \
@@ -102,7 +109,12 @@ fn parameters(html: &mut String, described: &Value) {
             place => place,
         };
         let is_required = parameter["required"] == true;
-        row(html, (text(&parameter["name"]), is_required), &parameter["schema"], (place, text(&parameter["description"])));
+        row(
+            html,
+            (text(&parameter["name"]), is_required),
+            &parameter["schema"],
+            (place, text(&parameter["description"])),
+        );
     }
     html.push_str("</table></div>\n");
 }
@@ -166,7 +178,10 @@ fn errors(html: &mut String) {
     );
     for code in Code::ALL {
         let (status, name, title) = code.row();
-        add(html, format_args!("<tr id=\"{name}\"><td><code>{name}</code></td><td>{status}</td><td>{title}</td></tr>\n"));
+        add(
+            html,
+            format_args!("<tr id=\"{name}\"><td><code>{name}</code></td><td>{status}</td><td>{title}</td></tr>\n"),
+        );
     }
     html.push_str("</table></div></div>\n</section>\n");
 }
@@ -186,7 +201,8 @@ fn fields(html: &mut String, schema: &Value) {
     let Some(properties) = schema["properties"].as_object().filter(|properties| !properties.is_empty()) else {
         return;
     };
-    let is_required = |name: &str| schema["required"].as_array().is_some_and(|required| required.iter().any(|one| one == name));
+    let is_required =
+        |name: &str| schema["required"].as_array().is_some_and(|required| required.iter().any(|one| one == name));
     html.push_str("<div class=\"scroll\"><table class=\"fields\">\n");
     for (name, property) in properties {
         row(html, (name, is_required(name)), property, ("", text(&property["description"])));

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::Extension;
 use bytes::Bytes;
 use eye_event::Timestamp;
 use eye_protocol::seed::{self, Args, SeedError};
@@ -127,9 +127,9 @@ impl Drop for CancelOnDrop {
 type Page = Result<(Vec<u8>, bool), Failure>;
 
 async fn list(state: &AppState, turns: &Turns, question: Question, allowed: Option<Vec<String>>) -> Answer {
-    let turn = Arc::clone(&turns.0).try_acquire_owned().map_err(|_| {
-        ApiError::new(Code::Busy, "too many lists are read at once: ask again after a moment")
-    })?;
+    let turn = Arc::clone(&turns.0)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::new(Code::Busy, "too many lists are read at once: ask again after a moment"))?;
     let (sender, mut pages) = mpsc::channel(PAGES_AHEAD);
     let cancel = Arc::new(Cancel::new());
     let guard = CancelOnDrop(Arc::clone(&cancel));

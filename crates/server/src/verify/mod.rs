@@ -208,7 +208,10 @@ fn check_table(
         TableKind::Rejections => draft.counts.rejections_in_table += found.rows,
     }
     if found.orphans > 0 {
-        draft.notices.push(format!("{base}: {} files are no part of the table, of flushes that did not end: harmless", found.orphans));
+        draft.notices.push(format!(
+            "{base}: {} files are no part of the table, of flushes that did not end: harmless",
+            found.orphans
+        ));
     }
     for finding in found.findings {
         let invariant = invariant_of(&finding.file, &finding.what);

@@ -2,7 +2,7 @@
 //!
 //! The client is as plain as can be on purpose: what is tested is the server, not another library.
 
-#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(dead_code, unreachable_pub, reason = "no test uses all of it")]
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -103,9 +103,9 @@ impl Server {
         (self.url, self.banner) = await_banner(&mut self.process, self.folder.path());
     }
 
-    /// The same with more flags, from now on.
+    /// The same with other flags, from now on.
     pub fn restart_with(&mut self, arguments: &[&str]) {
-        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         self.restart();
     }
 

@@ -4,7 +4,7 @@
 //! slice is one row group, sorted by (session, time descending, offset descending). Rejections have no session: their
 //! slices are newest first throughout. Order in the file is for speed only; every reader sorts by columns.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
@@ -36,21 +36,25 @@ pub(crate) struct Day {
 pub(crate) fn arrange(options: &TableOptions, batch: &RecordBatch) -> Result<Vec<Day>> {
     let order = Order::of(options.kind, batch)?;
     let received = required(time_column(batch, "received_at")?, "received_at")?;
-    let mut days: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
+    let mut days: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
     for (row, micros) in (0..).zip(received.values()) {
-        days.entry(Timestamp::from_micros(*micros).days()).or_default().push(row);
+        days.entry(Timestamp::from_micros(*micros).days()).or_default().push(order.place(row));
     }
     let slice_rows = options.row_group_rows.max(1);
-    let arrange_day = |(day, mut rows): (i32, Vec<u32>)| {
-        rows.sort_unstable_by(|a, b| order.newest_first(*a, *b));
-        let slices = rows.chunks_mut(slice_rows).map(|slice| {
-            slice.sort_unstable_by(|a, b| order.in_slice(*a, *b));
-            take_record_batch(batch, &UInt32Array::from(slice.to_vec())).map_err(|error| internal(&error))
+    let arrange_day = |(day, mut rows): (i32, Vec<Place>)| {
+        rows.sort_unstable();
+        let slices = rows.chunks(slice_rows).map(|slice| {
+            let rows = order.in_slice(slice);
+            take_record_batch(batch, &UInt32Array::from(rows)).map_err(|error| internal(&error))
         });
         Ok(Day { day, slices: slices.collect::<Result<_>>()? })
     };
     days.into_iter().map(arrange_day).collect()
 }
+
+/// A row's place in time: what sorts first is newest. Keys stand beside each other in memory, which is what makes sorting
+/// quick; `Reverse` holds (timestamp, offset).
+type Place = (Reverse<(i64, i64)>, u32);
 
 /// The two orders of rows, by row number.
 struct Order<'a> {
@@ -69,15 +73,31 @@ impl<'a> Order<'a> {
         })
     }
 
-    fn newest_first(&self, a: u32, b: u32) -> Ordering {
-        let key = |row: u32| (self.time.value(row as usize), self.offset.value(row as usize));
-        key(b).cmp(&key(a))
+    fn place(&self, row: u32) -> Place {
+        (Reverse((self.time.value(row as usize), self.offset.value(row as usize))), row)
     }
 
-    fn in_slice(&self, a: u32, b: u32) -> Ordering {
-        let session = |row: u32| self.session.map(|session| session.value(row as usize));
-        session(a).cmp(&session(b)).then_with(|| self.newest_first(a, b))
+    /// The rows of a slice, which come newest first, sorted by session and inside a session newest first.
+    fn in_slice(&self, slice: &[Place]) -> Vec<u32> {
+        let Some(sessions) = self.session else {
+            return slice.iter().map(|(_, row)| *row).collect();
+        };
+        let session = |row: u32| sessions.value(row as usize);
+        let mut rows: Vec<_> = (0_u32..).zip(slice).map(|(rank, (_, row))| (head(session(*row)), rank, *row)).collect();
+        rows.sort_unstable_by(|(a, a_rank, a_row), (b, b_rank, b_row)| {
+            let by_session = || session(*a_row).cmp(session(*b_row));
+            a.cmp(b).then_with(by_session).then_with(|| a_rank.cmp(b_rank))
+        });
+        rows.into_iter().map(|(_, _, row)| row).collect()
     }
+}
+
+/// The first 16 bytes of a text as a number that sorts as the text does; equal for texts that differ later.
+fn head(text: &str) -> u128 {
+    let mut bytes = [0; 16];
+    let length = text.len().min(16);
+    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    u128::from_be_bytes(bytes)
 }
 
 /// Encodes slices, each as one row group.

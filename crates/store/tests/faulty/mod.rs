@@ -1,7 +1,7 @@
 //! An object store in memory whose n-th write fails, before or after it took effect.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -14,7 +14,7 @@ use object_store::{
 
 /// See the module.
 #[derive(Debug)]
-pub struct FaultyStore {
+pub(crate) struct FaultyStore {
     inner: InMemory,
     /// Writes left before the one that fails; negative: none fails.
     left: AtomicI64,
@@ -29,13 +29,13 @@ impl Default for FaultyStore {
 
 impl FaultyStore {
     /// Makes the `nth` write from now fail; with `after`, it takes effect all the same.
-    pub fn fail_write(&self, nth: u8, after: bool) {
+    pub(crate) fn fail_write(&self, nth: u8, after: bool) {
         self.after.store(after, Ordering::SeqCst);
         self.left.store(i64::from(nth), Ordering::SeqCst);
     }
 
     /// No more failures.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.left.store(-1, Ordering::SeqCst);
     }
 }
