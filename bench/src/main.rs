@@ -9,6 +9,7 @@ mod load;
 mod machine;
 mod memory;
 mod server;
+mod steps;
 mod traffic;
 
 use std::process::ExitCode;
@@ -20,8 +21,9 @@ fn main() -> ExitCode {
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["ingest", rest @ ..] => ingest::run(rest),
         ["dedup"] => memory::dedup(),
+        ["steps"] => steps::run(),
         ["floor-server"] => floor::serve(),
-        _ => Err("usage: bench ingest [--seconds N] [--runs N] | bench dedup".into()),
+        _ => Err("usage: bench ingest [--seconds N] [--runs N] | bench dedup | bench steps".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ usage: cargo xtask <command>
   test fmt|clippy|doc|deny|unit
                        one step of it
   bench ingest         ingest beside its floors        [--seconds N] [--runs N] [--folder DIR]
+  bench steps          CPU time of each step of the write path
   bench dedup          memory of the dedup window
   bench build          a cold release build: CPU minutes, size of the binary
 ";

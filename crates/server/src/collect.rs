@@ -23,7 +23,7 @@ use crate::router::secure;
 use crate::state::AppState;
 
 /// Bodies above this are decoded where blocking is allowed: the other connections of this thread go on elsewhere.
-const LARGE_BODY_BYTES: usize = 128 * 1024;
+const LARGE_BODY_BYTES: usize = 1024 * 1024;
 /// How long a browser may remember the answer to a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "86400";
 
@@ -235,7 +235,7 @@ fn answer(state: &AppState, checked: &[CheckedItem<'_>], outcomes: &[Outcome]) -
         write_result(&mut out, item, *outcome);
     }
     let Totals { stored, duplicate, rejected } = Totals::of(outcomes);
-    let version = state.store.snapshot().version();
+    let version = state.store.version();
     // Writing into memory cannot fail.
     let _ = write!(out, "],\"stored\":{stored},\"duplicate\":{duplicate},\"rejected\":{rejected}");
     let _ = write!(out, ",\"version\":{version},\"offset\":\"{}\"}}", state.store.position());

@@ -28,7 +28,7 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use eye_log::{Offset, PartitionId};
 use eye_query::{Filter, write_event_json};
-use eye_store::{Gap, LiveStep, LiveTail, Position};
+use eye_store::{Gap, LiveStep, LiveTail, Position, StoredEvent};
 use futures_util::stream;
 use http::{HeaderMap, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -134,6 +134,22 @@ struct Follower {
 struct Found {
     json: Vec<u8>,
     events: Vec<(PartitionId, Offset, usize)>,
+    /// Every event of the step, whether it is asked for or not.
+    visited: Vec<(PartitionId, Offset)>,
+}
+
+impl Found {
+    /// What has been seen after a step that began at `before`.
+    ///
+    /// A step that is full may have ended before it came to the later partitions, so then only what was visited, and
+    /// what is announced as gone, counts as seen.
+    fn seen(&self, before: &Position, step: &LiveStep) -> Position {
+        if self.visited.len() < CHUNK_EVENTS_MAX {
+            return step.position.clone();
+        }
+        let start = step.gap.as_ref().map_or(before, |gap| &gap.to);
+        self.visited.iter().fold(start.clone(), |seen, (partition, offset)| advance(&seen, *partition, *offset))
+    }
 }
 
 impl Follower {
@@ -153,7 +169,8 @@ impl Follower {
         loop {
             let mut found = Found::default();
             let (filter, position) = (&self.filter, &self.position);
-            let mut visit = |event: &eye_store::StoredEvent<'_>| {
+            let mut visit = |event: &StoredEvent<'_>| {
+                found.visited.push((event.partition, event.offset));
                 if filter.matches(event) {
                     write_event_json(event, &mut found.json);
                     found.events.push((event.partition, event.offset, found.json.len()));
@@ -168,7 +185,8 @@ impl Follower {
             if !self.is_allowed() {
                 return None;
             }
-            let before = std::mem::replace(&mut self.position, step.position.clone());
+            let seen = found.seen(&self.position, &step);
+            let before = std::mem::replace(&mut self.position, seen);
             if step.gap.is_some() || !found.events.is_empty() {
                 return Some(say(before, &step, &found));
             }
@@ -252,6 +270,7 @@ mod tests {
         let found = Found {
             json: b"{1}{2}".to_vec(),
             events: vec![(PartitionId(0), Offset(8), 3), (PartitionId(1), Offset(5), 6)],
+            visited: Vec::new(),
         };
         let gap = Gap { from: position("2,4"), to: position("7,4") };
         let step = LiveStep { position: position("9,5"), gap: Some(gap) };
@@ -259,5 +278,25 @@ mod tests {
         let want = "event: gap\nid: 7,4\ndata: {\"from\":\"2,4\",\"to\":\"7,4\"}\n\n\
                     event: event\nid: 8,4\ndata: {1}\n\nevent: event\nid: 8,5\ndata: {2}\n\n";
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_full_step_has_seen_only_what_it_visited() {
+        let visited = |count: usize| Found {
+            visited: (1..=count as u64).map(|offset| (PartitionId(0), Offset(offset))).collect(),
+            ..Found::default()
+        };
+        let step = LiveStep { position: position("99,7"), gap: None };
+        let full = visited(CHUNK_EVENTS_MAX).seen(&position("0,3"), &step);
+        assert_eq!(full.to_string(), format!("{CHUNK_EVENTS_MAX},3"), "the second partition was not reached");
+        assert_eq!(visited(CHUNK_EVENTS_MAX - 1).seen(&position("0,3"), &step), step.position);
+        let gap = Gap { from: position("0,3"), to: position("0,5") };
+        let step = LiveStep { gap: Some(gap), ..step };
+        let full = visited(CHUNK_EVENTS_MAX).seen(&position("0,3"), &step);
+        assert_eq!(
+            full.to_string(),
+            format!("{CHUNK_EVENTS_MAX},5"),
+            "what was announced as gone is not announced again"
+        );
     }
 }

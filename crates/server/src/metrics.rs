@@ -189,7 +189,6 @@ impl Metrics {
 }
 
 fn status_text(status: u16, buffer: &mut [u8; 3]) -> &str {
-    #[expect(clippy::cast_possible_truncation, reason = "each is one digit")]
     for (place, divisor) in buffer.iter_mut().zip([100, 10, 1]) {
         *place = b'0' + (status / divisor % 10) as u8;
     }

@@ -1,6 +1,8 @@
 //! Asking, from outside: the real binary over HTTP. Lists, filters, pages, walls between applications, and the promise
 //! that a session reads back whole and in order before a flush, after it, and after a restart.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
 //! Everything that clients do wrong, by mistake or on purpose: a clear error (or a flag), counted, nothing else harmed,
 //! memory bounded. On raw sockets where a proper client could not do it.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::io::{ErrorKind, Read as _, Write as _};

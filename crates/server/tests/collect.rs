@@ -1,5 +1,7 @@
 //! `POST /v1/events` from outside: every shape of body, every encoding, every outcome, against the real binary.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::io::Write as _;

@@ -1,6 +1,8 @@
 //! Managing, from outside: who may do what, tokens and users through their lives, the audit trail, the first
 //! administrator.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use common::{Answer, Server};

@@ -1,6 +1,8 @@
 //! What the service says about itself, from outside: the OpenAPI document tells the truth, and the pages ask nobody else
 //! for anything.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! The seed API over HTTP against every recorded answer of Django REST framework, and what the recordings leave open.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,8 @@
 //! Starting and stopping the real binary: what it prints works when pasted, what is wrong is named, what is in flight
 //! is finished.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::io::{Read as _, Write as _};
@@ -94,10 +96,13 @@ fn an_address_in_use_is_named() {
     assert!(stderr(&second).contains(address) && stderr(&second).contains("--listen"), "{}", stderr(&second));
 }
 
+/// Flags, environment, and what the error must say.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn unknown_and_wrong_settings_stop_the_start_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+    let cases: [Case<'_>; 6] = [
         (&["--flush-age", "1s"], &[], "--flush-age-max"),
         (&["--flush-age-max", "soon"], &[], "--flush-age-max is \"soon\""),
         (&[], &[("EYE_FLUSH_AGE", "1s")], "did you mean EYE_FLUSH_AGE_MAX?"),

@@ -74,6 +74,19 @@ impl Chunk {
         event_at(&self.batches[row.batch as usize], row.position, row.offset, self.partition)
     }
 
+    /// What a row of this chunk is ordered by: when it was received, its time, its offset.
+    pub(crate) fn key(&self, index: usize) -> Result<(Timestamp, Timestamp, Offset)> {
+        let row = &self.rows[index];
+        let received_at = self.batches[row.batch as usize].header()?.received_at;
+        Ok((received_at, row.timestamp, row.offset))
+    }
+
+    /// The session of a row of this chunk.
+    pub(crate) fn session(&self, index: usize) -> Option<&str> {
+        let row = &self.rows[index];
+        session_at(&self.batches[row.batch as usize], row.position)
+    }
+
     fn push(&mut self, row: Row) {
         self.timestamp_min = self.timestamp_min.min(row.timestamp);
         self.timestamp_max = self.timestamp_max.max(row.timestamp);
@@ -304,9 +317,7 @@ fn chunk_of<'a>(chunks: &'a [Arc<Chunk>], tail: &'a Chunk, number: u32) -> &'a C
 }
 
 fn session_of<'a>(chunks: &'a [Arc<Chunk>], tail: &'a Chunk, number: u32) -> Option<&'a str> {
-    let chunk = chunk_of(chunks, tail, number);
-    let row = chunk.rows[number as usize % CHUNK_ROWS];
-    session_at(&chunk.batches[row.batch as usize], row.position)
+    chunk_of(chunks, tail, number).session(number as usize % CHUNK_ROWS)
 }
 
 /// The session of an entry; `None` cannot happen, for apply has read the same key.

@@ -12,8 +12,9 @@ use eye_log::{ErrorKind, Offset};
 use parking_lot::MutexGuard;
 
 use crate::buffer::{Generation, GenerationView};
-use crate::columns::{EventColumns, RejectionColumns};
+use crate::columns::RejectionColumns;
 use crate::error::Result;
+use crate::hot_rows::HotRows;
 use crate::invariants;
 use crate::partition::{FlushState, Partition, Sealed};
 use crate::recover::CommitInfo;
@@ -107,7 +108,7 @@ impl Shared {
         for row in &rows {
             columns.push(&row.rejection(partition.id)?);
         }
-        let files = self.rejections.write_files(&columns.finish()?)?;
+        let files = self.rejections.write_batch(&columns.finish()?)?;
         let commit = self.commit(partition, flushed, sealed, files, serde_json::Value::Null);
         self.rejections.commit(commit)?;
         Ok(rows.len())
@@ -123,18 +124,7 @@ impl Shared {
         invariants::exactly_one_place(flushed, view.first_offset())?;
         invariants::moved_together(flushed, flushed.plus(1), sealed.last)?;
         invariants::nothing_vanishes(sealed.ledger.total())?;
-        let files = match view.rows() {
-            0 => Vec::new(),
-            rows => {
-                let mut columns = EventColumns::new(rows);
-                for chunk in view.chunks() {
-                    for index in 0..chunk.len() {
-                        columns.push(&chunk.event(index)?);
-                    }
-                }
-                self.events.write_files(&columns.finish()?)?
-            }
-        };
+        let files = self.events.write_files(&HotRows::new(view))?;
         let info = CommitInfo { ledger: sealed.ledger.clone() }.to_json();
         self.events.commit(self.commit(partition, flushed, sealed, files, info))
     }

@@ -25,6 +25,7 @@ pub mod dedup;
 mod error;
 mod event;
 mod flush;
+mod hot_rows;
 pub mod invariants;
 mod ledger;
 mod live;

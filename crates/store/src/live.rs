@@ -75,7 +75,7 @@ impl Backlog {
         let start = self.rows.partition_point(|(_, _, offset)| *offset <= after);
         let rows: Vec<_> = self.rows.range(start..).take(max).cloned().collect();
         let is_all = start + rows.len() == self.rows.len();
-        let last = rows.last().map_or(self.applied, |(_, _, offset)| *offset);
+        let last = rows.last().map_or(after, |(_, _, offset)| *offset);
         let seen = if is_all { self.applied.max(after) } else { last };
         Taken { partition: self.partition, rows, seen, gone }
     }

@@ -186,6 +186,12 @@ impl Store {
         self.shared.snapshot()
     }
 
+    /// The table's version now.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.shared.view.read().events.version
+    }
+
     /// What is applied now.
     #[must_use]
     pub fn position(&self) -> Position {

@@ -268,3 +268,27 @@ fn a_follower_sees_every_event_once_and_is_told_of_a_gap() {
     });
     assert_eq!(step.unwrap().gap.unwrap().to, store.position(), "what was flushed before the restart is announced");
 }
+
+#[test]
+fn a_follower_with_little_room_misses_no_partition() {
+    let mut world = World::new();
+    let events: Vec<_> = (0..60).map(|n| (n % 6, n % 40, 0)).collect();
+    world.ingest(&events, 2);
+    let store = world.store().clone();
+    let mut seen = Vec::new();
+    world.runtime.block_on(async {
+        let mut tail = store.live();
+        let mut position: Position = "0,0".parse().unwrap();
+        while position != store.position() {
+            let visit = &mut |event: &eye_store::StoredEvent<'_>| seen.push((event.partition, event.offset));
+            let step = tail.next(&position, Duration::from_secs(5), 1, visit).await.unwrap();
+            assert_eq!(step.gap, None);
+            position = step.position;
+        }
+    });
+    let stored: usize = world.model.sessions.values().map(BTreeMap::len).sum();
+    seen.sort();
+    let all = seen.len();
+    seen.dedup();
+    assert_eq!((all, seen.len()), (stored, stored), "every stored event once");
+}

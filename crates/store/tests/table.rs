@@ -122,7 +122,7 @@ fn commit_of(table: &Table, first: u64, last: u64, batch: &RecordBatch) -> Commi
         first: Offset(first),
         last: Offset(last),
         expected_flushed: Offset(first - 1),
-        files: table.write_files(batch).unwrap(),
+        files: table.write_batch(batch).unwrap(),
         info: json!({"upto": last}),
         now: NOW,
     }
@@ -414,7 +414,7 @@ fn verify_names_an_offset_that_is_there_twice() {
     let local = Local::new();
     let table = local.open();
     let mut commit = commit_of(&table, 1, 10, &events(1..=10, spec));
-    commit.files.extend(table.write_files(&events([7], spec)).unwrap());
+    commit.files.extend(table.write_batch(&events([7], spec)).unwrap());
     table.commit(commit).unwrap();
     assert_finding(&verified(&table), "received_date=", "offset 7 is also in");
 }
@@ -597,10 +597,10 @@ fn rows_of_two_partitions_or_of_another_table_are_refused() {
     let row = EventRows::new(&batch).unwrap().row(0);
     columns.push(&row);
     columns.push(&StoredEvent { partition: PartitionId(1), ..row });
-    assert_eq!(table.write_files(&columns.finish().unwrap()).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(table.write_batch(&columns.finish().unwrap()).unwrap_err().kind(), Kind::Invalid);
     let foreign = RejectionColumns::new(0).finish().unwrap();
-    assert!(table.write_files(&foreign).unwrap().is_empty(), "no rows, no file");
-    assert_eq!(table.write_files(&batch.project(&[0, 1]).unwrap()).unwrap_err().kind(), Kind::Invalid);
+    assert!(table.write_batch(&foreign).unwrap().is_empty(), "no rows, no file");
+    assert_eq!(table.write_batch(&batch.project(&[0, 1]).unwrap()).unwrap_err().kind(), Kind::Invalid);
 }
 
 #[test]

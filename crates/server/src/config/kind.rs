@@ -183,7 +183,7 @@ impl Kind for Size {
 
     fn show(value: &usize) -> String {
         let whole = SIZE_UNITS.iter().filter(|(unit, _)| unit.ends_with("iB"));
-        match whole.into_iter().find(|(_, bytes)| *value >= *bytes && value % bytes == 0) {
+        match whole.into_iter().find(|(_, bytes)| *value >= *bytes && value.is_multiple_of(*bytes)) {
             Some((unit, bytes)) => format!("{}{unit}", value / bytes),
             None => format!("{value}B"),
         }
@@ -212,7 +212,10 @@ impl Kind for Time {
 
     fn show(value: &Duration) -> String {
         let millis = value.as_millis();
-        match TIME_UNITS.iter().find(|(_, unit)| millis >= u128::from(*unit) && millis % u128::from(*unit) == 0) {
+        match TIME_UNITS
+            .iter()
+            .find(|(_, unit)| millis >= u128::from(*unit) && millis.is_multiple_of(u128::from(*unit)))
+        {
             Some((name, unit)) => format!("{}{name}", millis / u128::from(*unit)),
             None => "0s".to_owned(),
         }

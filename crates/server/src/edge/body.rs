@@ -118,9 +118,8 @@ pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(state: &AppState, 
     if received.bytes.is_empty() {
         return Err(ApiError::new(Code::EmptyBody, "the body is empty: send a JSON object"));
     }
-    serde_json::from_slice(&received.bytes).map_err(|error| {
-        if error.is_data() { ApiError::invalid_body("", error.to_string()) } else { not_json(&error) }
-    })
+    serde_json::from_slice(&received.bytes)
+        .map_err(|error| if error.is_data() { ApiError::invalid_body("", error.to_string()) } else { not_json(&error) })
 }
 
 fn not_json(error: &serde_json::Error) -> ApiError {
@@ -212,7 +211,9 @@ async fn next_frame(body: &mut Body, end: Instant, idle_max: Duration) -> ApiRes
                     return Ok(Some(bytes));
                 }
             }
-            Some(Err(error)) => return Err(ApiError::invalid_body("", format!("the body did not come whole: {error}"))),
+            Some(Err(error)) => {
+                return Err(ApiError::invalid_body("", format!("the body did not come whole: {error}")));
+            }
         }
     }
 }
@@ -252,7 +253,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_in_frames_is_put_together_and_a_slow_one_times_out() {
-        let stream = futures_util::stream::iter(["ab", "", "cd"].map(|part| Ok::<_, std::io::Error>(Bytes::from(part))));
+        let stream =
+            futures_util::stream::iter(["ab", "", "cd"].map(|part| Ok::<_, std::io::Error>(Bytes::from(part))));
         let mut body = Body::from_stream(stream);
         let far = Instant::now() + Duration::from_secs(100);
         let mut got = Vec::new();

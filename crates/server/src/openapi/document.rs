@@ -1,7 +1,7 @@
 //! From the tables of operations to an OpenAPI 3.1 document.
 //!
 //! The document says of every operation what it takes, what a success looks like and which error codes it can give.
-//! Errors share one shape, the problem document; only the seed API answers as its clients expect.
+//! Errors share one shape, the problem document; only the seed API and the readiness check answer in their own.
 
 use std::collections::BTreeMap;
 
@@ -269,7 +269,8 @@ fn errors(operation: &Operation) -> BTreeMap<u16, Vec<Code>> {
 fn refusal(codes: &[Code], chapter: Chapter) -> Response {
     let listed: Vec<_> = codes.iter().map(|code| format!("{}: {}", code.code(), code.title())).collect();
     let builder = ResponseBuilder::new().description(listed.join("; "));
-    if chapter == Chapter::Seed {
+    // The seed's clients expect its words; whoever watches over the service reads a reason, not a problem.
+    if matches!(chapter, Chapter::Seed | Chapter::Operate) {
         return builder.content("application/json", Content::new(None::<Schema>)).build();
     }
     builder.content(PROBLEM, Content::new(Some(Ref::from_schema_name("Problem")))).build()

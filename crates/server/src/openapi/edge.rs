@@ -213,7 +213,7 @@ pub(super) const OPERATIONS: &[Operation] = {
             "/readyz",
             "Does it take and answer?",
             "Says why, if it does not.",
-            Answer::other("It does.", "text/plain"),
+            Answer::other("It does.", "application/json"),
             &[Code::Unavailable],
         ),
         operate("/metrics", "Metrics in Prometheus' text form", "", Answer::other("The metrics.", "text/plain"), &[]),

@@ -76,7 +76,7 @@ function done(said) {
     `curl ${location.origin}/v1/tokens \\`,
     `  -H "Authorization: Token $EYE_TOKEN" \\`,
     `  -H 'Content-Type: application/json' \\`,
-    `  -d '{"name":"my application","kind":"secret","application":"default"}'`,
+    `  -d '{"name":"website","kind":"secret"}'`,
   ].join("\n");
   at("done-title").focus();
 }

@@ -3,6 +3,7 @@
 //! The client is as plain as can be on purpose: what is tested is the server, not another library.
 
 #![allow(dead_code, unreachable_pub, reason = "no test uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};

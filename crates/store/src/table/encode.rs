@@ -7,10 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use eye_event::Timestamp;
+use eye_log::{Offset, PartitionId};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -18,11 +18,60 @@ use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterPr
 use parquet::schema::types::ColumnPath;
 
 use super::TableOptions;
-use crate::columns::{TableKind, long_column, required, text_column, time_column};
+use crate::columns::TableKind;
 use crate::error::{Error, Kind, Result};
 
 /// One false positive in a hundred row groups that do not hold the session.
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+
+/// Rows to be written, in any order, of one partition. Looked at by number, so that they are copied once: into their slice.
+pub trait RowSource {
+    /// Which table they are rows of.
+    fn kind(&self) -> TableKind;
+
+    /// The partition of the log they came through.
+    ///
+    /// # Errors
+    /// `Invalid` if they came through several.
+    fn partition(&self) -> Result<PartitionId>;
+
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// True if there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What a row is ordered by.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    fn key(&self, row: u32) -> Result<RowKey>;
+
+    /// A row's session; `None` in a table without sessions.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    fn session(&self, row: u32) -> Result<Option<&str>>;
+
+    /// These rows in this order, in the table's columns.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    fn take(&self, rows: &[u32]) -> Result<RecordBatch>;
+}
+
+/// What a row is ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowKey {
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Its time (of rejections: `received_at`).
+    pub timestamp: Timestamp,
+    /// Its offset.
+    pub offset: Offset,
+}
 
 /// The rows of one day, in the order of the file.
 pub(crate) struct Day {
@@ -32,64 +81,39 @@ pub(crate) struct Day {
     pub(crate) slices: Vec<RecordBatch>,
 }
 
+/// A row's place in time: what sorts first is newest. Keys stand beside each other in memory, which is what makes sorting
+/// quick; `Reverse` holds (timestamp, offset).
+type Place = (Reverse<(Timestamp, Offset)>, u32);
+
 /// Splits rows by the day they were received and orders each day's rows.
-pub(crate) fn arrange(options: &TableOptions, batch: &RecordBatch) -> Result<Vec<Day>> {
-    let order = Order::of(options.kind, batch)?;
-    let received = required(time_column(batch, "received_at")?, "received_at")?;
+pub(crate) fn arrange(options: &TableOptions, source: &dyn RowSource) -> Result<Vec<Day>> {
     let mut days: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
-    for (row, micros) in (0..).zip(received.values()) {
-        days.entry(Timestamp::from_micros(*micros).days()).or_default().push(order.place(row));
+    for (row, _) in (0_u32..).zip(0..source.len()) {
+        let key = source.key(row)?;
+        days.entry(key.received_at.days()).or_default().push((Reverse((key.timestamp, key.offset)), row));
     }
     let slice_rows = options.row_group_rows.max(1);
     let arrange_day = |(day, mut rows): (i32, Vec<Place>)| {
         rows.sort_unstable();
-        let slices = rows.chunks(slice_rows).map(|slice| {
-            let rows = order.in_slice(slice);
-            take_record_batch(batch, &UInt32Array::from(rows)).map_err(|error| internal(&error))
-        });
+        let slices = rows.chunks(slice_rows).map(|slice| source.take(&in_slice(source, slice)?));
         Ok(Day { day, slices: slices.collect::<Result<_>>()? })
     };
     days.into_iter().map(arrange_day).collect()
 }
 
-/// A row's place in time: what sorts first is newest. Keys stand beside each other in memory, which is what makes sorting
-/// quick; `Reverse` holds (timestamp, offset).
-type Place = (Reverse<(i64, i64)>, u32);
-
-/// The two orders of rows, by row number.
-struct Order<'a> {
-    session: Option<&'a StringArray>,
-    time: &'a TimestampMicrosecondArray,
-    offset: &'a Int64Array,
-}
-
-impl<'a> Order<'a> {
-    fn of(kind: TableKind, batch: &'a RecordBatch) -> Result<Self> {
-        let time = kind.time_column();
-        Ok(Self {
-            session: text_column(batch, "session_id")?,
-            time: required(time_column(batch, time)?, time)?,
-            offset: required(long_column(batch, "offset")?, "offset")?,
-        })
-    }
-
-    fn place(&self, row: u32) -> Place {
-        (Reverse((self.time.value(row as usize), self.offset.value(row as usize))), row)
-    }
-
-    /// The rows of a slice, which come newest first, sorted by session and inside a session newest first.
-    fn in_slice(&self, slice: &[Place]) -> Vec<u32> {
-        let Some(sessions) = self.session else {
-            return slice.iter().map(|(_, row)| *row).collect();
+/// The rows of a slice, which come newest first, sorted by session and inside a session newest first.
+fn in_slice(source: &dyn RowSource, slice: &[Place]) -> Result<Vec<u32>> {
+    let mut rows = Vec::with_capacity(slice.len());
+    for (rank, (_, row)) in (0_u32..).zip(slice) {
+        let Some(session) = source.session(*row)? else {
+            return Ok(slice.iter().map(|(_, row)| *row).collect());
         };
-        let session = |row: u32| sessions.value(row as usize);
-        let mut rows: Vec<_> = (0_u32..).zip(slice).map(|(rank, (_, row))| (head(session(*row)), rank, *row)).collect();
-        rows.sort_unstable_by(|(a, a_rank, a_row), (b, b_rank, b_row)| {
-            let by_session = || session(*a_row).cmp(session(*b_row));
-            a.cmp(b).then_with(by_session).then_with(|| a_rank.cmp(b_rank))
-        });
-        rows.into_iter().map(|(_, _, row)| row).collect()
+        rows.push((head(session), session, rank, *row));
     }
+    rows.sort_unstable_by(|(a_head, a, a_rank, _), (b_head, b, b_rank, _)| {
+        a_head.cmp(b_head).then_with(|| a.cmp(b)).then_with(|| a_rank.cmp(b_rank))
+    });
+    Ok(rows.into_iter().map(|(_, _, _, row)| row).collect())
 }
 
 /// The first 16 bytes of a text as a number that sorts as the text does; equal for texts that differ later.

@@ -26,6 +26,7 @@ pub mod location;
 pub mod verify;
 
 mod actions;
+mod batch_rows;
 mod checkpoint;
 mod commit;
 mod encode;
@@ -51,6 +52,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use crate::columns::TableKind;
 pub use commit::Commit;
+pub use encode::{RowKey, RowSource};
 pub use hash::{FileHash, ParseHashError};
 pub use io::IoCounts;
 pub use location::TableLocation;
@@ -191,28 +193,32 @@ impl Table {
     /// # Errors
     /// `Invalid` if the rows are of several partitions or not this table's; `Full` or `Unavailable` if the store fails:
     /// files already written are then no part of the table and harm nothing.
-    pub fn write_files(&self, batch: &RecordBatch) -> Result<Vec<NewFile>> {
-        if batch.num_rows() == 0 {
+    pub fn write_files(&self, rows: &dyn RowSource) -> Result<Vec<NewFile>> {
+        if rows.is_empty() {
             return Ok(Vec::new());
         }
-        if batch.schema() != self.options.kind.schema() {
+        if rows.kind() != self.options.kind {
             let detail = format!("these rows are not of the table {}", self.options.kind.name());
             return Err(Error::new(Kind::Invalid, detail));
         }
-        let whole = FileStats::of(self.options.kind, std::slice::from_ref(batch))?;
-        if whole.partition.0 != whole.partition.1 {
-            return Err(Error::new(Kind::Invalid, "a flush must hold rows of one partition only"));
-        }
-        let days = encode::arrange(&self.options, batch)?;
-        days.iter().map(|day| self.write_day(day, &whole)).collect()
+        let partition = rows.partition()?;
+        let days = encode::arrange(&self.options, rows)?;
+        days.iter().map(|day| self.write_day(day, partition)).collect()
     }
 
-    fn write_day(&self, day: &encode::Day, whole: &FileStats) -> Result<NewFile> {
+    /// [`Table::write_files`] for rows that are columns already.
+    ///
+    /// # Errors
+    /// As there; `Invalid` too if the columns are not the table's.
+    pub fn write_batch(&self, batch: &RecordBatch) -> Result<Vec<NewFile>> {
+        self.write_files(&batch_rows::BatchRows::new(self.options.kind, batch)?)
+    }
+
+    fn write_day(&self, day: &encode::Day, partition: PartitionId) -> Result<NewFile> {
         let bytes = encode::encode(&self.options, &day.slices)?;
         let stats = stats::measure(self.options.kind, &day.slices)?;
         let of_file = FileStats::parse(&stats).map_err(|why| Error::new(Kind::Internal, why))?;
-        let partition: PartitionId = whole.partition.0;
-        let path = FilePath::fresh(day.day, partition, whole.offset.0, whole.offset.1);
+        let path = FilePath::fresh(day.day, partition, of_file.offset.0, of_file.offset.1);
         let file = TableFile {
             path,
             bytes: bytes.len() as u64,

@@ -118,14 +118,6 @@ struct Bounds {
 }
 
 impl FileStats {
-    /// The statistics of these rows.
-    ///
-    /// # Errors
-    /// As [`measure`].
-    pub(crate) fn of(kind: TableKind, slices: &[RecordBatch]) -> Result<Self> {
-        Self::parse(&measure(kind, slices)?).map_err(|why| Error::new(Kind::Internal, why))
-    }
-
     /// Reads statistics from the log. The error says what is wrong with them.
     pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
         let written: Written = serde_json::from_str(text).map_err(|error| error.to_string())?;

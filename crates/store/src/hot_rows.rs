@@ -1,0 +1,63 @@
+//! The rows of a sealed generation on their way to the table: read where they lie, in the log records, and copied once.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use eye_log::PartitionId;
+
+use crate::buffer::{CHUNK_ROWS, Chunk, GenerationView};
+use crate::columns::{EventColumns, TableKind};
+use crate::error::{Error, Kind, Result};
+use crate::table::{RowKey, RowSource};
+
+/// The visible rows of a generation, numbered in the order of arrival.
+pub(crate) struct HotRows {
+    partition: PartitionId,
+    chunks: Vec<Arc<Chunk>>,
+    rows: usize,
+}
+
+impl HotRows {
+    pub(crate) fn new(view: &GenerationView) -> Self {
+        Self { partition: view.partition(), chunks: view.chunks(), rows: view.rows() }
+    }
+
+    fn place(&self, row: u32) -> (&Chunk, usize) {
+        (&self.chunks[row as usize / CHUNK_ROWS], row as usize % CHUNK_ROWS)
+    }
+}
+
+impl RowSource for HotRows {
+    fn kind(&self) -> TableKind {
+        TableKind::Events
+    }
+
+    fn partition(&self) -> Result<PartitionId> {
+        Ok(self.partition)
+    }
+
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn key(&self, row: u32) -> Result<RowKey> {
+        let (chunk, index) = self.place(row);
+        let (received_at, timestamp, offset) = chunk.key(index)?;
+        Ok(RowKey { received_at, timestamp, offset })
+    }
+
+    fn session(&self, row: u32) -> Result<Option<&str>> {
+        let (chunk, index) = self.place(row);
+        let missing = || Error::new(Kind::Internal, "the hot buffer points at no event");
+        chunk.session(index).map(Some).ok_or_else(missing)
+    }
+
+    fn take(&self, rows: &[u32]) -> Result<RecordBatch> {
+        let mut columns = EventColumns::new(rows.len());
+        for row in rows {
+            let (chunk, index) = self.place(*row);
+            columns.push(&chunk.event(index)?);
+        }
+        columns.finish()
+    }
+}
