@@ -2,18 +2,21 @@
 
 /// A small generator of numbers (xorshift64*), so that every run sends the same bytes.
 /// Source: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled" (2016).
-pub(crate) struct Numbers(u64);
+pub(crate) struct Numbers {
+    state: u64,
+    events: u64,
+}
 
 impl Numbers {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(2).wrapping_add(1))
+        Self { state: seed.wrapping_mul(2).wrapping_add(1), events: 0 }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -39,10 +42,13 @@ const CATEGORIES: [(&str, &str); 4] =
 /// One event as JSON text.
 pub(crate) fn event(numbers: &mut Numbers, session: &str) -> String {
     let (category, name) = CATEGORIES[usize::try_from(numbers.below(4)).unwrap_or_default()];
-    let (second, micros) = (numbers.below(60), numbers.below(1_000_000));
+    // A thousand events a second; each arrives up to two seconds late, so about half are out of order.
+    numbers.events += 1;
+    let micros = 1_795_000_000_000_000 + numbers.events * 1_000 - numbers.below(2_000_000);
+    let timestamp = eye_event::Timestamp::from_micros(i64::try_from(micros).unwrap_or_default());
     format!(
         concat!(
-            r#"{{"event_id":"{}","session_id":"{}","category":"{}","name":"{}","timestamp":"2026-11-23T10:15:{:02}.{:06}Z","#,
+            r#"{{"event_id":"{}","session_id":"{}","category":"{}","name":"{}","timestamp":"{}","#,
             r#""data":{{"host":"www.example.com","path":"/products/{}","status":200,"bytes":{},"#,
             r#""referrer":"https://www.example.com/search?q={}","agent":"Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101"}}}}"#
         ),
@@ -50,8 +56,7 @@ pub(crate) fn event(numbers: &mut Numbers, session: &str) -> String {
         session,
         category,
         name,
-        second,
-        micros,
+        timestamp,
         numbers.below(10_000),
         numbers.below(100_000),
         numbers.below(1_000)

@@ -5,7 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`event`] | [`Draft`] (what a client said), [`EventRef`] (what is stored) |
-//! | [`check`] | the one function that turns a draft into an event or a rejection |
+//! | [`mod@check`] | the one function that turns a draft into an event or a rejection |
 //! | [`time`] | [`Timestamp`]: UTC microseconds, read and written without loss |
 //! | [`limits`] | every limit on one event, named |
 //! | [`problem`] | what may be wrong with an event that is stored all the same |

@@ -2,16 +2,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`config`] | one table of settings: flags, environment, file |
-//! | [`serve`] | start-up in order, and the way down |
-//! | [`edge`] | the accept loop, reading and decompressing bodies, limits |
-//! | [`router`] | every route, put together |
-//! | [`collect`], [`seed`] | events in: the native API and the seed's |
-//! | [`ask`], [`live`] | events out |
-//! | [`manage`] | applications, tokens, users |
-//! | [`health`], [`metrics`] | how it is doing |
-//! | [`openapi`], [`pages`] | what it says about itself |
-//! | [`cli`], [`verify`] | the command line, and the check of a data folder |
+//! | `config` | one table of settings: flags, environment, file |
+//! | `serve` | start-up in order, and the way down |
+//! | `edge` | the accept loop, reading and decompressing bodies, limits |
+//! | `router` | every route, put together |
+//! | `collect`, `seed` | events in: the native API and the seed's |
+//! | `ask`, `live` | events out |
+//! | `manage` | applications, tokens, users |
+//! | `health`, `metrics` | how it is doing |
+//! | `openapi`, `pages` | what it says about itself |
+//! | `cli`, `verify` | the command line, and the check of a data folder |
 //!
 //! Everything is private to the crate but [`run`]: the product is the binary.
 

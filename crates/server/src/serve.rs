@@ -146,7 +146,7 @@ impl Opened {
             limits: settings.limits(),
             metrics: metrics.clone(),
             budget: BodyBudget::new(settings.body_budget_bytes_max),
-            decompressing: Semaphore::new(2 * std::thread::available_parallelism().map_or(1, usize::from)),
+            decompressing: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             shutdown: shutdown.clone(),
             settings: settings.clone(),
             clock,

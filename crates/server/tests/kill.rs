@@ -4,6 +4,8 @@
 //! the public API, the ledger and the offline check must agree with the clients: every acknowledged event exactly once,
 //! in order; nothing that was not sent.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,11 +33,13 @@ fn cycles() -> usize {
 fn write(writer: usize, cycle: usize, url: &str, token: &str, stop: &AtomicBool, witness: &Mutex<Witness>) {
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
-        let ids: Vec<String> = (0..1 + (number + writer) % 7).map(|n| format!("{cycle}-{writer}-{number}-{n}")).collect();
+        let ids: Vec<String> =
+            (0..1 + (number + writer) % 7).map(|n| format!("{cycle}-{writer}-{number}-{n}")).collect();
         number += 1;
         let lines: Vec<String> = ids.iter().enumerate().map(|(n, id)| event(id, writer + n + number)).collect();
         witness.lock().unwrap().sent.extend(ids.iter().cloned());
-        let headers = [("Authorization", format!("Token {token}")), ("Content-Type", "application/x-ndjson".to_owned())];
+        let headers =
+            [("Authorization", format!("Token {token}")), ("Content-Type", "application/x-ndjson".to_owned())];
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = http("POST", &format!("{url}/v1/events"), &headers, lines.join("\n").as_bytes());
         // Refused or cut off: not acknowledged, so nothing is promised.
@@ -107,7 +111,7 @@ fn acknowledged_events_survive_kill_minus_nine() {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let (stop, witness) = (Arc::clone(&stop), Arc::clone(&witness));
-                let (url, token) = (server.url.clone(), server.token().to_owned());
+                let (url, token) = (server.url.clone(), server.token());
                 std::thread::spawn(move || write(writer, cycle, &url, &token, &stop, &witness))
             })
             .collect();
@@ -142,7 +146,8 @@ fn acknowledged_events_survive_kill_minus_nine() {
 
 /// The same rows with other people's readers: after a stop everything is in the table.
 fn check_table(server: &Server, found: &BTreeMap<String, u64>) {
-    let Some(table) = common::read_table(&server.data().join("table").join("events").display().to_string(), None) else {
+    let Some(table) = common::read_table(&server.data().join("table").join("events").display().to_string(), None)
+    else {
         return;
     };
     let by_reader: BTreeMap<String, u64> = table["events"]

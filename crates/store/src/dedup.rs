@@ -88,7 +88,6 @@ fn canonical_uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 /// The 32 bits of a hash that are kept.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is the better one")]
 const fn short(hash: u64) -> u32 {
     (hash >> 32) as u32
 }

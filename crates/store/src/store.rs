@@ -34,6 +34,8 @@ use crate::table::{Table, TableVersion};
 
 /// How long a thread sleeps at most before it looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
+/// Added to the flush thread's niceness.
+const FLUSH_NICENESS: i32 = 5;
 /// How much of the log apply reads at a time.
 const APPLY_BYTES: usize = 4 * 1024 * 1024;
 
@@ -558,6 +560,9 @@ impl Shared {
     }
 
     fn flush_loop(&self) -> Result<()> {
+        // Whoever waits for an acknowledgement goes first; ingest waits for flushes only when the hot buffer is full.
+        // Where this is not allowed, flushing works all the same.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), FLUSH_NICENESS);
         while !self.stopping.load(Ordering::Acquire) {
             {
                 let mut wanted = self.flush_wanted.0.lock();

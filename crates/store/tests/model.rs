@@ -1,5 +1,6 @@
 //! The store against a plain map: random interleavings of ingest, flush, crash, restart, late and duplicate events, and
 //! an object store that fails. After every step the store must answer as the map does.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

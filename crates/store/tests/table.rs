@@ -533,8 +533,8 @@ fn each_day_of_receipt_has_a_file_and_odd_times_make_no_more() {
     assert_eq!(days, [20_779, 20_780]);
     for file in &version.files {
         assert_eq!([Some(file.timestamp_min), Some(file.timestamp_max)], ends);
-        let date = if file.received_date == 20_780 { "2026-11-23" } else { "2026-11-22" };
-        assert!(file.path.as_str().starts_with(&format!("received_date={date}/0-1-9-")), "{}", file.path);
+        let name = if file.received_date == 20_780 { "2026-11-23/0-1-4-" } else { "2026-11-22/0-5-9-" };
+        assert!(file.path.as_str().starts_with(&format!("received_date={name}")), "{}", file.path);
     }
     assert!(verified(&table).is_sound());
 }

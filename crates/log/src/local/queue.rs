@@ -76,6 +76,11 @@ impl Queue {
         true
     }
 
+    /// Moves what has arrived since to the end of `taken`; does not wait.
+    pub(super) fn take_more(&self, taken: &mut VecDeque<NewRecord>) {
+        taken.append(&mut self.state.lock().records);
+    }
+
     /// These bytes are in nobody's hands any more.
     pub(super) fn release(&self, weight: usize) {
         self.state.lock().bytes -= weight;

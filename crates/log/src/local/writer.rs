@@ -54,6 +54,9 @@ impl Writer {
         let _guard = StopGuard(Arc::clone(&self.shared));
         let mut pending = VecDeque::new();
         while self.shared.queue.take(&mut pending) {
+            // Whoever is about to append gets to: on a busy machine the group is larger, on an idle one nothing waits.
+            std::thread::yield_now();
+            self.shared.queue.take_more(&mut pending);
             while !pending.is_empty() {
                 let records = self.gather(&mut pending);
                 self.commit(records);

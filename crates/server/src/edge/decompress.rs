@@ -2,8 +2,9 @@
 //!
 //! 33 KB of zstd can become 1 GiB. So: the limit counts *decompressed* bytes and is checked after every step, every step
 //! is charged to the budget of all bodies, windows are bounded (zstd 8 MiB, brotli 16 MiB by its format), only
-//! one encoding is taken, and bytes after the end are refused. Small bodies are decoded where they are; what is not done
-//! after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work.
+//! one encoding is taken, and bytes after the end are refused. A body that grows suspiciously is measured first, keeping
+//! nothing, and only then decoded: a bomb costs time, not memory. Small bodies are decoded where they are; what is not
+//! done after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work.
 
 use std::io::{Cursor, Read};
 
@@ -18,6 +19,10 @@ use crate::error::{ApiError, ApiResult, Code};
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// One step: how much is decoded before the limits are looked at again.
 const STEP_BYTES: usize = 64 * 1024;
+/// A body that is larger than this and has grown by more than [`SUSPICIOUS_RATIO`] is measured before it is kept.
+/// Events as JSON grow by 5 to 30.
+const SUSPICIOUS_BYTES: usize = 1024 * 1024;
+const SUSPICIOUS_RATIO: usize = 64;
 /// 2^23 bytes: 8 MiB, the most that RFC 8878 wants every decoder to take.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// brotli's input buffer.
@@ -73,7 +78,8 @@ pub(crate) async fn decompress(
         return Ok((input, charge));
     }
     let turn = turns.acquire().await.map_err(|error| ApiError::internal(&error))?;
-    let mut work = Work { decoder: Decoder::new(encoding, input)?, output: Vec::new(), bytes_max, charge };
+    let decoder = Decoder::new(encoding, input.clone())?;
+    let mut work = Work { encoding, input, decoder, output: Vec::new(), is_measured: false, bytes_max, charge };
     let work = if work.run(INLINE_BYTES_MAX)? {
         work
     } else {
@@ -86,8 +92,11 @@ pub(crate) async fn decompress(
 
 /// A body half decoded.
 struct Work {
+    encoding: Encoding,
+    input: Bytes,
     decoder: Decoder,
     output: Vec<u8>,
+    is_measured: bool,
     bytes_max: usize,
     charge: Charge,
 }
@@ -101,6 +110,9 @@ impl Work {
             }
             if self.output.len() >= pause_at {
                 return Ok(false);
+            }
+            if self.is_suspicious() {
+                self.measure()?;
             }
             let before = self.output.len();
             let step = STEP_BYTES.min(self.bytes_max - before + 1);
@@ -117,6 +129,36 @@ impl Work {
                 Err(error) => return Err(self.decoder.broken(&error)),
             }
         }
+    }
+}
+
+impl Work {
+    fn is_suspicious(&self) -> bool {
+        let length = self.output.len();
+        !self.is_measured && length > SUSPICIOUS_BYTES && length / SUSPICIOUS_RATIO > self.input.len()
+    }
+
+    /// Decodes the rest without keeping it, then begins anew with the right size.
+    fn measure(&mut self) -> ApiResult<()> {
+        let mut length = self.output.len();
+        self.charge.shrink(length);
+        self.output = Vec::new();
+        let mut scratch = vec![0; STEP_BYTES];
+        loop {
+            if length > self.bytes_max {
+                return Err(super::body::too_large(self.bytes_max));
+            }
+            match self.decoder.read(&mut scratch) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.decoder.broken(&error)),
+            }
+        }
+        self.is_measured = true;
+        self.decoder = Decoder::new(self.encoding, self.input.clone())?;
+        self.output.reserve_exact(length + STEP_BYTES);
+        Ok(())
     }
 }
 
@@ -238,6 +280,18 @@ mod tests {
         let decoded = decoded.map(|(bytes, _charge)| bytes.to_vec());
         assert_eq!(budget.used(), 0, "every byte that was charged was given back");
         decoded
+    }
+
+    #[tokio::test]
+    async fn a_body_that_grows_suspiciously_is_measured_and_still_comes_whole() {
+        let even = vec![b'x'; 5 << 20];
+        for encoding in ALL {
+            let input = encode(encoding, &even);
+            assert!(even.len() / SUSPICIOUS_RATIO > input.len(), "{encoding:?} is not suspicious");
+            assert_eq!(decode(encoding, input.clone(), 6 << 20).await.unwrap(), even, "{encoding:?}");
+            let refused = decode(encoding, input, 4 << 20).await.unwrap_err();
+            assert_eq!(refused.code(), Code::BodyTooLarge, "{encoding:?}");
+        }
     }
 
     #[tokio::test]

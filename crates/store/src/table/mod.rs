@@ -211,6 +211,9 @@ impl Table {
     /// # Errors
     /// As there; `Invalid` too if the columns are not the table's.
     pub fn write_batch(&self, batch: &RecordBatch) -> Result<Vec<NewFile>> {
+        if batch.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
         self.write_files(&batch_rows::BatchRows::new(self.options.kind, batch)?)
     }
 
