@@ -7,7 +7,6 @@
 //! - `text/plain` is read as JSON (what a browser's beacon sends);
 //! - a string `event_id` is honoured as the idempotency key;
 //! - numbers keep their digits: `1.50` comes back as `1.50`, not `1.5`;
-//! - lengths are limited to 255 characters here, and by `eye_event::check` to 255 bytes;
 //! - whatever `eye_event::check` refuses (deep, large) is a 400 or 413 with the field's name.
 //!
 //! The order of the edge's checks is the framework's too: path (404), `Accept` (406), token (401), method (405), body
@@ -31,7 +30,7 @@ mod multipart;
 
 use std::borrow::Cow;
 
-use eye_event::{Draft, EventRef, RawTime, Timestamp};
+use eye_event::{Draft, EventRef, Limits, RawTime, Timestamp};
 
 use crate::scan::Kind;
 use crate::text::{push_compact, push_string, unescape};
@@ -44,6 +43,13 @@ pub use answer::{
 };
 pub use args::{Args, decode_args};
 pub use header::{accepts, authorization};
+
+/// The limits to check an event of the seed API with. The framework counts characters, and [`decode_event`] has counted
+/// them; a character takes four bytes at most.
+#[must_use]
+pub fn limits(limits: &Limits) -> Limits {
+    Limits { text_bytes_max: limits.text_bytes_max.saturating_mul(4), ..limits.clone() }
+}
 
 /// One event of the seed API, its texts trimmed and within their limits.
 #[derive(Clone, Debug, PartialEq, Eq)]

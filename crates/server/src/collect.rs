@@ -14,7 +14,7 @@ use eye_event::{BatchHeader, Checked, Rejection, RejectionRef, Timestamp, check,
 use eye_protocol::native::{self, BodyError, BodyErrorKind, Decoded, Item, NativeLimits};
 use eye_store::Outcome;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::auth::{self, Caller};
 use crate::edge::body::{self, Received};
@@ -32,7 +32,13 @@ pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/v1/events", post(events).options(preflight))
 }
 
-async fn events(State(state): State<AppState>, request: Request) -> Response {
+/// True for the one request that everything is built around.
+pub(crate) fn is_events(request: &Request) -> bool {
+    request.method() == Method::POST && request.uri().path() == "/v1/events"
+}
+
+/// `POST /v1/events`.
+pub(crate) async fn events(State(state): State<AppState>, request: Request) -> Response {
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let mut response = match collect(&state, &parts, body).await {

@@ -80,13 +80,14 @@ pub(crate) fn command() -> clap::Command {
         .arg(markdown);
     let command = clap::Command::new("eye")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Collects events, never loses one, and shows every session in order")
         .arg(config_flag())
         .args(flags(|_| true))
         .subcommand(serve.args(flags(|setting| !EVERYWHERE.contains(&setting.name))))
         .subcommand(config.args(flags(|setting| !EVERYWHERE.contains(&setting.name))));
     let command = cli::Global::augment_args(command);
-    cli::Command::augment_subcommands(command).next_line_help(false)
+    // Last, for the groups of flags above bring their own documentation along.
+    let about = "Collects events, never loses one, and shows every session in order";
+    cli::Command::augment_subcommands(command).about(about).long_about(None).next_line_help(false)
 }
 
 fn config_flag() -> Arg {

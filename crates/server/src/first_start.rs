@@ -122,7 +122,7 @@ Stop with Ctrl-C.
 /// What later starts print.
 pub(crate) fn banner(url: &str, replayed_records: u64) -> String {
     let replayed =
-        if replayed_records == 0 { String::new() } else { format!(" ({replayed_records} log records replayed)") };
+        if replayed_records == 0 { String::new() } else { format!(" ({replayed_records} log entries replayed)") };
     format!("The Eye is running at {url}{replayed}\nAPI and documentation: {url}/docs\n")
 }
 

@@ -187,7 +187,7 @@ async fn collect(state: &AppState, parts: &Parts, body: Body) -> Answer {
     let header = BatchHeader { application: caller.application()?, token: caller.grant.token.as_str(), received_at };
     let mut request = eye_store::Request::new(&header, state.settings.partitions, received.bytes.len());
     let taken = match seed::decode_event(&received.bytes, content_type(&parts.headers)) {
-        Ok(event) => match check(&event.draft(), received_at, &state.limits) {
+        Ok(event) => match check(&event.draft(), received_at, &state.seed_limits) {
             Ok(checked) => {
                 request.push_event(&checked.event());
                 Ok(event.echo())

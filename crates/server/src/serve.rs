@@ -144,6 +144,7 @@ impl Opened {
             store: self.store.clone(),
             registry: self.registry,
             limits: settings.limits(),
+            seed_limits: eye_protocol::seed::limits(&settings.limits()),
             metrics: metrics.clone(),
             budget: BodyBudget::new(settings.body_budget_bytes_max),
             decompressing: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
@@ -161,7 +162,7 @@ impl Opened {
         };
         print(&text);
         let hurry = async { drop(hurried.await) };
-        accept::serve(listener, router(state.clone()), settings, &metrics, shutdown, hurry).await;
+        accept::serve(listener, router(state.clone()), &state, shutdown, hurry).await;
         stop(settings, state, jobs, self.store, self.registry_log).await
     }
 }

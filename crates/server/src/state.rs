@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// The limits on one event, from the settings.
     pub(crate) limits: eye_event::Limits,
+    /// The same for the seed API, which counts characters.
+    pub(crate) seed_limits: eye_event::Limits,
     /// Counters and histograms.
     pub(crate) metrics: Metrics,
     /// The edge's clock.

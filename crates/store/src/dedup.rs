@@ -131,6 +131,8 @@ pub struct DedupWindow {
     sessions: Vec<Session>,
     free_sessions: Vec<u32>,
     by_session: HashTable<u32>,
+    /// The session of the last event: the next one's, often.
+    last_session: Option<u32>,
     entries: VecDeque<Entry>,
     /// The number of `entries[0]`; entries are numbered in the order of arrival, modulo 2^32.
     first_number: u32,
@@ -154,6 +156,7 @@ impl DedupWindow {
             sessions: Vec::new(),
             free_sessions: Vec::new(),
             by_session: HashTable::new(),
+            last_session: None,
             entries: VecDeque::new(),
             first_number: 0,
             by_id: HashTable::new(),
@@ -264,6 +267,16 @@ impl DedupWindow {
     fn session(&mut self, application: &str, session_id: &str) -> u32 {
         let application = self.application(application);
         let id = IdRef::new(session_id);
+        let is_it = |session: &Session| session.application == application && id.is(&session.id);
+        if let Some(last) = self.last_session.filter(|last| is_it(&self.sessions[*last as usize])) {
+            return last;
+        }
+        let number = self.find_session(application, id);
+        self.last_session = Some(number);
+        number
+    }
+
+    fn find_session(&mut self, application: u32, id: IdRef<'_>) -> u32 {
         let Self { by_session, sessions, free_sessions, hasher, .. } = self;
         let slot = by_session.entry(
             hasher.hash_one((application, id)),
@@ -301,6 +314,7 @@ impl DedupWindow {
         self.heap_bytes -= session.id.heap_bytes();
         session.id = Id::Uuid([0; 16]);
         self.free_sessions.push(number);
+        self.last_session = None;
     }
 
     fn application(&mut self, name: &str) -> u32 {

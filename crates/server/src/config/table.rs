@@ -123,7 +123,7 @@ settings! {
         at_least_wait_max: Time = "10s", "How long an answer waits for the offset in `at_least`.";
     }
     "Limits on all clients together" {
-        connections_max: Count = "20000", "Open connections; at the limit new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";
+        connections_max: Count = "10000", "Open connections; at the limit new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";
         connections_per_ip_max: Count = "0", "Open connections of one address; more are closed at once. 0: no limit.";
         disk_reserve: Size = "256MiB", "Free space that is left on the disk: below it collecting answers 507, and reads go on.";
     }
