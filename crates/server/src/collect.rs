@@ -42,15 +42,19 @@ pub(crate) async fn events(State(state): State<AppState>, request: Request) -> R
     let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let mut response = match collect(&state, &parts, body).await {
-        Ok(answer) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response(),
+        Ok(answer) => {
+            state.metrics.events_answered();
+            ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer).into_response()
+        }
         Err(error) => {
             state.metrics.requests_failed.with_label_values(&[error.code().code()]).inc();
-            error.into_response()
+            let response = error.into_response();
+            state.metrics.answered("/v1/events", response.status().as_u16());
+            response
         }
     };
     secure(&mut response);
     allow_origin(&parts.headers, &mut response);
-    state.metrics.answered("/v1/events", response.status().as_u16());
     state.metrics.ack_seconds.observe(begun.elapsed().as_secs_f64());
     response
 }

@@ -36,6 +36,8 @@ macro_rules! metrics {
         pub(crate) struct Inner {
             registry: Registry,
             rejected_by_code: Vec<IntCounter>,
+            /// `eye_requests_total` of what is answered most: `/v1/events` with 200.
+            events_answered: Option<IntCounter>,
             /// Time from reading a collect request's head to its answer.
             pub(crate) ack_seconds: Histogram,
             dedup_window_seconds: Gauge,
@@ -63,6 +65,7 @@ macro_rules! metrics {
                 Ok(Self {
                     registry,
                     rejected_by_code: Vec::new(),
+                    events_answered: None,
                     ack_seconds,
                     dedup_window_seconds,
                     $($counter,)*
@@ -128,6 +131,7 @@ impl Metrics {
         let mut inner = Inner::declare()?;
         let counter = |code: &RejectCode| inner.events_rejected.with_label_values(&[code.code()]);
         inner.rejected_by_code = RejectCode::ALL.iter().map(counter).collect();
+        inner.events_answered = Some(inner.requests.with_label_values(&["/v1/events", "200"]));
         Ok(Self(Arc::new(inner)))
     }
 
@@ -145,6 +149,13 @@ impl Metrics {
     /// Counts one refused thing.
     pub(crate) fn rejected(&self, code: RejectCode) {
         if let Some(counter) = self.rejected_by_code.get(code as usize - 1) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a `/v1/events` answered with 200.
+    pub(crate) fn events_answered(&self) {
+        if let Some(counter) = &self.events_answered {
             counter.inc();
         }
     }

@@ -20,7 +20,7 @@ use crate::ledger::{Counts, Ledger};
 use crate::request::Applied;
 
 /// Requests that wait for their record to be applied, by the record's first offset.
-pub(crate) type Waiters = Mutex<HashMap<Offset, oneshot::Sender<Result<Applied>>>>;
+pub(crate) type Waiters = Mutex<HashMap<Offset, oneshot::Sender<Result<Applied>>, RandomState>>;
 
 /// What one partition's apply knows besides the rows. A pure fold of the log.
 #[derive(Debug)]

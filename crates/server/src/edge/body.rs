@@ -22,6 +22,8 @@ use crate::state::AppState;
 const UNAUTHENTICATED_BYTES_MAX: usize = 1 << 20;
 /// Read at most of a body of the managing routes.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Set aside at most for a body because its head says so; more only as it comes.
+const RESERVED_BYTES_MAX: usize = 256 * 1024;
 /// What is thrown away of a body that was refused, so that the client gets to read why.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// How long that may take.
@@ -146,7 +148,8 @@ async fn read_up_to(
             return Err(too_large(bytes_max));
         }
         let mut charge = state.budget.charge(0)?;
-        let raw = receive(state, &mut body, bytes_max, &mut charge).await?;
+        let expected = usize::try_from(declared).unwrap_or(usize::MAX).min(bytes_max);
+        let raw = receive(state, &mut body, expected, bytes_max, &mut charge).await?;
         Ok((encoding, raw, charge))
     };
     let (encoding, raw, charge) = match read.await {
@@ -167,8 +170,14 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// All frames of the body. The clock runs for each frame and for the whole.
-async fn receive(state: &AppState, body: &mut Body, bytes_max: usize, charge: &mut Charge) -> ApiResult<Bytes> {
+/// All frames of the body, of which `expected` bytes were announced. The clock runs for each frame and for the whole.
+async fn receive(
+    state: &AppState,
+    body: &mut Body,
+    expected: usize,
+    bytes_max: usize,
+    charge: &mut Charge,
+) -> ApiResult<Bytes> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let mut length = 0;
@@ -187,7 +196,7 @@ async fn receive(state: &AppState, body: &mut Body, bytes_max: usize, charge: &m
             continue;
         }
         if rest.is_empty() {
-            rest.reserve(first.len() + bytes.len());
+            rest.reserve((first.len() + bytes.len()).max(expected.min(RESERVED_BYTES_MAX)));
             rest.extend_from_slice(&first);
         }
         rest.extend_from_slice(&bytes);
