@@ -134,7 +134,15 @@ fn epoch_from_decimal(text: &str) -> Option<i64> {
     whole.checked_mul(scale)?.checked_add(part)
 }
 
+/// As JSON writes a number; the standard library's reader also takes signs, names and bare points.
 fn epoch_from_float(text: &str) -> Option<i64> {
+    let (number, exponent) = text.split_once(['e', 'E'])?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if ![whole, fraction, exponent].into_iter().all(is_digits) {
+        return None;
+    }
     let number: f64 = text.parse().ok()?;
     let micros = match number {
         ..1e11 => number * 1e6,
@@ -314,6 +322,12 @@ mod tests {
             "2022-01-09 09:15:27.1234567890",
             "1e999",
             "--1",
+            "--1e9",
+            "-+1e9",
+            "+1e9",
+            "1.e9",
+            ".1e9",
+            "1e",
             "1.",
             "99999999999999999999",
             "0000-01-01T00:00:00Z",

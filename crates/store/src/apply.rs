@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
+use arrow::array::RecordBatch;
 use eye_event::{Batch, EntryKey};
+use eye_fault::{Sabotage, sabotaged};
 use eye_log::{Offset, PartitionId, Record};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -17,6 +19,7 @@ use crate::dedup::DedupWindow;
 use crate::error::{Error, Result};
 use crate::invariants;
 use crate::ledger::{Counts, Ledger};
+use crate::recall::Recall;
 use crate::request::Applied;
 
 /// Requests that wait for their record to be applied, by the record's first offset.
@@ -27,6 +30,8 @@ pub(crate) type Waiters = Mutex<HashMap<Offset, oneshot::Sender<Result<Applied>>
 pub(crate) struct ApplyState {
     partition: PartitionId,
     dedup: DedupWindow,
+    /// What of the dedup window is still only in the table.
+    recall: Option<Recall>,
     ledger: Ledger,
     applied: Offset,
     /// Rejections up to here are in the table already (their commit came before a crash, the events' did not).
@@ -42,15 +47,16 @@ pub(crate) struct Group {
 }
 
 impl ApplyState {
-    /// The state at `flushed`: the ledger from the table's commit, the window from the table's rows.
+    /// The state at `flushed`: the ledger from the table's commit, the window (read back as it is needed) from its rows.
     pub(crate) fn new(
         partition: PartitionId,
         flushed: Offset,
         rejections_flushed: Offset,
         ledger: Ledger,
         dedup: DedupWindow,
+        recall: Option<Recall>,
     ) -> Self {
-        Self { partition, dedup, ledger, applied: flushed, rejections_flushed, hasher: RandomState::new() }
+        Self { partition, dedup, recall, ledger, applied: flushed, rejections_flushed, hasher: RandomState::new() }
     }
 
     /// Decides a group of records. After an error the state must not be used again.
@@ -89,8 +95,15 @@ impl ApplyState {
             let offset = first.plus(u64::from(index));
             match key {
                 EntryKey::Event { event_id, session_id, timestamp } => {
-                    if self.dedup.insert(header.application, session_id, event_id, header.received_at) {
+                    if let Some(recall) = &mut self.recall {
+                        recall.session(session_id, &mut self.dedup)?;
+                    }
+                    let is_new = self.dedup.insert(header.application, session_id, event_id, header.received_at);
+                    if is_new || sabotaged(Sabotage::SkipDedup) {
                         counts.stored += 1;
+                        if sabotaged(Sabotage::DropInApply) && offset.0.is_multiple_of(97) {
+                            continue;
+                        }
                         let session_hash = self.hasher.hash_one(session_id);
                         decided.stored.push(NewRow { position, offset, timestamp, session_hash });
                     } else {
@@ -126,6 +139,26 @@ impl ApplyState {
 
     pub(crate) fn dedup(&self) -> &DedupWindow {
         &self.dedup
+    }
+
+    /// What of the dedup window is still only in the table.
+    pub(crate) fn recall(&self) -> Option<&Recall> {
+        self.recall.as_ref()
+    }
+
+    /// Makes the ids of these rows of the table known.
+    ///
+    /// # Errors
+    /// A column of another type than this program writes.
+    pub(crate) fn recall_rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.recall.as_ref().map_or(Ok(()), |recall| recall.rows_of(batch, &mut self.dedup))
+    }
+
+    /// The newest file of [`ApplyState::recall`] has been read.
+    pub(crate) fn newest_is_recalled(&mut self) {
+        if self.recall.as_mut().is_some_and(Recall::newest_is_known) {
+            self.recall = None;
+        }
     }
 }
 
@@ -185,7 +218,7 @@ mod tests {
 
     fn state() -> ApplyState {
         let dedup = DedupWindow::new(3_600_000_000, 1000);
-        ApplyState::new(PartitionId(0), Offset::ZERO, Offset(3), Ledger::default(), dedup)
+        ApplyState::new(PartitionId(0), Offset::ZERO, Offset(3), Ledger::default(), dedup, None)
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct Row {
     batch: u32,
     position: u32,
     previous: u32,
+    /// The session's number in this generation: counted in the order in which they were first seen.
+    session: u32,
 }
 
 /// Up to [`CHUNK_ROWS`] rows and the batches they point into.
@@ -79,6 +81,11 @@ impl Chunk {
         let row = &self.rows[index];
         let received_at = self.batches[row.batch as usize].header()?.received_at;
         Ok((received_at, row.timestamp, row.offset))
+    }
+
+    /// The number of a row's session: the same for all rows of one session in a generation, and for no others.
+    pub(crate) fn session_number(&self, index: usize) -> u32 {
+        self.rows[index].session
     }
 
     /// The session of a row of this chunk.
@@ -194,6 +201,7 @@ struct Rows {
 struct SessionHead {
     hash: u64,
     newest: u32,
+    number: u32,
 }
 
 /// What a snapshot sees of a generation: its first rows.
@@ -296,19 +304,24 @@ impl Rows {
         #[expect(clippy::cast_possible_truncation, reason = "below ROWS_MAX")]
         let number = self.len() as u32;
         let (chunks, tail) = (&self.chunks, &self.tail);
+        #[expect(clippy::cast_possible_truncation, reason = "no more sessions than rows")]
+        let sessions = self.sessions.len() as u32;
         let is_session = |head: &SessionHead| {
             head.hash == row.session_hash
                 && session_of(chunks, tail, head.newest) == session_at(&tail.batches[batch as usize], row.position)
         };
-        let previous = match self.sessions.entry(row.session_hash, is_session, |head| head.hash) {
-            Slot::Occupied(mut slot) => std::mem::replace(&mut slot.get_mut().newest, number),
+        let (previous, session) = match self.sessions.entry(row.session_hash, is_session, |head| head.hash) {
+            Slot::Occupied(mut slot) => {
+                let head = slot.get_mut();
+                (std::mem::replace(&mut head.newest, number), head.number)
+            }
             Slot::Vacant(slot) => {
-                slot.insert(SessionHead { hash: row.session_hash, newest: number });
-                NO_ROW
+                slot.insert(SessionHead { hash: row.session_hash, newest: number, number: sessions });
+                (NO_ROW, sessions)
             }
         };
         let NewRow { position, offset, timestamp, .. } = row;
-        self.tail.push(Row { offset, timestamp, batch, position, previous });
+        self.tail.push(Row { offset, timestamp, batch, position, previous, session });
     }
 }
 

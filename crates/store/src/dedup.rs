@@ -206,6 +206,41 @@ impl DedupWindow {
         true
     }
 
+    /// Takes in an id that was stored before this window was made. Ids may come in any order; those that come newest
+    /// first are kept no longer than they must be. When the window is full it is counted as forgotten.
+    pub fn recall(&mut self, application: &str, session_id: &str, event_id: &str, received_at: Timestamp) {
+        if self.entries.len() >= self.ids_max {
+            self.forgotten_early += 1;
+            return;
+        }
+        let received_s = received_at.micros().div_euclid(MICROS_PER_SECOND);
+        let session = self.session(application, session_id);
+        let id = IdRef::new(event_id);
+        let first = self.first_number;
+        let Self { by_id, entries, hasher, .. } = self;
+        let hash = short(hasher.hash_one((session, id)));
+        let known = |number: u32| &entries[number.wrapping_sub(first) as usize];
+        let is_same = |(number, kept): &(u32, u32)| {
+            *kept == hash && known(*number).session == session && id.is(&known(*number).id)
+        };
+        let number = first.wrapping_sub(1);
+        match by_id.entry(spread(hash), is_same, |(_, kept)| spread(*kept)) {
+            Slot::Occupied(mut slot) => {
+                if i64::from(known(slot.get().0).received_s) >= received_s {
+                    return;
+                }
+                slot.get_mut().0 = number;
+            }
+            Slot::Vacant(slot) => drop(slot.insert((number, hash))),
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds fit until 2106")]
+        let entry = Entry { session, received_s: received_s as u32, id: id.keep() };
+        self.heap_bytes += entry.id.heap_bytes();
+        self.sessions[session as usize].entries += 1;
+        self.entries.push_front(entry);
+        self.first_number = number;
+    }
+
     /// Ids kept now.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -393,7 +428,55 @@ mod tests {
         assert_eq!(window.by_id.len(), window.len());
     }
 
+    #[test]
+    fn of_an_id_recalled_twice_the_newer_counts() {
+        for seconds in [[0, 4000], [4000, 0]] {
+            let mut window = DedupWindow::new(HOUR, 1000);
+            for second in seconds {
+                window.recall("web", "s", "e", at(second));
+            }
+            assert!(!window.insert("web", "s", "e", at(7599)), "{seconds:?}");
+            assert!(window.insert("web", "s", "e", at(7600)), "{seconds:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_window_recalls_no_more_and_says_so() {
+        let mut window = DedupWindow::new(HOUR, 2);
+        for id in ["a", "b", "c"] {
+            window.recall("web", "s", id, at(0));
+        }
+        assert_eq!((window.len(), window.forgotten_early()), (2, 1));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_recalled_late_and_in_any_order_is_known_as_if_it_had_been_seen(
+            stored in proptest::collection::vec((0..4_u8, 0..8_u8, 0..7200_i64), 0..200),
+            then in proptest::collection::vec((0..4_u8, 0..8_u8, 0..600_i64), 0..200),
+        ) {
+            let mut window = DedupWindow::new(HOUR, 10_000);
+            let mut newest: HashMap<(u8, u8), i64> = HashMap::new();
+            let mut sessions = stored.clone();
+            let mut now = 7200;
+            for (session, id, second) in &stored {
+                let kept = newest.entry((*session, *id)).or_insert(*second);
+                *kept = (*kept).max(*second);
+            }
+            for (session, id, step) in then {
+                // The session's part is recalled when it is first asked for.
+                for (session, id, second) in sessions.extract_if(.., |(other, ..)| *other == session) {
+                    window.recall("web", &session.to_string(), &id.to_string(), at(second));
+                }
+                now += step;
+                let is_new = newest.get(&(session, id)).is_none_or(|stored| now - stored >= 3600);
+                if is_new {
+                    newest.insert((session, id), now);
+                }
+                prop_assert_eq!(window.insert("web", &session.to_string(), &id.to_string(), at(now)), is_new);
+            }
+        }
+
         #[test]
         fn agrees_with_a_plain_map(events in proptest::collection::vec((0..3_u8, 0..4_u8, 0..8_u8, 0..2000_i64), 1..400)) {
             let mut window = DedupWindow::new(HOUR, 10_000);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use eye_log::{ErrorKind, Offset};
 use parking_lot::MutexGuard;
 
@@ -68,13 +69,21 @@ impl Shared {
             return Ok(Flushed::default());
         };
         let view = sealed.generation.view();
+        crash_point(CrashPoint::FlushSealed);
+        if sabotaged(Sabotage::TrimBeforeCommit) {
+            drop(partition.log.trim(sealed.last.plus(1)));
+        }
         let rejections = self.commit_rejections(partition, &sealed, &view)?;
+        crash_point(CrashPoint::FlushRejectionsCommitted);
         let events = self.commit_events(partition, &sealed, &view)?;
+        crash_point(CrashPoint::FlushBeforeSwap);
         self.publish(partition, &sealed.generation, events);
+        crash_point(CrashPoint::FlushBeforeTrim);
         state.sealed = None;
         state.waiting_since = None;
         state.commits.push_back(sealed.last);
         self.trim(partition, &mut state)?;
+        crash_point(CrashPoint::FlushAfterTrim);
         drop(state);
         self.checkpoint_if_due();
         Ok(Flushed { rows: view.rows(), rejections })
@@ -91,7 +100,7 @@ impl Shared {
             let mut view = self.view.write();
             let hot = &mut view.hot[usize::from(partition.id.0)];
             let generation = std::mem::replace(&mut hot.active, next);
-            hot.flushing = Some(Arc::clone(&generation));
+            hot.flushing = (!sabotaged(Sabotage::HideFlushing)).then(|| Arc::clone(&generation));
             state.sealed = Some(Sealed { generation, ledger: apply.ledger().clone(), last: apply.applied() });
         }
         state.sealed.clone()
@@ -124,7 +133,11 @@ impl Shared {
         invariants::exactly_one_place(flushed, view.first_offset())?;
         invariants::moved_together(flushed, flushed.plus(1), sealed.last)?;
         invariants::nothing_vanishes(sealed.ledger.total())?;
-        let files = self.events.write_files(&HotRows::new(view))?;
+        let mut files = self.events.write_files(&HotRows::new(view))?;
+        if sabotaged(Sabotage::FlushTwice) {
+            files.extend(self.events.write_files(&HotRows::new(view))?);
+        }
+        crash_point(CrashPoint::FlushFilesWritten);
         let info = CommitInfo { ledger: sealed.ledger.clone() }.to_json();
         self.events.commit(self.commit(partition, flushed, sealed, files, info))
     }
@@ -140,7 +153,7 @@ impl Shared {
         Commit {
             partition: partition.id,
             first: flushed.plus(1),
-            last: sealed.last,
+            last: sealed.last.plus(u64::from(sabotaged(Sabotage::FlushedTooHigh))),
             expected_flushed: flushed,
             files,
             info,
@@ -166,7 +179,8 @@ impl Shared {
         while state.commits.len() > self.settings.log_keep_commits {
             let Some(last) = state.commits.pop_front() else { break };
             invariants::trim_follows_flush(flushed, last.plus(1))?;
-            match partition.log.trim(last.plus(1)) {
+            let before = if sabotaged(Sabotage::TrimUnflushed) { partition.log.end() } else { last.plus(1) };
+            match partition.log.trim(before) {
                 // While stopping: the next start trims.
                 Err(error) if matches!(error.kind(), ErrorKind::Closed) => {}
                 trimmed => trimmed?,

@@ -52,6 +52,11 @@ impl RowSource for HotRows {
         chunk.session(index).map(Some).ok_or_else(missing)
     }
 
+    fn session_number(&self, row: u32) -> Option<u32> {
+        let (chunk, index) = self.place(row);
+        Some(chunk.session_number(index))
+    }
+
     fn take(&self, rows: &[u32]) -> Result<RecordBatch> {
         let mut columns = EventColumns::new(rows.len());
         for row in rows {

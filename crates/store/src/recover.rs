@@ -1,20 +1,17 @@
 //! What the tables have, before the logs are replayed over it: `flushed`, the ledger, the dedup window.
 
-use eye_event::Timestamp;
+use eye_fault::{Sabotage, sabotaged};
 use eye_log::{Offset, PartitionId, SharedLog};
 use serde::{Deserialize, Serialize};
 
 use crate::apply::ApplyState;
-use crate::columns::{Columns, EventRows};
 use crate::dedup::DedupWindow;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::Ledger;
 use crate::partition::Partition;
+use crate::recall::Recall;
 use crate::settings::StoreSettings;
 use crate::table::{Table, TableVersion};
-
-/// `received_at` may be a little out of order; the window is read from this much further back.
-const SLACK_MICROS: i64 = 3_600_000_000;
 
 /// What a commit says besides its rows. Kept under `commitInfo.eye.info`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -49,25 +46,30 @@ impl CommitInfo {
     }
 }
 
-/// The partitions as the tables have them, ready for replay; and how many identities they remember.
+/// The partitions as the tables have them, ready for replay; and how many rows the dedup window has in the table.
 pub(crate) fn partitions(
     settings: &StoreSettings,
     logs: Vec<SharedLog>,
     events: &Table,
     rejections: &Table,
-) -> Result<(Vec<Partition>, usize)> {
+) -> Result<(Vec<Partition>, u64)> {
     let version = events.current();
-    let mut windows = dedup_windows(settings, &version)?;
-    let ids = windows.iter().map(DedupWindow::len).sum();
-    let mut partitions = Vec::new();
+    let window_micros = i64::try_from(settings.dedup_window.as_micros()).unwrap_or(i64::MAX);
+    let (mut partitions, mut rows) = (Vec::new(), 0);
     for (id, log) in (0..settings.partitions).map(PartitionId).zip(logs) {
         let flushed = version.flushed(id);
         check_meeting(id, &log, flushed)?;
-        let ledger = CommitInfo::of(&version, id)?.ledger;
-        let state = ApplyState::new(id, flushed, rejections.current().flushed(id), ledger, windows.remove(0));
+        let ledger = match sabotaged(Sabotage::ForgetLedger) {
+            true => Ledger::default(),
+            false => CommitInfo::of(&version, id)?.ledger,
+        };
+        let window = DedupWindow::new(window_micros, settings.dedup_ids_max);
+        let recall = Recall::new(settings, &version, id).filter(|_| !sabotaged(Sabotage::ForgetDedup));
+        rows += recall.as_ref().map_or(0, Recall::rows);
+        let state = ApplyState::new(id, flushed, rejections.current().flushed(id), ledger, window, recall);
         partitions.push(Partition::new(id, log, state, settings.live_backlog_rows));
     }
-    Ok((partitions, ids))
+    Ok((partitions, rows))
 }
 
 /// The log must begin at or before the first offset the table does not have, and must not end before the last it has.
@@ -88,29 +90,4 @@ fn check_meeting(id: PartitionId, log: &SharedLog, flushed: Offset) -> Result<()
         return Err(Error::new(Kind::Corrupt, detail));
     }
     Ok(())
-}
-
-/// Reads the identities of the newest window of events back from the table.
-fn dedup_windows(settings: &StoreSettings, version: &TableVersion) -> Result<Vec<DedupWindow>> {
-    let window_micros = i64::try_from(settings.dedup_window.as_micros()).unwrap_or(i64::MAX);
-    let new = || DedupWindow::new(window_micros, settings.dedup_ids_max);
-    let mut windows: Vec<_> = (0..settings.partitions).map(|_| new()).collect();
-    let newest = version.files.iter().map(|file| file.received_max).max().unwrap_or_default();
-    let from = Timestamp::from_micros(newest.micros().saturating_sub(window_micros).saturating_sub(SLACK_MICROS));
-    let mut files: Vec<_> = version.files.iter().filter(|file| file.received_max >= from).collect();
-    files.sort_by_key(|file| (file.received_min, file.offset_min));
-    let columns =
-        Columns::APPLICATION | Columns::SESSION_ID | Columns::EVENT_ID | Columns::RECEIVED_AT | Columns::PARTITION;
-    for file in files {
-        for group in file.row_groups()? {
-            let batch = file.read(group.index, columns, None)?;
-            let rows = EventRows::new(&batch)?;
-            for row in (0..rows.len()).map(|index| rows.row(index)).filter(|row| row.received_at >= from) {
-                if let Some(window) = windows.get_mut(usize::from(row.partition.0)) {
-                    window.insert(row.application, row.event.session_id, row.event.event_id, row.received_at);
-                }
-            }
-        }
-    }
-    Ok(windows)
 }

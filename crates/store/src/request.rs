@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use eye_event::{BatchHeader, BatchWriter, EventRef, RejectionRef, partition_of};
+use eye_fault::{Sabotage, sabotaged};
 use eye_log::{Offset, PartitionId};
 
 /// What became of one entry of a request.
@@ -124,10 +125,12 @@ impl Places {
         let outcome = |place: &Place| {
             let partition = PartitionId(place.partition);
             let (_, record) = applied.iter().find(|(of, _)| *of == partition)?;
-            let offset = record.first.plus(u64::from(place.index));
+            let wrong = u64::from(sabotaged(Sabotage::AnswerWrongOffset));
+            let offset = record.first.plus(u64::from(place.index) + wrong);
+            let is_duplicate = record.duplicates.binary_search(&place.index).is_ok();
             Some(match place.is_event {
                 false => Outcome::Rejected { partition, offset },
-                true if record.duplicates.binary_search(&place.index).is_ok() => Outcome::Duplicate,
+                true if is_duplicate && !sabotaged(Sabotage::StoredForDuplicate) => Outcome::Duplicate,
                 true => Outcome::Stored { partition, offset },
             })
         };

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct StoreSettings {
     /// Partitions of the log. Fixed when the data folder is made: a session never moves.
     pub partitions: u16,
+    /// Flushes begin by themselves, in a thread of their own. If not, nothing is flushed but by
+    /// [`Store::flush_blocking`](crate::Store::flush_blocking): for simulations, whose every step must be their own.
+    pub flush_by_itself: bool,
     /// A flush begins at this many rows in the hot buffer of a partition.
     pub flush_rows_max: usize,
     /// A flush begins at this many bytes of log records in the hot buffer of a partition.
@@ -21,6 +24,8 @@ pub struct StoreSettings {
     pub dedup_window: Duration,
     /// How many identities are remembered at most, per partition; the oldest are forgotten first, counted.
     pub dedup_ids_max: usize,
+    /// When the identities of before are read back from the table.
+    pub dedup_recall: DedupRecall,
     /// How many of the newest events a live follower can be resent, per partition.
     pub live_backlog_rows: usize,
     /// The log keeps the records of this many commits behind `flushed`.
@@ -29,10 +34,22 @@ pub struct StoreSettings {
     pub checkpoint_commits: u64,
 }
 
+/// When the identities of before are read back from the table. Answers are the same; only the waiting differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DedupRecall {
+    /// While opening: best where the table is far away, for then reading one session takes long.
+    AtOpen,
+    /// By a thread of its own after opening; a session that an event names before goes first.
+    Background,
+    /// Only those of sessions that events name.
+    OnDemand,
+}
+
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             partitions: 1,
+            flush_by_itself: true,
             flush_rows_max: 500_000,
             flush_bytes_max: 64 * 1024 * 1024,
             flush_age_max: Duration::from_secs(60),
@@ -40,6 +57,7 @@ impl Default for StoreSettings {
             ingest_wait_max: Duration::from_secs(5),
             dedup_window: Duration::from_secs(24 * 60 * 60),
             dedup_ids_max: 50_000_000,
+            dedup_recall: DedupRecall::AtOpen,
             live_backlog_rows: 10_000,
             log_keep_commits: 10,
             checkpoint_commits: 100,

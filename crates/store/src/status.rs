@@ -19,8 +19,10 @@ pub struct Status {
     pub hot_rows: usize,
     /// Bytes of log records in the hot buffers.
     pub hot_bytes: usize,
-    /// Identities remembered.
+    /// Identities in memory.
     pub dedup_ids: usize,
+    /// Rows of the table that the dedup window covers and that are not in memory yet.
+    pub dedup_rows_left: u64,
     /// Memory they take, in bytes.
     pub dedup_bytes: usize,
     /// The dedup window really covered, in seconds: the configured one unless ids were forgotten early.
@@ -61,6 +63,7 @@ impl Status {
             hot_rows: snapshot.hot.iter().map(crate::buffer::GenerationView::rows).sum(),
             hot_bytes: shared.hot_bytes.load(Ordering::Acquire),
             dedup_ids: 0,
+            dedup_rows_left: 0,
             dedup_bytes: 0,
             dedup_window_seconds: i64::MAX,
             dedup_forgotten_early: 0,
@@ -75,6 +78,7 @@ impl Status {
         for partition in &shared.partitions {
             let state = partition.state.lock();
             status.dedup_ids += state.dedup().len();
+            status.dedup_rows_left += state.recall().map_or(0, crate::recall::Recall::rows);
             status.dedup_bytes += state.dedup().bytes();
             status.dedup_window_seconds = status.dedup_window_seconds.min(state.dedup().effective_seconds());
             status.dedup_forgotten_early += state.dedup().forgotten_early();

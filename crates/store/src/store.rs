@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eye_event::Timestamp;
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use eye_log::{ErrorKind, NewRecord, SharedLog};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
@@ -25,19 +26,22 @@ use crate::ledger::{Counts, Ledger};
 use crate::live::{Gap, LiveStep};
 use crate::partition::Partition;
 use crate::position::Position;
+use crate::recall::Recall;
 use crate::recover;
 use crate::request::{Applied, Outcome, Request};
-use crate::settings::StoreSettings;
+use crate::settings::{DedupRecall, StoreSettings};
 use crate::snapshot::Snapshot;
 use crate::status::Status;
 use crate::table::{Table, TableVersion};
 
 /// How long a thread sleeps at most before it looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
-/// Added to the flush thread's niceness.
-const FLUSH_NICENESS: i32 = 5;
+/// Added to the niceness of threads that nobody waits for.
+const BACKGROUND_NICENESS: i32 = 5;
 /// How much of the log apply reads at a time.
 const APPLY_BYTES: usize = 4 * 1024 * 1024;
+/// Rows of the dedup window that are taken in while apply waits.
+const RECALL_ROWS: usize = 4096;
 
 /// The store. Cheap to clone; the last clone to go does not close it: call [`Store::close`].
 #[derive(Clone)]
@@ -84,8 +88,8 @@ pub(crate) struct Hot {
 pub struct OpenReport {
     /// Log records replayed over the table.
     pub replayed_records: u64,
-    /// Identities remembered from the table.
-    pub dedup_ids: usize,
+    /// Rows of the table that the dedup window covers.
+    pub dedup_rows: u64,
 }
 
 /// What a flush did.
@@ -121,7 +125,7 @@ impl Store {
             let detail = format!("{} logs for {} partitions", logs.len(), settings.partitions);
             return Err(Error::new(Kind::Invalid, detail));
         }
-        let (partitions, dedup_ids) = recover::partitions(&settings, logs, &events, &rejections)?;
+        let (partitions, dedup_rows) = recover::partitions(&settings, logs, &events, &rejections)?;
         let hot = partitions.iter().map(|partition| Hot {
             flushing: None,
             active: Arc::new(Generation::new(partition.id, partition.applied(), partition.state.lock().hasher())),
@@ -145,9 +149,14 @@ impl Store {
             threads: Mutex::new(Vec::new()),
         });
         let store = Self { shared };
+        if store.shared.settings.dedup_recall == DedupRecall::AtOpen {
+            store.shared.recall_window()?;
+        }
+        crash_point(CrashPoint::ReplayStart);
         store.start_threads()?;
         let replayed_records = store.replay(progress)?;
-        Ok((store, OpenReport { replayed_records, dedup_ids }))
+        crash_point(CrashPoint::ReplayEnd);
+        Ok((store, OpenReport { replayed_records, dedup_rows }))
     }
 
     /// Takes one request. When this returns, every entry's outcome is final: what is stored is durable, and in every
@@ -289,6 +298,7 @@ impl Store {
         if self.shared.failed.get().is_none() {
             result = result.and(self.flush_blocking().map(drop));
         }
+        crash_point(CrashPoint::StopFlushed);
         self.stop_threads();
         result.and(self.shared.healthy())
     }
@@ -349,8 +359,19 @@ impl Store {
             threads
                 .push(spawn(format!("apply-{index}"), move || guard(&shared, "apply", || shared.apply_loop(index)))?);
         }
-        let shared = Arc::clone(&self.shared);
-        threads.push(spawn("flush".to_owned(), move || guard(&shared, "flush", || shared.flush_loop()))?);
+        if self.shared.settings.flush_by_itself {
+            let shared = Arc::clone(&self.shared);
+            threads.push(spawn("flush".to_owned(), move || guard(&shared, "flush", || shared.flush_loop()))?);
+        }
+        if self.shared.settings.dedup_recall == DedupRecall::Background {
+            let shared = Arc::clone(&self.shared);
+            let run = move || {
+                be_nice();
+                shared.recall_window()
+            };
+            let shared = Arc::clone(&self.shared);
+            threads.push(spawn("recall".to_owned(), move || guard(&shared, "recall", run))?);
+        }
         Ok(())
     }
 
@@ -504,6 +525,7 @@ impl Shared {
     fn apply_loop(&self, index: usize) -> Result<()> {
         let partition = &self.partitions[index];
         let mut applied = partition.applied();
+        let replay_end = partition.log.end();
         while !self.stopping.load(Ordering::Acquire) {
             match partition.log.wait_past(applied.plus(1), TICK) {
                 Ok(end) if end > applied.plus(1) => {}
@@ -516,9 +538,15 @@ impl Shared {
                 Err(error) => return Err(error.into()),
             }
             self.wait_for_room();
-            let records = partition.log.read(applied.plus(1), APPLY_BYTES)?;
+            let mut records = partition.log.read(applied.plus(1), APPLY_BYTES)?;
+            if sabotaged(Sabotage::DropOnReplay) && applied.plus(1) < replay_end && records.len() > 1 {
+                records.remove(records.len() - 2);
+            }
             if !records.is_empty() {
                 applied = self.apply_group(partition, index, records)?;
+            }
+            if applied < replay_end {
+                crash_point(CrashPoint::ReplayGroup);
             }
         }
         Ok(())
@@ -536,13 +564,16 @@ impl Shared {
         let active = Arc::clone(&self.view.read().hot[index].active);
         let before = active.bytes();
         partition.backlog.lock().extend(&group.records);
+        crash_point(CrashPoint::ApplyBeforePublish);
         let answers = apply::publish(group, &active)?;
         partition.set_applied(applied);
         let grown = active.bytes() - before;
         let hot = self.hot_bytes.fetch_add(grown, Ordering::AcqRel) + grown;
         let is_due = active.bytes() >= self.settings.flush_bytes_max || active.len() >= self.settings.flush_rows_max;
         drop(state);
+        crash_point(CrashPoint::ApplyBeforeAnswer);
         apply::answer(answers, &partition.waiters);
+        crash_point(CrashPoint::ApplyAfterAnswer);
         self.moved();
         if is_due || hot > self.settings.hot_bytes_max {
             self.want_flush();
@@ -559,10 +590,31 @@ impl Shared {
         }
     }
 
+    /// Reads the dedup window back from the table, newest files first. Apply goes on meanwhile.
+    fn recall_window(&self) -> Result<()> {
+        for partition in &self.partitions {
+            let next = || partition.state.lock().recall().and_then(Recall::newest);
+            while let Some(file) = next() {
+                for group in file.row_groups()? {
+                    let batch = file.read(group.index, Recall::columns(), None)?;
+                    for start in (0..batch.num_rows()).step_by(RECALL_ROWS) {
+                        if self.stopping.load(Ordering::Acquire) {
+                            return Ok(());
+                        }
+                        let rows = batch.slice(start, RECALL_ROWS.min(batch.num_rows() - start));
+                        partition.state.lock().recall_rows(&rows)?;
+                    }
+                }
+                partition.state.lock().newest_is_recalled();
+            }
+            let ids = partition.state.lock().dedup().len();
+            tracing::info!(partition = partition.id.0, ids, "the dedup window is in memory");
+        }
+        Ok(())
+    }
+
     fn flush_loop(&self) -> Result<()> {
-        // Whoever waits for an acknowledgement goes first; ingest waits for flushes only when the hot buffer is full.
-        // Where this is not allowed, flushing works all the same.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), FLUSH_NICENESS);
+        be_nice();
         while !self.stopping.load(Ordering::Acquire) {
             {
                 let mut wanted = self.flush_wanted.0.lock();
@@ -575,6 +627,12 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Whoever waits for an acknowledgement goes first; ingest waits for flushes only when the hot buffer is full.
+/// Where this is not allowed, the thread works all the same.
+fn be_nice() {
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BACKGROUND_NICENESS);
 }
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {

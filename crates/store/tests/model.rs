@@ -10,7 +10,9 @@ use eye_event::{BatchHeader, EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::memory::MemoryLog;
 use eye_log::{PartitionId, SharedLog};
 use eye_store::table::TableLocation;
-use eye_store::{Columns, Outcome, Position, Request, Store, StoreSettings, Table, TableKind, TableOptions};
+use eye_store::{
+    Columns, DedupRecall, Outcome, Position, Request, Store, StoreSettings, Table, TableKind, TableOptions,
+};
 use proptest::prelude::*;
 
 mod faulty;
@@ -63,11 +65,12 @@ struct World {
     objects: Arc<FaultyStore>,
     store: Option<Store>,
     now: i64,
+    recall: DedupRecall,
     model: Model,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(recall: DedupRecall) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let logs = (0..PARTITIONS).map(|_| Arc::new(MemoryLog::new()) as SharedLog).collect();
         let mut world = Self {
@@ -76,6 +79,7 @@ impl World {
             objects: Arc::new(FaultyStore::default()),
             store: None,
             now: START,
+            recall,
             model: Model::default(),
         };
         world.open();
@@ -98,6 +102,7 @@ impl World {
             partitions: PARTITIONS,
             flush_age_max: Duration::from_secs(3600),
             dedup_window: Duration::from_secs(3600),
+            dedup_recall: self.recall,
             log_keep_commits: 2,
             checkpoint_commits: 3,
             ..StoreSettings::default()
@@ -232,12 +237,16 @@ impl World {
     }
 }
 
+fn recall() -> impl Strategy<Value = DedupRecall> {
+    prop_oneof![Just(DedupRecall::AtOpen), Just(DedupRecall::Background), Just(DedupRecall::OnDemand)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_answers_as_a_plain_map(actions in actions()) {
-        let mut world = World::new();
+    fn the_store_answers_as_a_plain_map(recall in recall(), actions in actions()) {
+        let mut world = World::new(recall);
         for action in &actions {
             world.act(action);
             world.check();
@@ -248,7 +257,7 @@ proptest! {
 
 #[test]
 fn a_follower_sees_every_event_once_and_is_told_of_a_gap() {
-    let mut world = World::new();
+    let mut world = World::new(DedupRecall::AtOpen);
     world.ingest(&[(0, 1, 0), (1, 2, 0), (2, 3, 0)], 1);
     let store = world.store().clone();
     let mut seen = Vec::new();
@@ -272,7 +281,7 @@ fn a_follower_sees_every_event_once_and_is_told_of_a_gap() {
 
 #[test]
 fn a_follower_with_little_room_misses_no_partition() {
-    let mut world = World::new();
+    let mut world = World::new(DedupRecall::AtOpen);
     let events: Vec<_> = (0..60).map(|n| (n % 6, n % 40, 0)).collect();
     world.ingest(&events, 2);
     let store = world.store().clone();

@@ -34,7 +34,7 @@ fn runtime() -> Runtime {
 }
 
 fn options() -> TableOptions {
-    TableOptions { row_group_rows: 100, page_rows: 10, ..TableOptions::new(TableKind::Events, NOW) }
+    TableOptions { row_group_rows: 100, page_rows: 10, block_bytes: 256, ..TableOptions::new(TableKind::Events, NOW) }
 }
 
 /// A table in a folder of its own.
@@ -258,6 +258,8 @@ fn a_lost_race_for_the_version_is_run_again_or_found_out() {
     assert_eq!(theirs.commit(repeated).unwrap().rows(), 20, "the same offsets are there already");
     flush(&ours, 21, 30);
     assert_eq!(theirs.refresh().unwrap().flushed(P0), Offset(30));
+    let passed = commit_of(&theirs, 1, 20, &events(1..=20, spec));
+    assert_eq!(theirs.commit(passed).unwrap_err().kind(), Kind::Conflict, "a version with more is not published");
     assert!(verified(&theirs).is_sound());
 }
 

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
+use eye_fault::{CrashPoint, crash_point};
 use parking_lot::Mutex;
 
 use self::queue::Queue;
@@ -148,6 +149,7 @@ impl LocalLog {
             _ => return Ok(false),
         };
         let dir = &self.options.dir;
+        crash_point(CrashPoint::TrimBeforeRemove);
         match self.disk.remove(&path) {
             // An earlier try removed it and failed afterwards.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -155,8 +157,10 @@ impl LocalLog {
             }
             _ => {}
         }
+        crash_point(CrashPoint::TrimRemoved);
         // One by one, so that no crash can leave a hole between segments.
         self.disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, &error))?;
+        crash_point(CrashPoint::TrimSynced);
         self.shared.set_start(next);
         self.shared.segments.write().remove(0);
         Ok(true)

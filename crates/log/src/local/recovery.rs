@@ -10,6 +10,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use eye_fault::{CrashPoint, crash_point};
+
 use super::LocalOptions;
 use super::format::SEGMENT_HEADER_BYTES;
 use super::scan::{Scan, Walk, walk};
@@ -61,10 +63,14 @@ pub(super) struct Recovered {
 pub(super) fn recover(options: &LocalOptions, disk: &dyn Disk) -> Result<Recovered> {
     let dir = &options.dir;
     let Walk { segments: found, unfinished } = walk(disk, dir)?;
+    crash_point(CrashPoint::RecoveryVerified);
     let mut report = report_of(&found, unfinished.is_none());
     if let Some(path) = unfinished {
         report.cuts.extend(keep(disk, dir, &path, 0)?);
-        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(dir));
+        let removed = disk.remove(&path).and_then(|()| {
+            crash_point(CrashPoint::RecoveryUnfinishedRemoved);
+            disk.sync_dir(dir)
+        });
         removed.map_err(|error| Error::io("remove the unfinished", &path, &error))?;
     }
     let Some(last) = found.last() else { return first_segment(options, disk, report) };
@@ -147,7 +153,10 @@ fn keep(disk: &dyn Disk, dir: &Path, path: &Path, byte: u64) -> Result<Option<Cu
     }
     let kept_in = free_name(disk, dir, path, byte).map_err(failed)?;
     let file = disk.create(&kept_in).map_err(failed)?;
-    file.write_all_at(tail, 0).and_then(|()| file.sync_data()).and_then(|()| disk.sync_dir(dir)).map_err(failed)?;
+    file.write_all_at(tail, 0).map_err(failed)?;
+    crash_point(CrashPoint::RecoveryTailCopied);
+    file.sync_data().and_then(|()| disk.sync_dir(dir)).map_err(failed)?;
+    crash_point(CrashPoint::RecoveryTailKept);
     Ok(Some(Cut { segment: path.to_owned(), byte, bytes: tail.len() as u64, kept_in }))
 }
 
@@ -171,13 +180,17 @@ fn write_again(disk: &dyn Disk, dir: &Path, last: &Scan) -> Result<()> {
         let file = disk.open(&last.path, true)?;
         if last.end < last.file_bytes {
             file.truncate(last.end)?;
+            crash_point(CrashPoint::RecoveryTailCut);
         }
         copy_onto_itself(&*file, 0, SEGMENT_HEADER_BYTES as u64)?;
         if let Some((group, _)) = last.last_group {
             copy_onto_itself(&*file, group, last.end)?;
         }
+        crash_point(CrashPoint::RecoveryRewritten);
         file.sync_data()?;
-        disk.sync_dir(dir)
+        disk.sync_dir(dir)?;
+        crash_point(CrashPoint::RecoverySynced);
+        Ok(())
     };
     written().map_err(|error| Error::io("write again the end of", &last.path, &error))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use parking_lot::RwLock;
 
 use super::format::{GROUP_HEADER_BYTES, LogId, SEGMENT_HEADER_BYTES, Salt, SegmentHeader, record_bytes};
@@ -108,15 +109,21 @@ pub(super) fn create(
         Err(error) if is_full(&error) => return Err(Failure::Full(error)),
         Err(error) => return Err(Failure::Broken(error)),
     };
+    crash_point(CrashPoint::SegmentCreated);
     match file.write_all_at(&header.encode(), 0) {
-        Ok(()) => {}
+        Ok(()) => crash_point(CrashPoint::SegmentWritten),
         Err(error) if is_full(&error) => {
             disk.remove(&path).and_then(|()| disk.sync_dir(dir)).map_err(Failure::Broken)?;
             return Err(Failure::Full(error));
         }
         Err(error) => return Err(Failure::Broken(error)),
     }
-    file.sync_data().and_then(|()| disk.sync_dir(dir)).map_err(Failure::Broken)?;
+    file.sync_data().map_err(Failure::Broken)?;
+    crash_point(CrashPoint::SegmentSynced);
+    if !sabotaged(Sabotage::SkipSegmentFolderSync) {
+        disk.sync_dir(dir).map_err(Failure::Broken)?;
+    }
+    crash_point(CrashPoint::SegmentNamed);
     Ok((path, file))
 }
 

@@ -11,6 +11,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
+
 use super::LocalOptions;
 use super::format::{
     GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES, chain_after, chain_of, put_record, record_bytes,
@@ -90,8 +92,10 @@ impl Writer {
         match self.write(&records) {
             Ok(position) => {
                 let durable = acknowledge(first, records, &self.shared);
+                crash_point(CrashPoint::LogBeforePublish);
                 let Active { segment, position: end, next, .. } = &self.active;
                 self.shared.publish(segment, position, *end, durable, *next);
+                crash_point(CrashPoint::LogAfterPublish);
             }
             Err(error) => {
                 for record in records {
@@ -193,14 +197,33 @@ impl Writer {
 
     fn put_or_undo(&self) -> std::result::Result<(), Failure> {
         let Active { segment, position, .. } = &self.active;
+        if sabotaged(Sabotage::AcknowledgeBeforeSync) {
+            drop(segment.file.sync_data());
+        }
+        crash_point(CrashPoint::LogBeforeWrite);
         match segment.file.write_all_at(&self.buffer, *position) {
-            Ok(()) => segment.file.sync_data().map_err(Failure::Broken),
+            Ok(()) => self.sync(),
+            Err(_) if sabotaged(Sabotage::IgnoreWriteError) => Ok(()),
             Err(error) if is_full(&error) => {
                 self.undo().map_err(Failure::Broken)?;
                 Err(Failure::Full(error))
             }
             Err(error) => Err(Failure::Broken(error)),
         }
+    }
+
+    /// When this returns without error, what was written is durable.
+    fn sync(&self) -> std::result::Result<(), Failure> {
+        crash_point(CrashPoint::LogBeforeSync);
+        if sabotaged(Sabotage::SkipLogSync) || sabotaged(Sabotage::AcknowledgeBeforeSync) {
+            return Ok(());
+        }
+        match self.active.segment.file.sync_data() {
+            Err(error) if !sabotaged(Sabotage::IgnoreSyncError) => return Err(Failure::Broken(error)),
+            _ => {}
+        }
+        crash_point(CrashPoint::LogAfterSync);
+        Ok(())
     }
 
     /// Takes back a write that found no space: the segment ends where it did, for sure.
@@ -236,10 +259,12 @@ impl Writer {
         if self.active.sealed {
             return Ok(());
         }
+        crash_point(CrashPoint::LogBeforeSeal);
         match self.write(&[]) {
             Ok(position) => {
                 let Active { segment, position: end, next, .. } = &self.active;
                 self.shared.publish(segment, position, *end, Vec::new(), *next);
+                crash_point(CrashPoint::LogAfterSeal);
                 Ok(())
             }
             Err(error) if *error.kind() == ErrorKind::Full => {

@@ -7,6 +7,7 @@ use arrow::array::{
     StringArray, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use eye_event::{EventRef, Problem, Problems};
+use eye_fault::{Sabotage, sabotaged};
 
 use super::schema::list_element;
 use super::{
@@ -73,7 +74,8 @@ impl EventColumns {
         self.session_id.append_value(event.session_id);
         self.category.append_value(event.category);
         self.name.append_value(event.name);
-        self.timestamp.append_value(event.timestamp.micros());
+        let lost = if sabotaged(Sabotage::TruncateTimes) { event.timestamp.micros() % 1_000 } else { 0 };
+        self.timestamp.append_value(event.timestamp.micros() - lost);
         self.timestamp_raw.append_option(event.timestamp_raw);
         self.sent_at.append_option(event.sent_at.map(|time| time.micros()));
         self.received_at.append_value(stored.received_at.micros());

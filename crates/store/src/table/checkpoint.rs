@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use eye_fault::{CrashPoint, crash_point};
+
 use super::kernel::Kernel;
 use super::version::{TableFile, TableVersion};
 use super::{FileHash, FilePath, Table, paths};
@@ -9,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 
 impl Table {
     /// Writes a checkpoint of the current version and proves it: the table loaded from it must have the same files,
-    /// rows and `flushed` offsets. Commits may go on meanwhile.
+    /// rows and `flushed` offsets. Its hash is kept, so that rot in it is noticed. Commits may go on meanwhile.
     ///
     /// # Errors
     /// `Corrupt` if the checkpoint differs from the state it was made of; it is then moved to `_quarantine`.
@@ -19,7 +21,9 @@ impl Table {
         let before = self.current();
         let partitions: BTreeSet<_> = before.flushed.keys().copied().collect();
         let kernel = Kernel::new(&self.io, self.options.kind);
+        crash_point(CrashPoint::CheckpointBeforeWrite);
         kernel.checkpoint(before.version)?;
+        crash_point(CrashPoint::CheckpointWritten);
         let after = kernel.load(before.version, &partitions).and_then(|after| assert_same(&before, &after));
         if let Err(error) = after {
             let from = paths::checkpoint(before.version);
@@ -27,7 +31,11 @@ impl Table {
             self.io.rename(&from, &paths::quarantined(&from))?;
             return Err(error.context(format!("checkpoint {from} was set aside")));
         }
-        Ok(())
+        crash_point(CrashPoint::CheckpointProven);
+        let path = paths::checkpoint(before.version);
+        let bytes = self.io.get(&path)?.ok_or_else(|| Error::new(Kind::Corrupt, format!("{path} is missing")))?;
+        let hash = FileHash::of(&bytes).to_string();
+        self.io.put(&paths::checkpoint_hash(before.version), hash.into())
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eye_event::Timestamp;
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use eye_log::{Offset, PartitionId};
 use serde_json::Value;
 use uuid::Uuid;
@@ -47,10 +48,10 @@ impl Table {
     /// offsets are in the table already is no error and changes nothing.
     ///
     /// # Errors
-    /// `Conflict` if the partition is not flushed to `expected_flushed`: reload, look, decide again. `Invalid` if files
-    /// and offsets do not belong together. `Full` or `Unavailable`: the outcome was looked up and the commit is not
-    /// there, or could not be looked up; the same commit may be tried again either way. `Corrupt` if what was read
-    /// back is not what was written.
+    /// `Conflict` if the partition is not flushed to `expected_flushed`, or is flushed past `last`: reload, look, decide
+    /// again. `Invalid` if files and offsets do not belong together. `Full` or `Unavailable`: the outcome was looked up
+    /// and the commit is not there, or could not be looked up; the same commit may be tried again either way. `Corrupt`
+    /// if what was read back is not what was written.
     pub fn commit(&self, commit: Commit) -> Result<Arc<TableVersion>> {
         let _writer = self.writer.lock();
         assert_whole(&commit)?;
@@ -58,17 +59,14 @@ impl Table {
             id: Uuid::new_v4().to_string(),
             partition: commit.partition.0,
             first: commit.first.0,
-            last: commit.last.0,
+            last: commit.last.0 - u64::from(sabotaged(Sabotage::FlushedTooLow)),
             rows: commit.files.iter().map(|file| file.file.rows).sum(),
             info: commit.info.clone(),
         };
         for _ in 0..RACES_MAX {
             let current = self.current();
-            if is_done(&current, &commit)? {
-                return Ok(current);
-            }
-            if self.try_commit(&current, &commit, &eye)? {
-                return Ok(self.current());
+            if is_done(&current, &commit)? || self.try_commit(&current, &commit, &eye)? {
+                return assert_not_passed(self.current(), &commit);
             }
         }
         Err(Error::new(Kind::Busy, "other writers of the table are always quicker: try again"))
@@ -79,9 +77,15 @@ impl Table {
         let version = current.version + 1;
         let path = paths::commit(version);
         let bytes = Bytes::from(actions::append(eye, current.version, &commit.files, commit.now)?);
+        crash_point(CrashPoint::CommitBeforeWrite);
         let error = match self.io.create(&path, bytes.clone())? {
             Ok(()) => {
+                crash_point(CrashPoint::CommitWritten);
+                if sabotaged(Sabotage::CommitTwice) {
+                    drop(self.io.create(&paths::commit(version + 1), bytes.clone()));
+                }
                 self.assert_read_back(&path, &bytes)?;
+                crash_point(CrashPoint::CommitVerified);
                 let files = commit.files.iter().map(|file| Arc::clone(&file.file)).collect();
                 self.current.store(Arc::new(current.with(version, commit.partition, note(eye, version), files)));
                 return Ok(true);
@@ -141,6 +145,18 @@ fn is_done(current: &TableVersion, commit: &Commit) -> Result<bool> {
     }
     let Commit { partition, expected_flushed, .. } = commit;
     let detail = format!("partition {partition} is flushed to {flushed}, not to {expected_flushed}: reload and look");
+    Err(Error::new(Kind::Conflict, detail))
+}
+
+/// A version with more than the commit is never published: the caller still holds those rows in its hot buffer, and
+/// its readers would see them twice.
+fn assert_not_passed(current: Arc<TableVersion>, commit: &Commit) -> Result<Arc<TableVersion>> {
+    let flushed = current.flushed(commit.partition);
+    if flushed <= commit.last {
+        return Ok(current);
+    }
+    let Commit { partition, last, .. } = commit;
+    let detail = format!("partition {partition} is flushed to {flushed} by another writer, past {last}: open it again");
     Err(Error::new(Kind::Conflict, detail))
 }
 

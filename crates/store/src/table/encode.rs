@@ -6,11 +6,13 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use eye_event::Timestamp;
+use eye_fault::{Sabotage, sabotaged};
 use eye_log::{Offset, PartitionId};
+use object_store::{PutPayload, PutPayloadMut};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -18,11 +20,16 @@ use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterPr
 use parquet::schema::types::ColumnPath;
 
 use super::TableOptions;
+use super::stats::Bounds;
 use crate::columns::TableKind;
 use crate::error::{Error, Kind, Result};
 
 /// One false positive in a hundred row groups that do not hold the session.
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+/// Pages that are made columns at a time.
+const PAGES_AT_ONCE: usize = 2;
+/// Bytes of a block of the file in memory.
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Rows to be written, in any order, of one partition. Looked at by number, so that they are copied once: into their slice.
 pub trait RowSource {
@@ -55,6 +62,11 @@ pub trait RowSource {
     /// A row that cannot be read.
     fn session(&self, row: u32) -> Result<Option<&str>>;
 
+    /// A number that the rows of one session share and no other row has; `None` for every row where that is not known.
+    fn session_number(&self, _row: u32) -> Option<u32> {
+        None
+    }
+
     /// These rows in this order, in the table's columns.
     ///
     /// # Errors
@@ -73,47 +85,56 @@ pub struct RowKey {
     pub offset: Offset,
 }
 
-/// The rows of one day, in the order of the file.
+/// The rows of one day, newest first.
 pub(crate) struct Day {
     /// Days since 1970.
     pub(crate) day: i32,
-    /// One batch per row group.
-    pub(crate) slices: Vec<RecordBatch>,
+    rows: Vec<Place>,
 }
 
 /// A row's place in time: what sorts first is newest. Keys stand beside each other in memory, which is what makes sorting
 /// quick; `Reverse` holds (timestamp, offset).
 type Place = (Reverse<(Timestamp, Offset)>, u32);
 
-/// Splits rows by the day they were received and orders each day's rows.
-pub(crate) fn arrange(options: &TableOptions, source: &dyn RowSource) -> Result<Vec<Day>> {
+/// Splits rows by the day they were received, oldest day first.
+pub(crate) fn days(source: &dyn RowSource) -> Result<Vec<Day>> {
     let mut days: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
     for (row, _) in (0_u32..).zip(0..source.len()) {
         let key = source.key(row)?;
         days.entry(key.received_at.days()).or_default().push((Reverse((key.timestamp, key.offset)), row));
     }
-    let slice_rows = options.row_group_rows.max(1);
-    let arrange_day = |(day, mut rows): (i32, Vec<Place>)| {
+    let sorted = |(day, mut rows): (i32, Vec<Place>)| {
         rows.sort_unstable();
-        let slices = rows.chunks(slice_rows).map(|slice| source.take(&in_slice(source, slice)?));
-        Ok(Day { day, slices: slices.collect::<Result<_>>()? })
+        Day { day, rows }
     };
-    days.into_iter().map(arrange_day).collect()
+    Ok(days.into_iter().map(sorted).collect())
 }
 
 /// The rows of a slice, which come newest first, sorted by session and inside a session newest first.
+///
+/// Rows are first brought together by their session's number, so that each session's text is read and compared once.
 fn in_slice(source: &dyn RowSource, slice: &[Place]) -> Result<Vec<u32>> {
-    let mut rows = Vec::with_capacity(slice.len());
-    for (rank, (_, row)) in (0_u32..).zip(slice) {
-        let Some(session) = source.session(*row)? else {
+    let by_number = |(rank, (_, row)): (u32, &Place)| {
+        u64::from(source.session_number(*row).unwrap_or(rank)) << 32 | u64::from(rank)
+    };
+    let mut places: Vec<u64> = (0_u32..).zip(slice).map(by_number).collect();
+    places.sort_unstable();
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is the rank in the slice")]
+    let row_of = |place: &u64| slice[*place as u32 as usize].1;
+    let mut sessions = Vec::new();
+    for places in places.chunk_by(|one, other| one >> 32 == other >> 32) {
+        let Some(session) = source.session(row_of(&places[0]))? else {
             return Ok(slice.iter().map(|(_, row)| *row).collect());
         };
-        rows.push((head(session), session, rank, *row));
+        sessions.push((head(session), session, places));
     }
-    rows.sort_unstable_by(|(a_head, a, a_rank, _), (b_head, b, b_rank, _)| {
-        a_head.cmp(b_head).then_with(|| a.cmp(b)).then_with(|| a_rank.cmp(b_rank))
-    });
-    Ok(rows.into_iter().map(|(_, _, _, row)| row).collect())
+    // Stable: without numbers every row stands alone, and rows of one session stay newest first.
+    sessions.sort_by(|(a_head, a, _), (b_head, b, _)| a_head.cmp(b_head).then_with(|| a.cmp(b)));
+    let mut rows: Vec<u32> = sessions.iter().flat_map(|(_, _, places)| places.iter().map(row_of)).collect();
+    if sabotaged(Sabotage::ReorderRows) {
+        rows.reverse();
+    }
+    Ok(rows)
 }
 
 /// The first 16 bytes of a text as a number that sorts as the text does; equal for texts that differ later.
@@ -124,19 +145,47 @@ fn head(text: &str) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-/// Encodes slices, each as one row group.
-pub(crate) fn encode(options: &TableOptions, slices: &[RecordBatch]) -> Result<Bytes> {
+/// Encodes a day's rows, slice by slice, each slice as one row group; with the file's statistics.
+///
+/// Rows become columns a few pages at a time: what is copied is still in the processor's cache when it is encoded, and a
+/// flush needs little memory besides its file.
+pub(crate) fn encode(options: &TableOptions, source: &dyn RowSource, day: &Day) -> Result<(PutPayload, Bounds)> {
     let properties = properties(options)?;
     // Without the Arrow schema in the footer, which no other reader needs and every open would parse.
     let writer_options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let failed = |error: parquet::errors::ParquetError| internal(&error);
     let mut writer =
-        ArrowWriter::try_new_with_options(Vec::new(), options.kind.schema(), writer_options).map_err(failed)?;
-    for slice in slices {
-        writer.write(slice).map_err(failed)?;
+        ArrowWriter::try_new_with_options(Blocks::new(), options.kind.schema(), writer_options).map_err(failed)?;
+    let mut bounds = Bounds::new(options.kind);
+    for slice in day.rows.chunks(options.row_group_rows.max(1)) {
+        for rows in in_slice(source, slice)?.chunks(options.page_rows.max(1) * PAGES_AT_ONCE) {
+            let batch = source.take(rows)?;
+            bounds.add(&batch)?;
+            writer.write(&batch).map_err(failed)?;
+        }
         writer.flush().map_err(failed)?;
     }
-    writer.into_inner().map(Bytes::from).map_err(failed)
+    Ok((writer.into_inner().map_err(failed)?.0.freeze(), bounds))
+}
+
+/// A file in memory, block by block: a buffer that grows would be copied each time, into pages never touched before.
+struct Blocks(PutPayloadMut);
+
+impl Blocks {
+    fn new() -> Self {
+        Self(PutPayloadMut::new().with_block_size(BLOCK_BYTES))
+    }
+}
+
+impl Write for Blocks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn properties(options: &TableOptions) -> Result<WriterProperties> {

@@ -17,12 +17,19 @@ impl FileHash {
     }
 
     /// The hash of a file that is read in parts.
-    pub(crate) fn of_parts<E>(parts: impl Iterator<Item = Result<bytes::Bytes, E>>) -> Result<Self, E> {
+    pub(crate) fn of_reads<E>(parts: impl Iterator<Item = Result<bytes::Bytes, E>>) -> Result<Self, E> {
         let mut hasher = Sha256::new();
         for part in parts {
             hasher.update(&part?);
         }
         Ok(Self(hasher.finalize().into()))
+    }
+
+    /// The hash of a file that lies in memory in parts.
+    pub(crate) fn of_parts<'a>(parts: impl Iterator<Item = &'a bytes::Bytes>) -> Self {
+        let mut hasher = Sha256::new();
+        parts.for_each(|part| hasher.update(part));
+        Self(hasher.finalize().into())
     }
 }
 
@@ -61,8 +68,9 @@ mod tests {
         let hash = FileHash::of(b"abc");
         assert_eq!(hash.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(hash.to_string().parse(), Ok(hash));
-        let parts = [&b"a"[..], b"bc"].map(|part| Ok::<_, ()>(bytes::Bytes::from(part)));
-        assert_eq!(FileHash::of_parts(parts.into_iter()), Ok(hash));
+        let parts = [&b"a"[..], b"bc"].map(bytes::Bytes::from);
+        assert_eq!(FileHash::of_parts(parts.iter()), hash);
+        assert_eq!(FileHash::of_reads(parts.into_iter().map(Ok::<_, ()>)), Ok(hash));
         assert_eq!("ba78".parse::<FileHash>(), Err(ParseHashError));
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use tokio::runtime::Handle;
 
 use super::location::TableLocation;
@@ -94,9 +94,9 @@ impl TableIo {
     }
 
     /// Writes a data file whose name nobody else uses. Durable when it returns.
-    pub(crate) fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+    pub(crate) fn put(&self, path: &str, bytes: PutPayload) -> Result<()> {
         let full = self.full(path)?;
-        self.handle.block_on(self.store.put(&full, bytes.into())).map(drop).map_err(|error| failed(path, &error))
+        self.handle.block_on(self.store.put(&full, bytes)).map(drop).map_err(|error| failed(path, &error))
     }
 
     /// Writes a file that must not exist. Durable when it returns; after an error it may be there or not.

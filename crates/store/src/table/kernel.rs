@@ -12,7 +12,7 @@ use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use eye_log::{Offset, PartitionId};
 
-use super::actions::{HASH_TAG, txn_name};
+use super::actions::{HASH_TAG, SUMS_TAG, txn_name};
 use super::io::TableIo;
 use super::paths::{FilePath, day_of};
 use super::stats::FileStats;
@@ -122,7 +122,7 @@ impl Kernel {
         }
         let date = map_value(rows.partition_values, row, RECEIVED_DATE);
         let received_date = date.as_deref().and_then(day_of).ok_or_else(|| unusable("it has no received_date"))?;
-        let hash = map_value(rows.tags, row, HASH_TAG);
+        let (hash, sums) = (map_value(rows.tags, row, HASH_TAG), map_value(rows.tags, row, SUMS_TAG));
         Ok(TableFile {
             path: FilePath::from_log(path),
             bytes: u64::try_from(rows.size.value(row)).map_err(|_| unusable("its size is negative"))?,
@@ -136,6 +136,7 @@ impl Kernel {
             offset_min: stats.offset.0,
             offset_max: stats.offset.1,
             sha256: hash.and_then(|hash| hash.parse().ok()),
+            sums: sums.and_then(|sums| sums.parse().ok()),
             io: Arc::clone(&self.io),
             footer: OnceLock::new(),
             blooms: OnceLock::new(),

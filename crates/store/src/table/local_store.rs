@@ -5,6 +5,7 @@
 //! parent; the bytes in a staging file of the same folder; fsync of that file; link (create) or rename (overwrite) to
 //! its name; fsync of the folder. A failed fsync is never tried again: the staging file goes, the put fails.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
@@ -12,13 +13,17 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+use parking_lot::Mutex;
+
+use super::paths::LOG_FOLDER;
 
 /// One step of a write on the disk, in the order they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +50,15 @@ pub type Hook = Arc<dyn Fn(Step, &FsPath) -> io::Result<()> + Send + Sync>;
 pub struct DurableLocal {
     inner: Arc<LocalFileSystem>,
     hook: Option<Hook>,
+    /// Folders whose names are durable: this process made them, or synced their names.
+    folders: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl DurableLocal {
     /// The local file system from its root.
     #[must_use]
     pub fn new() -> Self {
-        Self { inner: Arc::new(LocalFileSystem::new()), hook: None }
+        Self { inner: Arc::new(LocalFileSystem::new()), hook: None, folders: Arc::default() }
     }
 
     /// The same, with `hook` called before each step of each write.
@@ -66,7 +73,7 @@ impl DurableLocal {
 
     fn put_durably(&self, path: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
         let folder = parent(path)?;
-        self.make_folders(folder)?;
+        self.keep_folder(folder)?;
         let staging = staging_path(path);
         let put = self.write_staged(&staging, payload).and_then(|()| {
             if create {
@@ -82,15 +89,42 @@ impl DurableLocal {
             let _ = fs::remove_file(&staging);
         }
         put?;
-        self.sync_folder(folder)
+        passed(path, CrashPoint::CommitNamed, CrashPoint::FileNamed);
+        if !(sabotaged(Sabotage::SkipCommitFolderSync) && is_of_log(path)) {
+            self.sync_folder(folder)?;
+        }
+        passed(path, CrashPoint::CommitDurable, CrashPoint::FileDurable);
+        Ok(())
     }
 
     fn write_staged(&self, staging: &FsPath, payload: &PutPayload) -> io::Result<()> {
         self.step(Step::Write, staging)?;
         let mut file = File::options().write(true).create_new(true).open(staging)?;
         payload.iter().try_for_each(|bytes| file.write_all(bytes))?;
+        passed(staging, CrashPoint::CommitStaged, CrashPoint::FileStaged);
+        let skipped = if is_of_log(staging) { Sabotage::SkipCommitSync } else { Sabotage::SkipFileSync };
+        if sabotaged(skipped) {
+            return Ok(());
+        }
         self.step(Step::SyncFile, staging)?;
-        file.sync_all()
+        file.sync_all()?;
+        passed(staging, CrashPoint::CommitSynced, CrashPoint::FileSynced);
+        Ok(())
+    }
+
+    /// Makes sure that the folder is there and stays there. A process that died may have made it and not come to sync its
+    /// name, so a folder that was there already is synced too, once.
+    fn keep_folder(&self, folder: &FsPath) -> io::Result<()> {
+        if self.folders.lock().contains(folder) {
+            return Ok(());
+        }
+        if folder.is_dir() {
+            self.sync_folder(parent(folder)?)?;
+        } else {
+            self.make_folders(folder)?;
+        }
+        self.folders.lock().insert(folder.to_owned());
+        Ok(())
     }
 
     /// Makes the missing folders from the top down, each durable in its parent before the next.
@@ -103,7 +137,10 @@ impl DurableLocal {
         self.step(Step::MakeFolder, folder)?;
         match fs::create_dir(folder) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => self.sync_folder(above),
+            _ => {
+                crash_point(CrashPoint::FolderMade);
+                self.sync_folder(above)
+            }
         }
     }
 
@@ -114,6 +151,7 @@ impl DurableLocal {
 
     /// After a copy or rename of the inner store: the file and both folders.
     fn sync_moved(&self, from: &FsPath, to: &FsPath) -> io::Result<()> {
+        crash_point(CrashPoint::FileMoved);
         self.step(Step::SyncFile, to)?;
         File::open(to)?.sync_all()?;
         self.sync_folder(parent(to)?)?;
@@ -131,7 +169,7 @@ impl DurableLocal {
         let this = self.clone();
         blocking(move || {
             parent(&to)
-                .and_then(|folder| this.make_folders(folder))
+                .and_then(|folder| this.keep_folder(folder))
                 .and_then(|()| this.step(Step::Rename, &to))
                 .map_err(|error| store_error(&to, error))
         })
@@ -195,8 +233,19 @@ impl ObjectStore for DurableLocal {
         self.inner.delete_stream(locations)
     }
 
+    /// What a listing shows is durable: whoever wrote it may have died, or failed, between the name and the sync.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let listed = self.inner.list(prefix);
+        let folder = prefix.map(|prefix| self.inner.path_to_filesystem(prefix)).transpose();
+        let this = self.clone();
+        let durable = async move {
+            let listed: Vec<ObjectMeta> = listed.try_collect().await?;
+            if let Some(folder) = folder?.filter(|_| !listed.is_empty()) {
+                blocking(move || this.sync_folder(&folder).map_err(|error| store_error(&folder, error))).await?;
+            }
+            Ok::<_, Error>(stream::iter(listed.into_iter().map(Ok)))
+        };
+        stream::once(durable).try_flatten().boxed()
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -261,6 +310,16 @@ fn staging_path(path: &FsPath) -> PathBuf {
     PathBuf::from(staging)
 }
 
+/// The same step is one crash point for the table's log and another for its data.
+fn passed(path: &FsPath, of_log: CrashPoint, of_data: CrashPoint) {
+    crash_point(if is_of_log(path) { of_log } else { of_data });
+}
+
+/// True for files of the table's log.
+fn is_of_log(path: &FsPath) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with(LOG_FOLDER))
+}
+
 fn parent(path: &FsPath) -> io::Result<&FsPath> {
     path.parent().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the root folder is missing"))
 }
@@ -278,7 +337,6 @@ fn store_error(path: &FsPath, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use object_store::ObjectStoreExt as _;
-    use parking_lot::Mutex;
 
     use super::*;
 
@@ -356,6 +414,35 @@ mod tests {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
             }
         }
+    }
+
+    /// Whoever made a folder may have died before its name was synced.
+    #[tokio::test]
+    async fn a_folder_that_was_there_is_synced_once() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("day")).unwrap();
+        let (store, steps) = recording(None);
+        store.put(&location(folder.path(), "day/one"), "x".into()).await.unwrap();
+        store.put(&location(folder.path(), "day/two"), "x".into()).await.unwrap();
+        let top = folder.path().file_name().unwrap().to_str().unwrap();
+        let seen = steps.lock().clone();
+        assert_eq!(seen[0], (Step::SyncFolder, top.to_owned()));
+        assert_eq!(seen.iter().filter(|(_, name)| name == top).count(), 1);
+    }
+
+    /// A commit that was named and not synced is seen by the next process: it must not go away again.
+    #[tokio::test]
+    async fn what_a_listing_shows_is_synced_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = location(folder.path(), "log");
+        let (store, steps) = recording(None);
+        assert!(store.list(Some(&prefix)).try_collect::<Vec<_>>().await.unwrap().is_empty());
+        store.put(&location(folder.path(), "log/file"), "x".into()).await.unwrap();
+        steps.lock().clear();
+        assert_eq!(store.list(Some(&prefix)).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+        assert_eq!(*steps.lock(), [(Step::SyncFolder, "log".to_owned())]);
+        let (failing, _) = recording(Some(0));
+        assert!(failing.list(Some(&prefix)).try_collect::<Vec<_>>().await.is_err(), "not synced, not shown");
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@
 //! | `actions` | a commit as bytes |
 //! | `commit` | the one sequence of commits |
 //! | `encode`, `stats` | rows to Parquet |
+//! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
 //! | [`mod@verify`] | what `eye verify` checks |
 //!
@@ -27,6 +28,7 @@ pub mod verify;
 
 mod actions;
 mod batch_rows;
+mod block_sums;
 mod checkpoint;
 mod commit;
 mod encode;
@@ -62,6 +64,7 @@ pub use verify::{Finding, Progress, VerifyReport, verify};
 pub use version::{CommitNote, NewFile, TableFile, TableVersion};
 
 use crate::error::{Error, Kind, Result};
+use block_sums::BlockSums;
 use io::TableIo;
 use stats::FileStats;
 
@@ -76,6 +79,8 @@ pub struct TableOptions {
     pub row_group_rows: usize,
     /// Rows of a page.
     pub page_rows: usize,
+    /// Bytes of a data file under one checksum: the least that is read of it.
+    pub block_bytes: u32,
     /// The compression level, 1 to 22.
     pub zstd_level: i32,
     /// The caller's clock: stamps the table's creation.
@@ -86,7 +91,15 @@ impl TableOptions {
     /// The layout that was measured best.
     #[must_use]
     pub const fn new(kind: TableKind, now: Timestamp) -> Self {
-        Self { kind, partitions: 1, row_group_rows: 65_536, page_rows: 2_048, zstd_level: 1, now }
+        Self {
+            kind,
+            partitions: 1,
+            row_group_rows: 65_536,
+            page_rows: 2_048,
+            block_bytes: 32 * 1024,
+            zstd_level: 1,
+            now,
+        }
     }
 }
 
@@ -202,8 +215,7 @@ impl Table {
             return Err(Error::new(Kind::Invalid, detail));
         }
         let partition = rows.partition()?;
-        let days = encode::arrange(&self.options, rows)?;
-        days.iter().map(|day| self.write_day(day, partition)).collect()
+        encode::days(rows)?.iter().map(|day| self.write_day(rows, day, partition)).collect()
     }
 
     /// [`Table::write_files`] for rows that are columns already.
@@ -217,14 +229,14 @@ impl Table {
         self.write_files(&batch_rows::BatchRows::new(self.options.kind, batch)?)
     }
 
-    fn write_day(&self, day: &encode::Day, partition: PartitionId) -> Result<NewFile> {
-        let bytes = encode::encode(&self.options, &day.slices)?;
-        let stats = stats::measure(self.options.kind, &day.slices)?;
+    fn write_day(&self, rows: &dyn RowSource, day: &encode::Day, partition: PartitionId) -> Result<NewFile> {
+        let (bytes, bounds) = encode::encode(&self.options, rows, day)?;
+        let stats = bounds.to_json()?;
         let of_file = FileStats::parse(&stats).map_err(|why| Error::new(Kind::Internal, why))?;
         let path = FilePath::fresh(day.day, partition, of_file.offset.0, of_file.offset.1);
         let file = TableFile {
             path,
-            bytes: bytes.len() as u64,
+            bytes: bytes.content_length() as u64,
             rows: of_file.rows,
             received_date: day.day,
             partition,
@@ -234,7 +246,8 @@ impl Table {
             received_max: of_file.received.1,
             offset_min: of_file.offset.0,
             offset_max: of_file.offset.1,
-            sha256: Some(FileHash::of(&bytes)),
+            sha256: Some(FileHash::of_parts(bytes.iter())),
+            sums: Some(BlockSums::of_parts(bytes.iter(), self.options.block_bytes)),
             io: Arc::clone(&self.io),
             footer: OnceLock::new(),
             blooms: OnceLock::new(),

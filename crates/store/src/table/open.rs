@@ -2,15 +2,18 @@
 //!
 //! A power cut can leave only the newest commit unwritten: every older one was durable before the next was begun. So a
 //! damaged newest commit is moved away (and committed again from the log, which still holds its rows); damage anywhere
-//! before it is rot and is refused by name.
+//! before it is rot and is refused by name. A checkpoint says nothing that the commits do not say, so a damaged one is
+//! moved away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use eye_fault::{CrashPoint, crash_point};
 use eye_log::{Offset, PartitionId};
 
 use super::actions::{self, ParsedCommit};
+use super::hash::FileHash;
 use super::io::TableIo;
 use super::kernel::Kernel;
 use super::paths::{self, LogFile};
@@ -77,8 +80,13 @@ pub(crate) fn open(io: &Arc<TableIo>, options: &TableOptions) -> Result<(TableVe
     loop {
         let files = LogFiles::list(io)?;
         if files.is_empty() {
+            crash_point(CrashPoint::TableBeforeCreate);
             create(io, options)?;
+            crash_point(CrashPoint::TableCreated);
             report.created = true;
+            continue;
+        }
+        if set_aside_checkpoint(io, &files)? {
             continue;
         }
         match check(io, &files)? {
@@ -135,9 +143,28 @@ fn check(io: &TableIo, files: &LogFiles) -> Result<std::result::Result<Tail, Dam
 fn set_aside(io: &TableIo, damaged: &Damaged) -> Result<Quarantined> {
     let from = paths::commit(damaged.version);
     let moved_to = paths::quarantined(&from);
+    crash_point(CrashPoint::RepairBeforeMove);
     io.rename(&from, &moved_to)?;
+    crash_point(CrashPoint::RepairMoved);
     tracing::warn!(file = %from, %moved_to, why = %damaged.why, "newest commit was damaged and is set aside");
     Ok(Quarantined { version: damaged.version, moved_to, why: damaged.why.clone() })
+}
+
+/// Moves the newest checkpoint away if it is not what was written; true if it was moved. The commits say the same.
+fn set_aside_checkpoint(io: &TableIo, files: &LogFiles) -> Result<bool> {
+    let Some(version) = files.checkpoints.last() else { return Ok(false) };
+    let from = paths::checkpoint(*version);
+    let (Some(hash), Some(bytes)) = (io.get(&paths::checkpoint_hash(*version))?, io.get(&from)?) else {
+        return Ok(false);
+    };
+    if hash == FileHash::of(&bytes).to_string() {
+        return Ok(false);
+    }
+    let moved_to = paths::quarantined(&from);
+    io.remove(&paths::last_checkpoint())?;
+    io.rename(&from, &moved_to)?;
+    tracing::warn!(file = %from, %moved_to, "the newest checkpoint was damaged and is set aside");
+    Ok(true)
 }
 
 fn corrupt(damaged: &Damaged) -> Error {

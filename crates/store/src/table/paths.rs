@@ -3,6 +3,7 @@
 //! ```text
 //! <table>/_delta_log/00000000000000000042.json                    a commit
 //! <table>/_delta_log/00000000000000000042.checkpoint.parquet      a checkpoint
+//! <table>/_checksums/00000000000000000042.checkpoint.sha256       what the checkpoint's bytes must be
 //! <table>/_quarantine/00000000000000000042.json.<unique>          a damaged commit, kept for people
 //! <table>/received_date=2026-11-23/0-101-200-<unique>.parquet     partition, first and last offset of its commit
 //! ```
@@ -17,6 +18,7 @@ use crate::columns::RECEIVED_DATE;
 
 /// Where the commits lie.
 pub(crate) const LOG_FOLDER: &str = "_delta_log";
+const CHECKSUM_FOLDER: &str = "_checksums";
 const QUARANTINE_FOLDER: &str = "_quarantine";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
@@ -67,6 +69,11 @@ pub(crate) fn commit(version: u64) -> String {
 /// The path of a checkpoint.
 pub(crate) fn checkpoint(version: u64) -> String {
     format!("{LOG_FOLDER}/{version:020}.checkpoint.parquet")
+}
+
+/// The path of the hash of a checkpoint.
+pub(crate) fn checkpoint_hash(version: u64) -> String {
+    format!("{CHECKSUM_FOLDER}/{version:020}.checkpoint.sha256")
 }
 
 /// The path of the hint that names the newest checkpoint.

@@ -184,7 +184,7 @@ impl TableFile {
         loop {
             match decoder.try_decode().map_err(|error| self.damaged(&error))? {
                 DecodeResult::NeedsData(ranges) => {
-                    let bytes = self.io.ranges(self.path.as_str(), &ranges)?;
+                    let bytes = self.ranges(&ranges)?;
                     decoder.push_ranges(ranges, bytes).map_err(|error| self.damaged(&error))?;
                 }
                 DecodeResult::Data(batch) => batches.push(batch),
@@ -210,7 +210,7 @@ impl TableFile {
         let tail = self.bytes.saturating_sub(TAIL_BYTES)..self.bytes;
         let mut needed = vec![tail];
         let metadata = loop {
-            let bytes = self.io.ranges(self.path.as_str(), &needed)?;
+            let bytes = self.ranges(&needed)?;
             decoder.push_ranges(needed, bytes).map_err(damaged)?;
             match decoder.try_decode().map_err(damaged)? {
                 DecodeResult::NeedsData(ranges) => needed = ranges,
@@ -263,10 +263,32 @@ impl TableFile {
         };
         let places: Vec<Option<Range<u64>>> = metadata.row_groups().iter().map(place).collect();
         let ranges: Vec<Range<u64>> = places.iter().flatten().cloned().collect();
-        let mut bytes = self.io.ranges(self.path.as_str(), &ranges)?.into_iter();
+        let mut bytes = self.ranges(&ranges)?.into_iter();
         let read = |bytes: Bytes| Sbbf::from_bytes(&bytes).map_err(|error| self.damaged(&error));
         let blooms = places.iter().map(|place| place.as_ref().and_then(|_| bytes.next()).map(read).transpose());
         blooms.collect::<Result<_>>().map(Blooms)
+    }
+
+    /// Parts of the file, checked: whatever is decoded is what was written.
+    fn ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let Some(sums) = &self.sums else { return self.io.ranges(self.path.as_str(), ranges) };
+        if ranges.iter().any(|range| range.start > range.end || range.end > self.bytes) {
+            return Err(self.damaged(&"a part of it would lie past its end"));
+        }
+        let blocks = sums.around(ranges, self.bytes);
+        let read = self.io.ranges(self.path.as_str(), &blocks)?;
+        for (block, bytes) in blocks.iter().zip(&read) {
+            let rotten = |byte| self.damaged(&format_args!("what was written from byte {byte} on has changed"));
+            sums.check(block.start, bytes).map_err(rotten)?;
+        }
+        let part = |range: &Range<u64>| {
+            let index = blocks.partition_point(|block| block.start <= range.start).saturating_sub(1);
+            let start = blocks.get(index).and_then(|block| usize::try_from(range.start - block.start).ok())?;
+            let end = start.checked_add(usize::try_from(range.end - range.start).ok()?)?;
+            read.get(index).filter(|bytes| end <= bytes.len()).map(|bytes| bytes.slice(start..end))
+        };
+        let parts: Option<_> = ranges.iter().map(part).collect();
+        parts.ok_or_else(|| self.damaged(&"a part of it could not be read"))
     }
 
     fn damaged(&self, why: &dyn std::fmt::Display) -> Error {

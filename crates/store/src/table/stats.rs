@@ -26,54 +26,92 @@ pub(crate) struct FileStats {
     pub(crate) partition: (PartitionId, PartitionId),
 }
 
-/// The statistics of these rows as Delta's JSON.
-///
-/// # Errors
-/// `Internal` if there is no row or a column is missing.
-pub(crate) fn measure(kind: TableKind, slices: &[RecordBatch]) -> Result<String> {
-    let (mut low, mut high, mut nulls) = (Map::new(), Map::new(), Map::new());
-    let mut put = |name: &str, bounds: (Value, Option<Value>)| {
-        low.insert(name.to_owned(), bounds.0);
-        high.extend(bounds.1.map(|bound| (name.to_owned(), bound)));
-        nulls.insert(name.to_owned(), json!(0));
-    };
-    for name in kind.time_stats() {
-        let (min, max) =
-            bounds(slices, name, time_column, |column| Some((compute::min(column)?, compute::max(column)?)))?;
-        let text = |micros: i64| json!(Timestamp::from_micros(micros).to_string());
-        put(name, (text(min), Some(text(max))));
-    }
-    let (min, max) =
-        bounds(slices, "partition", int_column, |column| Some((compute::min(column)?, compute::max(column)?)))?;
-    put("partition", (json!(min), Some(json!(max))));
-    let (min, max) =
-        bounds(slices, "offset", long_column, |column| Some((compute::min(column)?, compute::max(column)?)))?;
-    put("offset", (json!(min), Some(json!(max))));
-    for name in kind.text_stats() {
-        let (min, max) = bounds(slices, name, text_column, |column| {
-            Some((compute::min_string(column)?, compute::max_string(column)?))
-        })?;
-        put(name, (json!(cut(min).unwrap_or(min)), cut_up(max).map(Value::from)));
-    }
-    let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();
-    Ok(json!({"numRecords": rows, "minValues": low, "maxValues": high, "nullCount": nulls}).to_string())
+/// The lowest and highest values of a file's columns, added up batch by batch.
+pub(crate) struct Bounds {
+    kind: TableKind,
+    rows: usize,
+    /// In the order of [`TableKind::time_stats`].
+    times: Vec<Option<(i64, i64)>>,
+    partition: Option<(i32, i32)>,
+    offset: Option<(i64, i64)>,
+    /// In the order of [`TableKind::text_stats`].
+    texts: Vec<Option<(String, String)>>,
 }
 
-/// The lowest and the highest value of a column over all slices.
-fn bounds<'a, C: 'a, T: Ord + Copy>(
-    slices: &'a [RecordBatch],
-    name: &str,
-    find: impl Fn(&'a RecordBatch, &str) -> Result<Option<&'a C>>,
-    of_slice: impl Fn(&'a C) -> Option<(T, T)>,
-) -> Result<(T, T)> {
-    let mut whole: Option<(T, T)> = None;
-    for slice in slices {
-        let Some((low, high)) = of_slice(required(find(slice, name)?, name)?) else {
-            continue;
-        };
-        whole = Some(whole.map_or((low, high), |(lowest, highest)| (lowest.min(low), highest.max(high))));
+impl Bounds {
+    /// Of no row yet.
+    pub(crate) fn new(kind: TableKind) -> Self {
+        let (times, texts) = (vec![None; kind.time_stats().len()], vec![None; kind.text_stats().len()]);
+        Self { kind, rows: 0, times, partition: None, offset: None, texts }
     }
-    whole.ok_or_else(|| Error::new(Kind::Internal, "a file without rows has no statistics"))
+
+    /// Takes in the rows of a batch.
+    ///
+    /// # Errors
+    /// `Internal` if a column is missing.
+    pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        for (bounds, name) in self.times.iter_mut().zip(self.kind.time_stats()) {
+            let column = required(time_column(batch, name)?, name)?;
+            widen(bounds, compute::min(column).zip(compute::max(column)));
+        }
+        let column = required(int_column(batch, "partition")?, "partition")?;
+        widen(&mut self.partition, compute::min(column).zip(compute::max(column)));
+        let column = required(long_column(batch, "offset")?, "offset")?;
+        widen(&mut self.offset, compute::min(column).zip(compute::max(column)));
+        for (bounds, name) in self.texts.iter_mut().zip(self.kind.text_stats()) {
+            let column = required(text_column(batch, name)?, name)?;
+            widen_text(bounds, compute::min_string(column).zip(compute::max_string(column)));
+        }
+        self.rows += batch.num_rows();
+        Ok(())
+    }
+
+    /// The file's statistics as Delta's JSON.
+    ///
+    /// # Errors
+    /// `Internal` if there was no row.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        let (mut low, mut high, mut nulls) = (Map::new(), Map::new(), Map::new());
+        let mut put = |name: &str, least: Value, most: Option<Value>| {
+            low.insert(name.to_owned(), least);
+            high.extend(most.map(|bound| (name.to_owned(), bound)));
+            nulls.insert(name.to_owned(), json!(0));
+        };
+        let time = |micros: i64| json!(Timestamp::from_micros(micros).to_string());
+        for (bounds, name) in self.times.iter().zip(self.kind.time_stats()) {
+            let (min, max) = bounds.ok_or_else(no_rows)?;
+            put(name, time(min), Some(time(max)));
+        }
+        let (min, max) = self.partition.ok_or_else(no_rows)?;
+        put("partition", json!(min), Some(json!(max)));
+        let (min, max) = self.offset.ok_or_else(no_rows)?;
+        put("offset", json!(min), Some(json!(max)));
+        for (bounds, name) in self.texts.iter().zip(self.kind.text_stats()) {
+            let (min, max) = bounds.as_ref().ok_or_else(no_rows)?;
+            put(name, json!(cut(min).unwrap_or(min)), cut_up(max).map(Value::from));
+        }
+        Ok(json!({"numRecords": self.rows, "minValues": low, "maxValues": high, "nullCount": nulls}).to_string())
+    }
+}
+
+fn no_rows() -> Error {
+    Error::new(Kind::Internal, "a file without rows has no statistics")
+}
+
+fn widen<T: Ord + Copy>(bounds: &mut Option<(T, T)>, more: Option<(T, T)>) {
+    let Some((low, high)) = more else { return };
+    *bounds = Some(bounds.map_or((low, high), |(lowest, highest)| (lowest.min(low), highest.max(high))));
+}
+
+fn widen_text(bounds: &mut Option<(String, String)>, more: Option<(&str, &str)>) {
+    let Some((low, high)) = more else { return };
+    let (lowest, highest) = bounds.get_or_insert_with(|| (low.to_owned(), high.to_owned()));
+    if low < lowest.as_str() {
+        low.clone_into(lowest);
+    }
+    if high > highest.as_str() {
+        high.clone_into(highest);
+    }
 }
 
 /// The prefix of a text that is too long.
@@ -105,12 +143,12 @@ fn next_char(character: char) -> Option<char> {
 #[serde(rename_all = "camelCase")]
 struct Written {
     num_records: u64,
-    min_values: Bounds,
-    max_values: Bounds,
+    min_values: WrittenBounds,
+    max_values: WrittenBounds,
 }
 
 #[derive(Deserialize)]
-struct Bounds {
+struct WrittenBounds {
     timestamp: Option<Timestamp>,
     received_at: Timestamp,
     partition: u16,

@@ -130,7 +130,7 @@ fn check_bytes(table: &Table, file: &TableFile, report: &mut VerifyReport) -> Re
         let range = start..size.min(start + PART_BYTES);
         table.io.ranges(path, std::slice::from_ref(&range)).map(|parts| parts.concat().into())
     });
-    let hash = FileHash::of_parts(parts)?;
+    let hash = FileHash::of_reads(parts)?;
     if hash != expected {
         report.find(path, format!("its bytes changed: SHA-256 is {hash}, the table says {expected}"));
     }

@@ -8,6 +8,7 @@ use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
 use serde_json::Value;
 
+use super::block_sums::BlockSums;
 use super::hash::FileHash;
 use super::io::TableIo;
 use super::paths::FilePath;
@@ -129,6 +130,8 @@ pub struct TableFile {
     pub offset_max: Offset,
     /// The hash of its bytes; `None` if another program wrote it.
     pub sha256: Option<FileHash>,
+    /// Checked before anything is decoded; `None` if another program wrote it.
+    pub(crate) sums: Option<BlockSums>,
     pub(crate) io: Arc<TableIo>,
     pub(crate) footer: OnceLock<Footer>,
     pub(crate) blooms: OnceLock<Blooms>,

@@ -1,0 +1,97 @@
+//! The dedup window, read back from the table while the store is open.
+//!
+//! Opening reads none of it, so a start takes no longer as the window grows. The rule: before an event is decided, every
+//! id of its session that the window covers is known. So the first event of a session reads that session's ids (blooms,
+//! then one or two pages), while a thread reads all the rest, newest files first.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use arrow::array::RecordBatch;
+use eye_event::Timestamp;
+use eye_log::PartitionId;
+
+use crate::columns::{Columns, EventRows};
+use crate::dedup::DedupWindow;
+use crate::error::Result;
+use crate::settings::StoreSettings;
+use crate::table::{TableFile, TableVersion};
+
+/// `received_at` may be a little out of order; the window is read from this much further back.
+const SLACK_MICROS: i64 = 3_600_000_000;
+
+/// What of the window is still only in the table. One per partition.
+#[derive(Debug)]
+pub(crate) struct Recall {
+    /// Not read yet, oldest first.
+    files: Vec<Arc<TableFile>>,
+    /// Earlier rows are outside the window.
+    from: Timestamp,
+    /// Sessions whose ids are all known already.
+    known: HashSet<Box<str>, RandomState>,
+}
+
+impl Recall {
+    /// The columns that hold an identity.
+    pub(crate) fn columns() -> Columns {
+        Columns::APPLICATION | Columns::SESSION_ID | Columns::EVENT_ID | Columns::RECEIVED_AT | Columns::PARTITION
+    }
+
+    /// Of this version of the table; `None` if the window has nothing of it.
+    pub(crate) fn new(settings: &StoreSettings, version: &TableVersion, partition: PartitionId) -> Option<Self> {
+        let ours = || version.files.iter().filter(|file| file.partition == partition);
+        // By the last arrival, not by the latest time: the clock may have been ahead once, and its mistake must not
+        // make what came after it look old.
+        let newest = ours().max_by_key(|file| file.offset_max)?.received_min;
+        let window = i64::try_from(settings.dedup_window.as_micros()).unwrap_or(i64::MAX);
+        let from = Timestamp::from_micros(newest.micros().saturating_sub(window).saturating_sub(SLACK_MICROS));
+        let mut files: Vec<_> = ours().filter(|file| file.received_max >= from).cloned().collect();
+        files.sort_by_key(|file| (file.received_min, file.offset_min));
+        (!files.is_empty()).then(|| Self { files, from, known: HashSet::default() })
+    }
+
+    /// Rows not read yet.
+    pub(crate) fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// Makes every id of a session known.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn session(&mut self, session_id: &str, window: &mut DedupWindow) -> Result<()> {
+        if self.known.contains(session_id) {
+            return Ok(());
+        }
+        for file in self.files.iter().rev() {
+            for batch in file.session(session_id, Self::columns())? {
+                self.rows_of(&batch, window)?;
+            }
+        }
+        self.known.insert(session_id.into());
+        Ok(())
+    }
+
+    /// Makes the ids of these rows known.
+    ///
+    /// # Errors
+    /// A column of another type than this program writes.
+    pub(crate) fn rows_of(&self, batch: &RecordBatch, window: &mut DedupWindow) -> Result<()> {
+        for row in EventRows::new(batch)?.iter().filter(|row| row.received_at >= self.from) {
+            window.recall(row.application, row.event.session_id, row.event.event_id, row.received_at);
+        }
+        Ok(())
+    }
+
+    /// The newest file not read yet.
+    pub(crate) fn newest(&self) -> Option<Arc<TableFile>> {
+        self.files.last().cloned()
+    }
+
+    /// The newest file has been read. True if there is none left.
+    pub(crate) fn newest_is_known(&mut self) -> bool {
+        self.files.pop();
+        self.files.is_empty()
+    }
+}
