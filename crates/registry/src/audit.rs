@@ -3,18 +3,21 @@
 //! What is shown is listed here field by field. A field that a record gains later stays hidden until somebody lists it,
 //! so no hash gets out by being forgotten.
 
+use bytes::Bytes;
 use eye_event::Timestamp;
-use eye_log::Offset;
+use eye_log::{Log, Offset, Record};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::id::Actor;
-use crate::record::{Fact, Record, TokenFacts, UserFacts};
+use crate::record::{self, Fact, TokenFacts, UserFacts};
 use crate::registry::Registry;
 
 /// Records given at once.
 const LIMIT_MAX: usize = 1_000;
+/// Bytes read from the log at a time.
+const READ_BYTES: usize = 256 * 1024;
 /// How long a record may take from durable to readable.
 const SETTLE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -45,23 +48,44 @@ impl Registry {
         let chosen: Vec<Offset> = {
             let audited = self.0.audited.read();
             let end = before.map_or(audited.len(), |before| audited.partition_point(|offset| *offset < before));
-            audited[..end].iter().rev().take(limit.min(LIMIT_MAX)).copied().collect()
+            audited[end.saturating_sub(limit.min(LIMIT_MAX))..end].to_vec()
         };
-        if let Some(newest) = chosen.first() {
+        if let Some(newest) = chosen.last() {
             // A record is durable a moment before the log shows it.
             self.0.log.wait_past(*newest, SETTLE)?;
         }
-        chosen.into_iter().map(|offset| self.audit_record(offset)).collect()
+        let mut reader = Reader { log: &*self.0.log, records: Vec::new() };
+        let read = chosen.into_iter().map(|offset| audit_record(offset, &reader.payload(offset)?));
+        let mut records = read.collect::<Result<Vec<_>>>()?;
+        records.reverse();
+        Ok(records)
     }
+}
 
-    fn audit_record(&self, offset: Offset) -> Result<AuditRecord> {
-        let corrupt = |message: String| Error::Corrupt { offset, message };
-        let stored = self.0.log.read(offset, 1)?;
-        let stored = stored.first().filter(|stored| stored.offset == offset);
-        let stored = stored.ok_or_else(|| corrupt("it is not in the log any more: restore a backup".to_owned()))?;
-        let Record { at, by, fact } = Record::decode(&stored.payload).map_err(corrupt)?;
-        Ok(AuditRecord { offset, at, by, kind: fact.type_name(), details: details(&fact) })
+/// Reads records at rising offsets, many at a time.
+struct Reader<'a> {
+    log: &'a dyn Log,
+    /// What was read last.
+    records: Vec<Record>,
+}
+
+impl Reader<'_> {
+    /// The payload of the record at this offset.
+    fn payload(&mut self, offset: Offset) -> Result<Bytes> {
+        if self.records.last().is_none_or(|last| last.offset < offset) {
+            self.records = self.log.read(offset, READ_BYTES)?;
+        }
+        let found = self.records.binary_search_by_key(&offset, |record| record.offset);
+        let gone = || "it is not in the log any more: restore a backup".to_owned();
+        let index = found.map_err(|_| Error::Corrupt { offset, message: gone() })?;
+        Ok(self.records[index].payload.clone())
     }
+}
+
+fn audit_record(offset: Offset, payload: &[u8]) -> Result<AuditRecord> {
+    let decoded = record::Record::decode(payload).map_err(|message| Error::Corrupt { offset, message })?;
+    let record::Record { at, by, fact } = decoded;
+    Ok(AuditRecord { offset, at, by, kind: fact.type_name(), details: details(&fact) })
 }
 
 fn details(fact: &Fact) -> Value {

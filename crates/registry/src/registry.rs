@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use eye_event::Timestamp;
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use eye_log::{Offset, SharedLog};
 use parking_lot::{Mutex, RwLock};
 
@@ -174,12 +175,18 @@ impl Registry {
         after
             .fold(&record)
             .map_err(|why| Error::internal(format!("a registry record was not written, because {why}: try again")))?;
-        let offset = eye_log::append_blocking(&*self.0.log, record.encode()?, 1)?;
+        crash_point(CrashPoint::RegistryBeforeAppend);
+        let offset = match sabotaged(Sabotage::SkipRegistryAppend) {
+            true => self.0.log.end(),
+            false => eye_log::append_blocking(&*self.0.log, record.encode()?, 1)?,
+        };
+        crash_point(CrashPoint::RegistryAfterAppend);
         if record.fact.is_audited() {
             self.0.audited.write().push(offset);
         }
         let after = Arc::new(after);
         self.0.state.store(Arc::clone(&after));
+        crash_point(CrashPoint::RegistryAfterApply);
         Ok(after)
     }
 }

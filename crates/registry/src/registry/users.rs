@@ -18,6 +18,8 @@ use crate::user::{NewUser, Role, USERS_MAX, User, UserChange, check_name};
 /// How long a set-up code opens something.
 const SETUP_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const ADMIN_EXISTS: Error = Error::Denied { message: "there is an administrator already: ask for an account" };
+const LAST_ADMIN: Error =
+    Error::Denied { message: "this is the last active administrator: make another user an administrator first" };
 
 impl Registry {
     /// Makes a user and a token that follows the user's role: reads all applications, writes to `new.application` or
@@ -35,15 +37,16 @@ impl Registry {
     /// Changes a user. When it returns, the change survives a crash, and the user's tokens follow it.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` password, or nothing to change; `Log`.
+    /// `NotFound`; `Invalid` password, or nothing to change; `Denied` if no active administrator would be left; `Log`.
     pub fn update_user(&self, actor: &Actor, now: Timestamp, id: &UserId, change: UserChange) -> Result<User> {
         if change.active.is_none() && change.role.is_none() && change.password.is_none() {
             return Err(Error::invalid("user", "nothing to change: send active, role or password"));
         }
         change.password.as_deref().map_or(Ok(()), password::check)?;
-        self.state().user(id).ok_or(Error::NotFound { what: "user" })?;
+        check_admin_left(&self.state(), id, &change)?;
         let password_hash = self.hash(change.password.as_deref())?;
-        let state = self.commit(actor, now, |_| {
+        let state = self.commit(actor, now, |state| {
+            check_admin_left(state, id, &change)?;
             let UserChange { active, role, .. } = change;
             Ok(Fact::UserUpdated(UserUpdated { id: id.clone(), active, role, password_hash }))
         })?;
@@ -146,6 +149,18 @@ fn check_new_user(state: &State, new: &NewUser) -> Result<()> {
         return Err(Error::NotFound { what: "application" });
     }
     check_room("user", state.users().len(), USERS_MAX)
+}
+
+/// The user is there, and after the change somebody is left who can manage users. Records of the time before this rule
+/// are folded as they are.
+fn check_admin_left(state: &State, id: &UserId, change: &UserChange) -> Result<()> {
+    let user = state.user(id).ok_or(Error::NotFound { what: "user" })?;
+    let stays = change.active.unwrap_or(true) && change.role.is_none_or(|role| role == Role::Admin);
+    let is_admin = |user: &User| user.active && user.role == Role::Admin;
+    if stays || !is_admin(user) || state.users().iter().any(|other| other.id != *id && is_admin(other)) {
+        return Ok(());
+    }
+    Err(LAST_ADMIN)
 }
 
 fn check_setup_code(state: &State, code: &str, now: Timestamp) -> Result<()> {

@@ -1,7 +1,12 @@
 //! The audit: every decision once, newest first, with who made it.
 
-use eye_log::Offset;
-use eye_registry::{Actor, Error, Role};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use eye_log::memory::MemoryLog;
+use eye_log::{Log, NewRecord, Offset, Record};
+use eye_registry::{Actor, Error, Registry, Role};
 
 use crate::support::{CLI, at, everything, new_user, open, payloads, secret_token, with_shop};
 
@@ -65,4 +70,66 @@ fn pages_cover_everything_once() {
     assert!(all.registry.audit(None, 0).unwrap().is_empty());
     assert!(all.registry.audit(Some(Offset::ZERO), 10).unwrap().is_empty());
     assert_eq!(all.registry.audit(Some(Offset(u64::MAX)), 1_000).unwrap(), whole);
+}
+
+#[test]
+fn a_long_trail_is_read_in_few_pieces() {
+    let (registry, log) = with_shop();
+    let title = "t".repeat(100);
+    for number in 0..600 {
+        registry.create_application(&CLI, at(number), &format!("shop-{number}"), Some(&title)).unwrap();
+    }
+    let counted = Arc::new(CountedReads { log, reads: AtomicUsize::new(0) });
+    let registry = Registry::open(Arc::<CountedReads>::clone(&counted)).unwrap();
+    let before = counted.reads.load(Ordering::Relaxed);
+    let audit = registry.audit(None, 500).unwrap();
+    let names: Vec<_> = audit.iter().map(|record| record.details["name"].as_str().unwrap().to_owned()).collect();
+    let expected: Vec<_> = (100..600).rev().map(|number| format!("shop-{number}")).collect();
+    assert_eq!(names, expected);
+    assert!(counted.reads.load(Ordering::Relaxed) - before < 5);
+}
+
+/// A log that counts how often it is read.
+struct CountedReads {
+    log: Arc<MemoryLog>,
+    reads: AtomicUsize,
+}
+
+impl Log for CountedReads {
+    fn append(&self, record: NewRecord) {
+        self.log.append(record);
+    }
+
+    fn read(&self, from: Offset, bytes_max: usize) -> eye_log::Result<Vec<Record>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.log.read(from, bytes_max)
+    }
+
+    fn wait_past(&self, offset: Offset, timeout: Duration) -> eye_log::Result<Offset> {
+        self.log.wait_past(offset, timeout)
+    }
+
+    fn start(&self) -> Offset {
+        self.log.start()
+    }
+
+    fn end(&self) -> Offset {
+        self.log.end()
+    }
+
+    fn trim(&self, before: Offset) -> eye_log::Result<()> {
+        self.log.trim(before)
+    }
+
+    fn close(&self) -> eye_log::Result<()> {
+        self.log.close()
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        self.log.bytes_on_disk()
+    }
+
+    fn health(&self) -> eye_log::Result<()> {
+        self.log.health()
+    }
 }

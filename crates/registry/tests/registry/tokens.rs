@@ -189,6 +189,7 @@ fn token_names_are_unique_until_they_are_free_again() {
 #[test]
 fn a_users_token_is_capped_by_the_role_at_every_moment() {
     let (registry, log) = with_shop();
+    registry.create_user(&CLI, at(1), new_user("boss", Role::Admin)).unwrap();
     let (user, _, _) = registry.create_user(&CLI, at(1), new_user("ann", Role::Analyst)).unwrap();
     let of_ann = |name: &str, scopes| NewToken { scopes, user: Some("ANN".to_owned()), ..secret_token(name) };
     assert!(is_invalid(registry.create_token(&CLI, at(2), of_ann("a", Some(Scopes::ALL))), "scopes"));

@@ -2,7 +2,7 @@
 
 use eye_registry::{Actor, Denied, Error, NewUser, Role, Scopes, UserChange};
 
-use crate::support::{CLI, NEW_PASSWORD, PASSWORD, at, empty, new_user, open, with_shop};
+use crate::support::{CLI, NEW_PASSWORD, PASSWORD, at, empty, log_of, new_user, open, payloads, with_shop};
 
 fn with_password(name: &str, role: Role) -> NewUser {
     NewUser { password: Some(PASSWORD.to_owned()), ..new_user(name, role) }
@@ -65,7 +65,7 @@ fn a_users_token_finds_a_free_name() {
 fn signing_in_tells_nothing_but_yes_or_no() {
     let (registry, log) = with_shop();
     let (ada, _, _) = registry.create_user(&CLI, at(1), with_password("Ada", Role::Admin)).unwrap();
-    registry.create_user(&CLI, at(1), new_user("tokenonly", Role::Viewer)).unwrap();
+    registry.create_user(&CLI, at(1), new_user("tokenonly", Role::Admin)).unwrap();
     assert_eq!(registry.verify_password("aDA", PASSWORD).unwrap(), ada);
     assert_eq!(open(&log).verify_password("Ada", PASSWORD).unwrap(), ada);
     for (name, password) in [("Ada", "wrong"), ("Ada", ""), ("Nobody", PASSWORD), ("tokenonly", ""), ("", "")] {
@@ -80,6 +80,7 @@ fn signing_in_tells_nothing_but_yes_or_no() {
 fn a_changed_password_replaces_the_old_one() {
     let (registry, log) = with_shop();
     let (ada, _, _) = registry.create_user(&CLI, at(1), with_password("Ada", Role::Admin)).unwrap();
+    registry.create_user(&CLI, at(1), new_user("other", Role::Admin)).unwrap();
     let change = |password: &str| UserChange { password: Some(password.to_owned()), ..UserChange::default() };
     registry.update_user(&CLI, at(2), &ada.id, change(NEW_PASSWORD)).unwrap();
     for registry in [&registry, &open(&log)] {
@@ -170,11 +171,62 @@ fn an_unused_setup_code_never_comes_to_life_again() {
     let (registry, log) = with_shop();
     let code = registry.create_setup_code(at(1)).unwrap();
     let (ada, _, _) = registry.create_user(&CLI, at(2), new_user("ada", Role::Admin)).unwrap();
-    let demote = UserChange { role: Some(Role::Viewer), ..UserChange::default() };
-    registry.update_user(&CLI, at(3), &ada.id, demote).unwrap();
+    // Written before the last administrator was kept.
+    let demotion = format!(
+        r#"{{"v":1,"at":"{}","by":"local_cli","type":"user_updated","id":"{}","role":"viewer"}}"#,
+        at(3),
+        ada.id
+    );
+    let payloads = [payloads(&log), vec![demotion.into_bytes()]].concat();
+    let registry = open(&log_of(&payloads));
     assert!(!registry.state().has_admin());
-    for registry in [&registry, &open(&log)] {
-        let eve = registry.redeem_setup_code(at(4), code.reveal(), new_user("eve", Role::Admin));
-        assert!(matches!(eve, Err(Error::Denied { .. })));
+    let eve = registry.redeem_setup_code(at(4), code.reveal(), new_user("eve", Role::Admin));
+    assert!(matches!(eve, Err(Error::Denied { .. })));
+}
+
+#[test]
+fn the_last_active_administrator_stays() {
+    let (registry, log) = with_shop();
+    let (ada, _, _) = registry.create_user(&CLI, at(1), new_user("ada", Role::Admin)).unwrap();
+    let (eve, _, _) = registry.create_user(&CLI, at(2), new_user("eve", Role::Viewer)).unwrap();
+    let role = |role| UserChange { role: Some(role), ..UserChange::default() };
+    let active = |active| UserChange { active: Some(active), ..UserChange::default() };
+    let both = UserChange { active: Some(false), role: Some(Role::Admin), ..UserChange::default() };
+    for change in [role(Role::Viewer), role(Role::Analyst), active(false), both] {
+        let refused = registry.update_user(&CLI, at(3), &ada.id, change);
+        assert!(matches!(refused, Err(Error::Denied { message }) if message.contains("another")), "{refused:?}");
+    }
+    assert_eq!(payloads(&log).len(), 3, "a refusal writes nothing");
+    registry.update_user(&CLI, at(4), &ada.id, role(Role::Admin)).unwrap();
+    registry.update_user(&CLI, at(5), &eve.id, role(Role::Admin)).unwrap();
+    registry.update_user(&CLI, at(6), &eve.id, active(false)).unwrap();
+    let refused = registry.update_user(&CLI, at(7), &ada.id, role(Role::Viewer));
+    assert!(matches!(refused, Err(Error::Denied { .. })), "an administrator who is switched off does not count");
+    registry.update_user(&CLI, at(8), &eve.id, active(true)).unwrap();
+    registry.update_user(&CLI, at(9), &ada.id, role(Role::Viewer)).unwrap();
+    assert!(registry.update_user(&CLI, at(10), &eve.id, active(false)).is_err());
+}
+
+#[test]
+fn of_two_administrators_who_demote_each_other_one_stays() {
+    let (registry, _log) = with_shop();
+    for round in 0..20 {
+        let admin = |name: &str| {
+            let name = format!("{name}{round}");
+            registry.create_user(&CLI, at(1), new_user(&name, Role::Admin)).unwrap().0.id
+        };
+        let ids = [admin("a"), admin("b")];
+        // What is left of the round before makes a third one: it goes first.
+        let demote = || UserChange { role: Some(Role::Viewer), ..UserChange::default() };
+        let old = registry.state().users().iter().find(|u| u.role == Role::Admin && !ids.contains(&u.id)).cloned();
+        if let Some(old) = old {
+            registry.update_user(&CLI, at(2), &old.id, demote()).unwrap();
+        }
+        let done = std::thread::scope(|scope| {
+            let demoted = |id| registry.update_user(&CLI, at(3), id, demote()).is_ok();
+            let both: Vec<_> = ids.iter().map(|id| scope.spawn(move || demoted(id))).collect();
+            both.into_iter().map(|one| one.join().unwrap()).filter(|done| *done).count()
+        });
+        assert_eq!(done, 1);
     }
 }
