@@ -19,6 +19,8 @@ use std::time::Duration;
 pub(crate) use resolve::{Resolved, Written};
 pub(crate) use table::Settings;
 
+/// Below this the log would be mostly files.
+const SEGMENT_BYTES_MIN: usize = 64 * 1024;
 /// hyper needs at least this much for a request's head.
 const HEADER_BYTES_MIN: usize = 8 * 1024;
 
@@ -37,6 +39,7 @@ impl Settings {
             (self.connections_max > 0, "connections_max must be at least 1"),
             (self.text_bytes_max > 0, "text_bytes_max must be at least 1"),
             (self.flush_rows_max > 0, "flush_rows_max must be at least 1"),
+            (self.log_segment_bytes_max >= SEGMENT_BYTES_MIN, "log_segment_bytes_max must be at least 64KiB"),
             (self.header_timeout > Duration::ZERO, "header_timeout must be longer than 0s"),
             (self.body_timeout > Duration::ZERO, "body_timeout must be longer than 0s"),
             (self.body_idle_timeout > Duration::ZERO, "body_idle_timeout must be longer than 0s"),

@@ -53,6 +53,7 @@ codes! {
     MethodNotAllowed 405 "method_not_allowed" "the method is not allowed here",
     NotAcceptable 406 "not_acceptable" "no acceptable form of the answer",
     RequestTimeout 408 "request_timeout" "the request came too slowly",
+    Denied 409 "denied" "the rules do not allow this now",
     Exists 409 "exists" "this exists already",
     BodyTooLarge 413 "body_too_large" "the body is too large",
     TooManyEvents 413 "too_many_events" "too many events in one request",

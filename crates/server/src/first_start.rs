@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use eye_event::Timestamp;
+use eye_fault::{CrashPoint, crash_point};
 use eye_registry::{Actor, NewToken, Registry, Scopes, TokenKind};
 
 use crate::config::Settings;
@@ -37,9 +38,11 @@ pub(crate) fn prepare(registry: &Registry, now: Timestamp) -> eye_registry::Resu
         return Ok(None);
     }
     registry.create_application(&Actor::System, now, FIRST_APPLICATION, None)?;
+    crash_point(CrashPoint::FirstApplicationMade);
     let new =
         NewToken { application: Some(FIRST_APPLICATION.to_owned()), ..NewToken::new(FIRST_TOKEN, TokenKind::Secret) };
     let (_, token) = registry.create_token(&Actor::System, now, new)?;
+    crash_point(CrashPoint::FirstTokenMade);
     let code = registry.create_setup_code(now)?;
     Ok(Some(FirstStart { token: token.reveal().to_owned(), setup_code: code.reveal().to_owned() }))
 }
@@ -69,6 +72,7 @@ pub(crate) fn ensure_cli_token(registry: &Registry, settings: &Settings, now: Ti
         ..NewToken::new(CLI_TOKEN, TokenKind::Secret)
     };
     let (_, secret) = registry.create_token(&Actor::LocalCli, now, new).map_err(|error| failed(&error))?;
+    crash_point(CrashPoint::CliTokenMade);
     write_secret(&path, secret.reveal()).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
@@ -82,6 +86,7 @@ fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     writeln!(file, "{secret}")?;
     file.sync_all()?;
+    crash_point(CrashPoint::CliTokenStaged);
     fs::rename(&new, path)
 }
 

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+const _: () = assert!(!eye_fault::ON, "build eye without the feature faults: eye-faults is the binary that has it");
+
 fn main() -> ExitCode {
     eye_server::run()
 }

@@ -201,7 +201,7 @@ impl From<Error> for ApiError {
             Error::Invalid { field, .. } => Self::invalid_body(field, error.to_string()),
             Error::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             Error::Exists { .. } => Self::new(Code::Exists, error.to_string()),
-            Error::Denied { message } => Self::new(Code::InvalidBody, message),
+            Error::Denied { message } => Self::new(Code::Denied, message),
             Error::Log(error) => eye_store::Error::from(error).into(),
             Error::Corrupt { .. } | Error::Internal { .. } => Self::internal(&error),
         }

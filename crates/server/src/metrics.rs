@@ -85,7 +85,7 @@ metrics! {
         wire_bytes "eye_body_wire_bytes_total" "Bytes of collect bodies as they came, compressed or not.";
         body_bytes "eye_body_bytes_total" "Bytes of collect bodies after decompression.";
         connections_refused "eye_connections_refused_total" "Connections closed at once because their address has too many.";
-        connections_silent "eye_connections_silent_total" "Connections closed because no request began on them in time.";
+        connections_silent "eye_connections_silent_total" "Connections closed because no request began on them in time, or before another one needed the room.";
     }
     labelled {
         requests ["route", "status"] "eye_requests_total" "Requests answered, by route and status.";
@@ -106,7 +106,8 @@ metrics! {
         log_bytes "eye_log_bytes" "Bytes of the log on disk.";
         flushes "eye_flushes" "Flushes to the table since the start.";
         flush_failing "eye_flush_failing" "1 if the last flush failed, else 0.";
-        dedup_ids "eye_dedup_ids" "Event ids remembered.";
+        dedup_ids "eye_dedup_ids" "Event ids in memory.";
+        dedup_rows_left "eye_dedup_rows_left" "Rows of the table that the dedup window covers and that are not in memory yet.";
         dedup_bytes "eye_dedup_bytes" "Memory of the remembered event ids, in bytes.";
         dedup_forgotten_early "eye_dedup_forgotten_early" "Event ids forgotten before their window was over, since the start.";
         ready "eye_ready" "1 if events are taken, else 0.";
@@ -191,6 +192,7 @@ impl Metrics {
         self.flushes.set(whole(status.flushes));
         self.flush_failing.set(i64::from(status.last_flush_error.is_some()));
         self.dedup_ids.set(size(status.dedup_ids));
+        self.dedup_rows_left.set(whole(status.dedup_rows_left));
         self.dedup_bytes.set(size(status.dedup_bytes));
         self.dedup_forgotten_early.set(whole(status.dedup_forgotten_early));
         #[expect(clippy::cast_precision_loss, reason = "a window of seconds is far below 2^52")]

@@ -126,10 +126,19 @@ pub(crate) enum Place {
 pub(crate) enum Kind {
     /// Any text that is not empty.
     Text,
-    /// Text that people keep secret.
-    Secret,
+    /// Text that matches this pattern (ECMA-262, with Unicode).
+    Pattern(&'static str),
+    /// Text that people keep secret: so many characters.
+    Secret {
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
     /// One of these words; the first is the default, unless it is required.
     Choice(&'static [&'static str]),
+    /// A problem's code, any problem, or those about time.
+    Problem,
     /// A whole number in these bounds.
     Number {
         /// The least.
@@ -145,8 +154,12 @@ pub(crate) enum Kind {
     Offset,
     /// True or false.
     Flag,
-    /// A list of these words.
+    /// A list of these words, each at most once.
     Words(&'static [&'static str]),
+    /// As the seed takes a text: spaces around it do not count, a number is its digits.
+    SeedText,
+    /// As the seed takes a time: a year, a month or a day will do.
+    SeedTime,
 }
 
 impl Param {
@@ -180,8 +193,14 @@ impl Param {
 pub(crate) enum Body {
     /// Nothing.
     None,
-    /// A JSON object with these fields.
+    /// A JSON object with these fields and no others.
     Fields(&'static [Param]),
+    /// The same, or nothing.
+    OptionalFields(&'static [Param]),
+    /// A JSON object with these fields; others are passed over, and it may be absent if no field is required.
+    SeedFields(&'static [Param]),
+    /// One event.
+    Event(Shape),
     /// Events in one of these media types.
     Events(&'static [&'static str], Shape),
 }

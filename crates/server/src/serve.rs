@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eye_event::Timestamp;
-use eye_log::disk::OsDisk;
+use eye_fault::{CrashPoint, crash_point};
+use eye_log::disk::{Disk as _, OsDisk};
 use eye_log::local::{LocalLog, LocalOptions};
 use eye_log::{PartitionId, SharedLog};
 use eye_registry::Registry;
 use eye_store::table::location;
-use eye_store::{Store, StoreSettings, Table, TableKind, TableOptions};
+use eye_store::{DedupRecall, Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
@@ -27,7 +28,7 @@ use crate::command::{fail, print};
 use crate::config::Settings;
 use crate::config::kind::Format;
 use crate::edge::accept;
-use crate::edge::body::BodyBudget;
+use crate::edge::budget::BodyBudget;
 use crate::first_start;
 use crate::jobs;
 use crate::metrics::Metrics;
@@ -83,8 +84,8 @@ fn start_logging(settings: &Settings) -> Result<(), String> {
 /// Which process holds it, or what the system refused.
 pub(crate) fn lock(settings: &Settings) -> Result<File, String> {
     let folder = settings.data.display();
-    std::fs::create_dir_all(&settings.data)
-        .map_err(|error| format!("cannot make the data folder {folder}: {error}"))?;
+    // Durable in its parent: the rest of what is durable lies in it.
+    OsDisk.create_dir_all(&settings.data).map_err(|error| format!("cannot make the data folder {folder}: {error}"))?;
     let path = settings.lock_path();
     let failed = |error: std::io::Error| format!("cannot lock the data folder {folder}: {error}");
     let mut file =
@@ -118,6 +119,7 @@ struct Opened {
 impl Opened {
     fn open(settings: &Settings, runtime: &Runtime) -> Result<Self, String> {
         let lock = lock(settings)?;
+        crash_point(CrashPoint::DataFolderMade);
         check_partitions(settings)?;
         let socket = {
             let _runtime = runtime.enter();
@@ -125,6 +127,7 @@ impl Opened {
         };
         let registry_log = open_log(settings, &settings.registry_path(), PartitionId(0))?;
         let registry = Registry::open(Arc::clone(&registry_log)).map_err(|error| error.to_string())?;
+        crash_point(CrashPoint::RegistryOpened);
         let (store, replayed_records) = open_store(settings, runtime)?;
         sync_folder(&settings.data)?;
         Ok(Self { _lock: lock, registry_log, registry, store, replayed_records, socket })
@@ -152,6 +155,7 @@ impl Opened {
             settings: settings.clone(),
             clock,
         });
+        crash_point(CrashPoint::BeforeServing);
         let jobs = jobs::start(&state);
         let signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let (hurry, hurried) = oneshot::channel();
@@ -191,6 +195,7 @@ async fn stop(
             tracing::warn!(error, "the last use of tokens was not written");
         }
         let closed = store.close().map_err(|error| format!("the store did not close cleanly: {error}"));
+        crash_point(CrashPoint::StopStoreClosed);
         closed.and(registry_log.close().map_err(|error| format!("the registry did not close cleanly: {error}")))
     });
     let closed = closed.await.map_err(|error| format!("closing panicked: {error}"))?;
@@ -253,8 +258,12 @@ fn check_partitions(settings: &Settings) -> Result<(), String> {
                     writeln!(file, "{}", settings.partitions)?;
                     file.sync_all()
                 })
-                .and_then(|()| std::fs::rename(&new, &path));
+                .and_then(|()| {
+                    crash_point(CrashPoint::PartitionsStaged);
+                    std::fs::rename(&new, &path)
+                });
             written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            crash_point(CrashPoint::PartitionsNamed);
             sync_folder(&settings.data)
         }
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
@@ -274,6 +283,7 @@ fn open_log(settings: &Settings, folder: &Path, partition: PartitionId) -> Resul
     options.record_bytes_max = options.record_bytes_max.max(record_bytes);
     options.queue_bytes_max = options.queue_bytes_max.max(record_bytes);
     options.reserve_bytes = settings.disk_reserve as u64;
+    options.segment_bytes_max = settings.log_segment_bytes_max as u64;
     let (log, report) = LocalLog::open(options, Arc::new(OsDisk)).map_err(|error| error.to_string())?;
     for cut in &report.cuts {
         tracing::warn!(
@@ -297,10 +307,13 @@ fn open_store(settings: &Settings, runtime: &Runtime) -> Result<(Store, u64), St
             tracing::info!(done, of, "replaying the log");
         }
     };
-    let store_settings = store_settings(settings);
+    let mut store_settings = store_settings(settings);
+    if events.location().folder().is_some() {
+        store_settings.dedup_recall = DedupRecall::Background;
+    }
     let opened = Store::open(store_settings, logs, events, rejections, Timestamp::now, &mut progress);
     let (store, report) = opened.map_err(|error| error.to_string())?;
-    tracing::info!(records = report.replayed_records, dedup_ids = report.dedup_ids, "store open");
+    tracing::info!(records = report.replayed_records, dedup_rows = report.dedup_rows, "store open");
     Ok((store, report.replayed_records))
 }
 

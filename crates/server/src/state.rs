@@ -10,7 +10,7 @@ use eye_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
-use crate::edge::body::BodyBudget;
+use crate::edge::budget::BodyBudget;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 

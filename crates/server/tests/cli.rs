@@ -325,6 +325,7 @@ fn applications_tokens_and_users_are_managed() {
     let token = ends(&user, 0).trim().to_owned();
     ends(&server.eye(&["user", "list", "--token", &token]), 0);
     ends(&server.eye(&["user", "create", "ci", "--no-password", "--json"]), 0);
+    ends(&server.eye(&["user", "create", "boss", "--role", "admin", "--no-password"]), 0);
     ends(&server.eye(&["user", "role", "ci", "analyst"]), 0);
     ends(&feed(&server, &["user", "password", "ci"], b"another password\n"), 0);
     ends(&server.eye(&["user", "deactivate", "ann"]), 0);

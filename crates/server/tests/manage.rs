@@ -139,8 +139,25 @@ fn a_token_is_shown_once_rotated_and_revoked() {
 }
 
 #[test]
+fn the_last_administrator_can_neither_be_demoted_nor_switched_off() {
+    let server = Server::start();
+    let boss = made(&server, "/v1/users", &json!({"name": "boss", "role": "admin"}));
+    let path = format!("/v1/users/{}", text(&boss["user"]["id"]));
+    for change in [json!({"role": "viewer"}), json!({"active": false})] {
+        let refused = admin(&server, "PATCH", &path, &change);
+        assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("denied")), "{}", refused.text());
+        assert!(refused.json()["detail"].as_str().unwrap().contains("another user"), "{}", refused.text());
+    }
+    let other = made(&server, "/v1/users", &json!({"name": "other", "role": "admin"}));
+    assert_eq!(admin(&server, "PATCH", &path, &json!({"role": "viewer"})).status, 200);
+    let other = format!("/v1/users/{}", text(&other["user"]["id"]));
+    assert_eq!(admin(&server, "PATCH", &other, &json!({"active": false})).status, 409);
+}
+
+#[test]
 fn a_user_gets_a_token_that_follows_the_role() {
     let server = Server::start();
+    made(&server, "/v1/users", &json!({"name": "boss", "role": "admin"}));
     let new = made(&server, "/v1/users", &json!({"name": "Ann", "role": "viewer", "password": "correct horse"}));
     let (user, token) = (&new["user"], &new["token"]);
     assert_eq!((&user["name"], &user["role"], &user["active"]), (&json!("Ann"), &json!("viewer"), &json!(true)));

@@ -24,7 +24,7 @@ const USER_ID: Param = Param::query("user_id", Kind::Text, "Only this user.");
 const SESSION_ID: Param = Param::query("session_id", Kind::Text, "Only this session.");
 const PROBLEM: Param = Param::query(
     "problem",
-    Kind::Text,
+    Kind::Problem,
     "Only what has a problem: a code, any, or time (any of the three codes about time).",
 );
 const FROM: Param = Param::query("from", Kind::Time, "Only what occurred at this time or later.");

@@ -77,8 +77,12 @@ came from.
 Sizes are written `512KiB`, `64MiB`, `2GiB`; times `500ms`, `60s`, `5m`, `24h`, `7d`.
 ";
 
+/// JSON's strings are TOML's, but for the one control character that JSON does not escape.
 fn toml_value(text: &str) -> String {
-    if text.parse::<u64>().is_ok() { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if text.parse::<i64>().is_ok_and(|number| number.to_string() == text) {
+        return text.to_owned();
+    }
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 fn origin_name(origin: &Origin) -> &'static str {
@@ -115,5 +119,23 @@ mod tests {
         let resolved = super::super::resolve::resolve(&Default::default()).unwrap();
         let table: toml::Table = text(&resolved).parse().unwrap();
         assert_eq!(table.len(), TABLE.len());
+    }
+
+    #[test]
+    fn every_control_character_is_printed_so_that_it_can_be_read() {
+        for character in (0..=0x9f).filter_map(char::from_u32) {
+            let text = format!("a{character}b");
+            let table: toml::Table = format!("x = {}", toml_value(&text)).parse().unwrap();
+            assert_eq!(table["x"].as_str(), Some(&*text));
+        }
+    }
+
+    #[test]
+    fn texts_that_look_like_numbers_are_printed_so_that_they_can_be_read() {
+        for (text, printed) in
+            [("7", "7"), ("007", "\"007\""), ("+7", "\"+7\""), ("18446744073709551615", "\"18446744073709551615\"")]
+        {
+            assert_eq!(toml_value(text), printed);
+        }
     }
 }

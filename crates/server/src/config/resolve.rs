@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::kind::{Kind, Options};
 use super::table::{Setting, Settings, TABLE};
 
 /// Environment variables that are not settings: the command line's address and token, and the file's path.
@@ -67,14 +68,28 @@ fn resolve_from(
         variable.map(|(_, path)| PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty())
     });
     let file = config.or_else(|| default_file.is_file().then(|| default_file.to_owned()));
-    let mut resolved = Resolved { settings: Settings::defaults()?, origins: BTreeMap::new(), file: file.clone() };
-    if let Some(path) = file {
-        for (setting, text) in read_file(&path)? {
+    let text = file.as_deref().map(read_file).transpose()?;
+    resolve_text(written, environment, file.zip(text))
+}
+
+/// The same with the file as it was read: its path and its text.
+pub(crate) fn resolve_text(
+    written: &Written,
+    environment: Vec<(String, String)>,
+    file: Option<(PathBuf, String)>,
+) -> Result<Resolved, String> {
+    let mut resolved = Resolved {
+        settings: Settings::defaults()?,
+        origins: BTreeMap::new(),
+        file: file.as_ref().map(|file| file.0.clone()),
+    };
+    if let Some((path, text)) = file {
+        for (setting, text) in settings_in(&path, &text)? {
             resolved.set(setting, &text, Origin::File(path.clone()))?;
         }
     }
     for (variable, text) in environment {
-        if !OTHER_VARIABLES.contains(&variable.as_str()) {
+        if !OTHER_VARIABLES.contains(&variable.as_str()) && !eye_fault::VARIABLES.contains(&variable.as_str()) {
             let setting = setting_of_variable(&variable)?;
             resolved.set(setting, &text, Origin::Environment)?;
         }
@@ -95,7 +110,11 @@ impl Resolved {
             Origin::Environment => setting.variable(),
             Origin::Flag => format!("--{}", setting.flag()),
         };
-        self.settings.set(setting.name, text).map_err(|wrong| format!("{place} is \"{text}\": {wrong}"))?;
+        self.settings.set(setting.name, text).map_err(|wrong| match setting.kind {
+            // Its values may be keys.
+            Options::NAME => format!("{place} cannot be read: {wrong}"),
+            _ => format!("{place} is \"{text}\": {wrong}"),
+        })?;
         self.origins.insert(setting.name, origin);
         Ok(())
     }
@@ -117,11 +136,13 @@ fn setting_of_variable(variable: &str) -> Result<&'static Setting, String> {
     })
 }
 
-fn read_file(path: &Path) -> Result<Vec<(&'static Setting, String)>, String> {
+fn read_file(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("cannot read the settings in {}: {error}", path.display()))
+}
+
+fn settings_in(path: &Path, text: &str) -> Result<Vec<(&'static Setting, String)>, String> {
     let shown = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("cannot read the settings in {shown}: {error}"))?;
-    let table: toml::Table = text.parse().map_err(|error| format!("{shown} is not TOML: {error}"))?;
+    let table: toml::Table = text.parse().map_err(|error| not_toml(path, text, &error))?;
     table
         .into_iter()
         .map(|(key, value)| {
@@ -134,6 +155,13 @@ fn read_file(path: &Path) -> Result<Vec<(&'static Setting, String)>, String> {
             Ok((setting, text))
         })
         .collect()
+}
+
+/// Names the line and does not repeat it: it may hold the key of an object store.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+    format!("{} is not TOML at line {line}: {}", path.display(), error.message())
 }
 
 /// A TOML value as the text a flag would have. A table is `name=value,…`.
@@ -222,8 +250,22 @@ mod tests {
         assert!(error.contains("--listen") && error.contains("127.0.0.1:7070"), "{error}");
         let error = from("events_max = [1]", &[], &[]).unwrap_err();
         assert!(error.contains("events_max in") && error.contains("wrong type"), "{error}");
-        let error = from("events_max = ", &[], &[]).unwrap_err();
-        assert!(error.contains("is not TOML"), "{error}");
+        let error = from("events_max = 7\nlisten = ", &[], &[]).unwrap_err();
+        assert!(error.contains("is not TOML at line 2: "), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_option_of_the_table_is_named_without_its_value() {
+        let wrong = "aws_secret_access_key=planted,more";
+        for error in [
+            from("", &[("EYE_TABLE_OPTION", wrong)], &[]).unwrap_err(),
+            from("", &[], &[("table_option", wrong)]).unwrap_err(),
+            from(&format!("table_option = \"{wrong}\""), &[], &[]).unwrap_err(),
+            from(&format!("table_option = \"{wrong}"), &[], &[]).unwrap_err(),
+            from("[table_option]\naws_secret_access_key = planted", &[], &[]).unwrap_err(),
+        ] {
+            assert!(!error.contains("planted"), "{error}");
+        }
     }
 
     #[test]

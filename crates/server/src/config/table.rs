@@ -102,6 +102,7 @@ settings! {
         dedup_ids_max: Count = "50000000", "Event ids remembered at most; above it the window shortens, and says so.";
         live_backlog_rows: Count = "10000", "Events kept for live tails that fell behind or come back.";
         log_keep_commits: Count = "10", "Commits of the table whose part of the log is kept as a safety tail.";
+        log_segment_bytes_max: Size = "64MiB", "A file of the log that would grow beyond this is followed by a new one; whole files are removed. At least 64KiB.";
     }
     "Limits on one event" {
         text_bytes_max: Size = "255B", "`event_id`, `session_id`, `user_id`, `anonymous_id`, `category` and `name`, each.";
@@ -123,7 +124,7 @@ settings! {
         at_least_wait_max: Time = "10s", "How long an answer waits for the offset in `at_least`.";
     }
     "Limits on all clients together" {
-        connections_max: Count = "10000", "Open connections; at the limit new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";
+        connections_max: Count = "10000", "Open connections; at the limit one that has been silent for a second makes room, else new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";
         connections_per_ip_max: Count = "0", "Open connections of one address; more are closed at once. 0: no limit.";
         disk_reserve: Size = "256MiB", "Free space that is left on the disk: below it collecting answers 507, and reads go on.";
     }

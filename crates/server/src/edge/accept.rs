@@ -2,7 +2,8 @@
 //!
 //! A ready-made `serve` leaves half-sent requests and silent connections open for ever, so this one is our own:
 //!
-//! - at `connections_max` no connection is accepted: new ones wait in the system's backlog until one ends;
+//! - at `connections_max` a new connection takes the place of the one that is silent for longest (see
+//!   [`super::slots`]); if none is, new ones wait in the system's backlog until one ends;
 //! - a connection whose first request has not begun within `header_timeout` is closed, whatever was sent on it;
 //! - a request's head has `header_timeout`, on HTTP/1 the pause between two requests counts to it;
 //! - a connection without a new request for [`IDLE_MAX`] is told to finish (requests in flight and live tails go on);
@@ -11,27 +12,28 @@
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
-use http::Request;
+use http::{HeaderValue, Request, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::limits::{Counted, PerAddress, connections_under_file_limit};
+use super::slots::{Life, Slots};
 use super::stream::ClientStream;
 use crate::collect;
 use crate::config::Settings;
+use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::state::AppState;
@@ -64,20 +66,16 @@ pub(crate) async fn serve(
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),
     });
-    let slots = Arc::new(Semaphore::new(connections_under_file_limit(settings.connections_max)));
+    let mut slots = Slots::new(connections_under_file_limit(settings.connections_max));
     let addresses = PerAddress::default();
     let per_address_max = settings.connections_per_ip_max;
     let mut connections = JoinSet::new();
     let mut stopping = pin!(shutdown.wait());
-    loop {
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (accept(&listener).await, slot)
-        };
-        let ((tcp, peer), slot) = tokio::select! {
+    'serving: loop {
+        let (tcp, peer) = tokio::select! {
             biased;
             () = &mut stopping => break,
-            accepted = next => accepted,
+            accepted = accept(&listener) => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
         let counted = match per_address_max {
@@ -90,9 +88,19 @@ pub(crate) async fn serve(
                 }
             },
         };
+        let slot = loop {
+            tokio::select! {
+                biased;
+                () = &mut stopping => break 'serving,
+                slot = slots.take() => break slot,
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            }
+        };
         let (server, router) = (Arc::clone(&server), router.clone());
+        let life = Arc::new(Life::default());
+        slots.note_silent(&life);
         connections.spawn(async move {
-            server.connection(tcp, peer, router, counted).await;
+            server.connection(tcp, peer, router, life, counted).await;
             drop(slot);
         });
     }
@@ -159,13 +167,19 @@ struct Server {
 
 impl Server {
     /// Serves one connection to its end.
-    async fn connection(&self, tcp: TcpStream, peer: SocketAddr, router: Router, _counted: Option<Counted>) {
+    async fn connection(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        router: Router,
+        life: Arc<Life>,
+        _counted: Option<Counted>,
+    ) {
         let _open = self.metrics.connection_opened();
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let requests = Arc::new(AtomicU64::new(0));
-        let service = Requests { state: self.state.clone(), router, begun: Arc::clone(&requests) };
+        let service = Requests { state: self.state.clone(), router, life: Arc::clone(&life) };
         let io = TokioIo::new(ClientStream::new(tcp));
         let mut connection = pin!(self.builder.serve_connection(io, service));
         let mut stopping = pin!(self.shutdown.wait());
@@ -185,8 +199,12 @@ impl Server {
                     is_told = true;
                     connection.as_mut().graceful_shutdown();
                 }
+                () = life.is_to_leave() => {
+                    self.metrics.connections_silent.inc();
+                    return;
+                }
                 () = &mut watch => {
-                    let begun = requests.load(Ordering::Relaxed);
+                    let begun = life.begun();
                     if begun == 0 {
                         self.metrics.connections_silent.inc();
                         return;
@@ -207,7 +225,7 @@ impl Server {
 struct Requests {
     state: AppState,
     router: Router,
-    begun: Arc<AtomicU64>,
+    life: Arc<Life>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
@@ -219,7 +237,11 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     >;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.life.begin();
+        if !names_one_host(&request) {
+            self.state.metrics.answered("none", 400);
+            return Either::Right(Box::pin(async { Ok(no_host()) }));
+        }
         let request = request.map(Body::new);
         if collect::is_events(&request) {
             let state = self.state.clone();
@@ -227,4 +249,18 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         }
         Either::Left(tower::Service::call(&mut self.router.clone(), request))
     }
+}
+
+/// True if the request says once for whom it is, as RFC 9112 wants it: one that does not may be meant for somebody else.
+/// Later versions and HTTP/1.0 have other rules.
+fn names_one_host<B>(request: &Request<B>) -> bool {
+    request.version() != Version::HTTP_11 || request.headers().get_all(header::HOST).iter().count() == 1
+}
+
+/// The answer to the others, and the end of their connection.
+fn no_host() -> axum::response::Response {
+    let detail = "an HTTP/1.1 request needs one Host header: send it once";
+    let mut response = ApiError::invalid_parameter("Host", detail).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }

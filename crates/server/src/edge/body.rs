@@ -1,20 +1,18 @@
 //! Reading a body: with a limit, against the clock, charged to a budget that all requests share.
 //!
-//! Authenticate first, then read: only [`read_unauthenticated`] reads for somebody unknown, and little. A body that is
-//! whole in its first frame, as nearly every small one is, is not copied.
+//! Authenticate first, then read: only [`read_unauthenticated`] reads for somebody unknown, and little.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::budget::{Charge, too_large};
 use super::decompress::{Encoding, decompress};
+use super::receive::{ReceiveLimits, next_frame, receive};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::state::AppState;
 
@@ -22,76 +20,10 @@ use crate::state::AppState;
 const UNAUTHENTICATED_BYTES_MAX: usize = 1 << 20;
 /// Read at most of a body of the managing routes.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
-/// Set aside at most for a body because its head says so; more only as it comes.
-const RESERVED_BYTES_MAX: usize = 256 * 1024;
 /// What is thrown away of a body that was refused, so that the client gets to read why.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// How long that may take.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// How many bytes of bodies may be in memory at once. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct BodyBudget(Arc<Budget>);
-
-#[derive(Debug)]
-struct Budget {
-    used: AtomicUsize,
-    max: usize,
-}
-
-/// Bytes charged to the budget; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Charge {
-    budget: BodyBudget,
-    bytes: usize,
-}
-
-impl BodyBudget {
-    /// A budget of `max` bytes.
-    pub(crate) fn new(max: usize) -> Self {
-        Self(Arc::new(Budget { used: AtomicUsize::new(0), max }))
-    }
-
-    /// Bytes charged now.
-    pub(crate) fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
-    }
-
-    /// Charges bytes, if they fit.
-    pub(crate) fn charge(&self, bytes: usize) -> ApiResult<Charge> {
-        let mut charge = Charge { budget: self.clone(), bytes: 0 };
-        charge.grow(bytes)?;
-        Ok(charge)
-    }
-}
-
-impl Charge {
-    /// Charges more, if it fits.
-    pub(crate) fn grow(&mut self, bytes: usize) -> ApiResult<()> {
-        let budget = &self.budget.0;
-        let before = budget.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > budget.max {
-            budget.used.fetch_sub(bytes, Ordering::Relaxed);
-            let detail = "too many bytes of requests are in flight: try again in a moment";
-            return Err(ApiError::new(Code::Busy, detail));
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    /// Gives some back.
-    pub(crate) fn shrink(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.bytes);
-        self.budget.0.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.bytes -= bytes;
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.shrink(self.bytes);
-    }
-}
 
 /// A whole body, decompressed; charged to the budget as long as it lives.
 #[derive(Debug)]
@@ -128,12 +60,6 @@ fn not_json(error: &serde_json::Error) -> ApiError {
     ApiError::new(Code::NotJson, format!("the body is not JSON: {error}"))
 }
 
-/// The error for a body above its limit.
-pub(crate) fn too_large(bytes_max: usize) -> ApiError {
-    let detail = format!("the body is larger than {bytes_max} bytes after decompression: send fewer events at a time");
-    ApiError::new(Code::BodyTooLarge, detail)
-}
-
 async fn read_up_to(
     state: &AppState,
     headers: &HeaderMap,
@@ -149,13 +75,18 @@ async fn read_up_to(
         }
         let mut charge = state.budget.charge(0)?;
         let expected = usize::try_from(declared).unwrap_or(usize::MAX).min(bytes_max);
-        let raw = receive(state, &mut body, expected, bytes_max, &mut charge).await?;
+        let limits = ReceiveLimits {
+            bytes_max,
+            time_max: if is_known { state.settings.body_timeout } else { stranger_time_max(state) },
+            idle_max: state.settings.body_idle_timeout,
+        };
+        let raw = receive(&mut body, expected, &limits, &mut charge).await?;
         Ok((encoding, raw, charge))
     };
     let (encoding, raw, charge) = match read.await {
         Ok(read) => read,
         Err(error) => {
-            if is_known && matches!(error.code(), Code::BodyTooLarge | Code::UnsupportedMediaType) {
+            if is_known && matches!(error.code(), Code::BodyTooLarge | Code::UnsupportedMediaType | Code::Busy) {
                 discard(&mut body).await;
             }
             return Err(error);
@@ -166,65 +97,13 @@ async fn read_up_to(
     Ok(Received { bytes, wire_bytes, _charge: charge })
 }
 
+/// A stranger's body is as small as a head, and has no more time than one.
+fn stranger_time_max(state: &AppState) -> Duration {
+    state.settings.header_timeout.min(state.settings.body_timeout)
+}
+
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// All frames of the body, of which `expected` bytes were announced. The clock runs for each frame and for the whole.
-async fn receive(
-    state: &AppState,
-    body: &mut Body,
-    expected: usize,
-    bytes_max: usize,
-    charge: &mut Charge,
-) -> ApiResult<Bytes> {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    let mut length = 0;
-    let end = Instant::now() + state.settings.body_timeout;
-    while let Some(bytes) = next_frame(body, end, state.settings.body_idle_timeout).await? {
-        length += bytes.len();
-        if length > bytes_max {
-            return Err(too_large(bytes_max));
-        }
-        charge.grow(bytes.len())?;
-        if first.is_empty() {
-            first = bytes;
-            if body.is_end_stream() {
-                break;
-            }
-            continue;
-        }
-        if rest.is_empty() {
-            rest.reserve((first.len() + bytes.len()).max(expected.min(RESERVED_BYTES_MAX)));
-            rest.extend_from_slice(&first);
-        }
-        rest.extend_from_slice(&bytes);
-    }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
-}
-
-async fn next_frame(body: &mut Body, end: Instant, idle_max: Duration) -> ApiResult<Option<Bytes>> {
-    loop {
-        let deadline = end.min(Instant::now() + idle_max);
-        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| {
-            ApiError::new(Code::RequestTimeout, "the body came too slowly: send it in one go, or in smaller requests")
-        })?;
-        match frame {
-            None => return Ok(None),
-            Some(Ok(frame)) => {
-                // Trailers carry nothing for us.
-                if let Ok(bytes) = frame.into_data()
-                    && !bytes.is_empty()
-                {
-                    return Ok(Some(bytes));
-                }
-            }
-            Some(Err(error)) => {
-                return Err(ApiError::invalid_body("", format!("the body did not come whole: {error}")));
-            }
-        }
-    }
 }
 
 /// Throws the rest of a refused body away: a client that is still sending would otherwise see its connection reset
@@ -237,42 +116,5 @@ async fn discard(body: &mut Body) {
         if left == 0 {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_is_never_exceeded_and_always_given_back() {
-        let budget = BodyBudget::new(100);
-        let mut first = budget.charge(60).unwrap();
-        assert_eq!(budget.charge(50).unwrap_err().code(), Code::Busy);
-        assert_eq!(budget.used(), 60);
-        first.grow(40).unwrap();
-        assert!(first.grow(1).is_err());
-        first.shrink(30);
-        let second = budget.charge(30).unwrap();
-        assert_eq!(budget.used(), 100);
-        drop(first);
-        drop(second);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_body_in_frames_is_put_together_and_a_slow_one_times_out() {
-        let stream =
-            futures_util::stream::iter(["ab", "", "cd"].map(|part| Ok::<_, std::io::Error>(Bytes::from(part))));
-        let mut body = Body::from_stream(stream);
-        let far = Instant::now() + Duration::from_secs(100);
-        let mut got = Vec::new();
-        while let Some(bytes) = next_frame(&mut body, far, Duration::from_secs(1)).await.unwrap() {
-            got.extend_from_slice(&bytes);
-        }
-        assert_eq!(got, b"abcd");
-        let mut silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        let error = next_frame(&mut silent, Instant::now(), Duration::from_secs(1)).await.unwrap_err();
-        assert_eq!(error.code(), Code::RequestTimeout);
     }
 }

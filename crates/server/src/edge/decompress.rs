@@ -12,16 +12,16 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use tokio::sync::Semaphore;
 
-use super::body::Charge;
+use super::budget::Charge;
 use crate::error::{ApiError, ApiResult, Code};
 
 /// Decoded at most on a thread of the runtime: about a third of a millisecond.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// One step: how much is decoded before the limits are looked at again.
 const STEP_BYTES: usize = 64 * 1024;
-/// A body that is larger than this and has grown by more than [`SUSPICIOUS_RATIO`] is measured before it is kept.
-/// Events as JSON grow by 5 to 30.
-const SUSPICIOUS_BYTES: usize = 1024 * 1024;
+/// A body that has become as large as this and has grown by more than [`SUSPICIOUS_RATIO`] so far is measured before it
+/// is kept. Events as JSON grow by 5 to 30.
+const SUSPICIOUS_BYTES: usize = INLINE_BYTES_MAX;
 const SUSPICIOUS_RATIO: usize = 64;
 /// 2^23 bytes: 8 MiB, the most that RFC 8878 wants every decoder to take.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -106,7 +106,7 @@ impl Work {
     fn run(&mut self, pause_at: usize) -> ApiResult<bool> {
         loop {
             if self.output.len() > self.bytes_max {
-                return Err(super::body::too_large(self.bytes_max));
+                return Err(super::budget::too_large(self.bytes_max));
             }
             if self.output.len() >= pause_at {
                 return Ok(false);
@@ -135,7 +135,7 @@ impl Work {
 impl Work {
     fn is_suspicious(&self) -> bool {
         let length = self.output.len();
-        !self.is_measured && length > SUSPICIOUS_BYTES && length / SUSPICIOUS_RATIO > self.input.len()
+        !self.is_measured && length >= SUSPICIOUS_BYTES && length / SUSPICIOUS_RATIO > self.decoder.consumed()
     }
 
     /// Decodes the rest without keeping it, then begins anew with the right size.
@@ -146,7 +146,7 @@ impl Work {
         let mut scratch = vec![0; STEP_BYTES];
         loop {
             if length > self.bytes_max {
-                return Err(super::body::too_large(self.bytes_max));
+                return Err(super::budget::too_large(self.bytes_max));
             }
             match self.decoder.read(&mut scratch) {
                 Ok(0) => break,
@@ -199,6 +199,18 @@ impl Decoder {
         }
     }
 
+    /// How much of the input it has taken so far.
+    fn consumed(&self) -> usize {
+        let input = match self {
+            Self::Gzip(decoder) => decoder.get_ref(),
+            Self::Zlib(decoder) => decoder.get_ref(),
+            Self::Deflate(decoder) => decoder.get_ref(),
+            Self::Zstd(decoder) => decoder.get_ref(),
+            Self::Brotli(decoder) => decoder.get_ref(),
+        };
+        input.get_ref().len() - left(input)
+    }
+
     /// After the end of the stream there must be nothing more.
     fn check_end(&mut self) -> ApiResult<()> {
         let (name, left) = match self {
@@ -246,7 +258,7 @@ fn is_zlib(bytes: &[u8]) -> bool {
 mod tests {
     use std::io::Write;
 
-    use super::super::body::BodyBudget;
+    use super::super::budget::BodyBudget;
     use super::*;
 
     const ALL: [Encoding; 4] = [Encoding::Gzip, Encoding::Deflate, Encoding::Zstd, Encoding::Brotli];

@@ -5,11 +5,17 @@
 //! | [`accept`] | the accept loop and the life of one connection |
 //! | [`stream`] | a TCP stream that gives up on a client that does not read |
 //! | [`limits`] | how many connections there may be |
-//! | [`body`] | reading a body with a budget, against the clock |
+//! | [`slots`] | who makes room when all of it is taken |
+//! | [`body`] | reading the body of a request |
+//! | [`receive`] | its frames, with a limit, against the clock |
+//! | [`budget`] | the bytes that all bodies share |
 //! | [`decompress`] | gzip, zstd, deflate and brotli, bounded |
 
 pub(crate) mod accept;
 pub(crate) mod body;
+pub(crate) mod budget;
 pub(crate) mod decompress;
 mod limits;
+mod receive;
+mod slots;
 mod stream;

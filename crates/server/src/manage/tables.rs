@@ -26,15 +26,26 @@ const USER_ID: &[Param] = &[Param::path("id", "The user's id, such as usr_4fKq0Z
 /// The longest that a rotated token may go on working: a year.
 const OVERLAP_SECONDS_MAX: u64 = 365 * 86_400;
 
+/// Something to see, on one line, without spaces at its ends.
+const LABEL: Kind = Kind::Pattern(concat!(
+    r"^[^\s\u0000-\u001f\u007f-\u009f]",
+    r"([^\u0000-\u001f\u007f-\u009f]{0,198}[^\s\u0000-\u001f\u007f-\u009f])?$"
+));
+/// As the registry reads the names of applications.
+const APPLICATION_NAME: Kind = Kind::Pattern("^[a-z0-9][a-z0-9_-]{0,62}$");
+/// As the registry reads the names of users.
+const USER_NAME: Kind = Kind::Pattern(r"^[\p{L}\p{N}@.+_-]{1,150}$");
+const PASSWORD: Kind = Kind::Secret { min: 8, max: 1024 };
+
 /// `POST /v1/applications`.
 pub(super) const NEW_APPLICATION: &[Param] = &[
-    Param::field("name", Kind::Text, "Its name and id: a-z, 0-9, - and _, at most 63. Never changed.").required(),
-    Param::field("title", Kind::Text, "What people call it."),
+    Param::field("name", APPLICATION_NAME, "Its name and id: a-z, 0-9, - and _, at most 63. Never changed.").required(),
+    Param::field("title", LABEL, "What people call it."),
 ];
 
 /// `POST /v1/tokens`.
 pub(super) const NEW_TOKEN: &[Param] = &[
-    Param::field("name", Kind::Text, "What people call it.").required(),
+    Param::field("name", LABEL, "What people call it.").required(),
     Param::field(
         "kind",
         Kind::Choice(&["secret", "write", "read"]),
@@ -49,7 +60,11 @@ pub(super) const NEW_TOKEN: &[Param] = &[
     ),
     Param::field("reads_all", Kind::Flag, "True if it reads every application."),
     Param::field("expires_at", Kind::Time, "From when on it opens nothing."),
-    Param::field("import", Kind::Secret, "A token that clients have already: 32 to 256 printable ASCII characters."),
+    Param::field(
+        "import",
+        Kind::Pattern("^[!-~]{32,256}$"),
+        "A token that clients have already: 32 to 256 printable ASCII characters.",
+    ),
 ];
 
 /// `POST /v1/tokens/{id}/rotate`.
@@ -61,8 +76,8 @@ pub(super) const ROTATION: &[Param] = &[Param::field(
 
 /// `POST /v1/users`.
 pub(super) const NEW_USER: &[Param] = &[
-    Param::field("name", Kind::Text, "The name to sign in with: letters, digits and @ . + - _.").required(),
-    Param::field("password", Kind::Secret, "At least 8 characters. Without one the user has a token only."),
+    Param::field("name", USER_NAME, "The name to sign in with: letters, digits and @ . + - _.").required(),
+    Param::field("password", PASSWORD, "At least 8 characters. Without one the user has a token only."),
     Param::field("role", Kind::Choice(ROLES), "What the user may do.").required(),
     Param::field("application", Kind::Text, "The application that the user's token writes to."),
 ];
@@ -70,8 +85,8 @@ pub(super) const NEW_USER: &[Param] = &[
 /// `PATCH /v1/users/{id}`.
 pub(super) const USER_CHANGE: &[Param] = &[
     Param::field("active", Kind::Flag, "False: the user and every token of the user opens nothing."),
-    Param::field("role", Kind::Text, "Another role: admin, analyst or viewer. The user's tokens follow it."),
-    Param::field("password", Kind::Secret, "Another password."),
+    Param::field("role", Kind::Pattern("^(admin|analyst|viewer)$"), "Another role. The user's tokens follow it."),
+    Param::field("password", PASSWORD, "Another password."),
 ];
 
 /// `GET /v1/audit`.
@@ -82,9 +97,9 @@ pub(super) const AUDIT: &[Param] = &[
 
 /// `POST /v1/setup`.
 pub(super) const SETUP: &[Param] = &[
-    Param::field("code", Kind::Secret, "The one-time code from the printed link.").required(),
-    Param::field("name", Kind::Text, "The name to sign in with.").required(),
-    Param::field("password", Kind::Secret, "At least 8 characters.").required(),
+    Param::field("code", Kind::Secret { min: 1, max: 256 }, "The one-time code from the printed link.").required(),
+    Param::field("name", USER_NAME, "The name to sign in with.").required(),
+    Param::field("password", PASSWORD, "At least 8 characters.").required(),
 ];
 
 const fn get(path: &'static str, summary: &'static str, params: &'static [Param], answer: Answer) -> Operation {
@@ -141,7 +156,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         ("POST", "/v1/tokens/{id}/rotate"),
         ("Replace a token", "The old one goes on working for a while, so that clients can be changed one by one."),
         TOKEN_ID,
-        Body::Fields(ROTATION),
+        Body::OptionalFields(ROTATION),
         Answer::json(201, "The new token, with its secret.", shape::<TokenOut>),
         MEND,
     ),
@@ -167,11 +182,11 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ),
     act(
         ("PATCH", "/v1/users/{id}"),
-        ("Change a user", "What is left out stays as it is."),
+        ("Change a user", "What is left out stays as it is. The last active administrator stays one."),
         USER_ID,
         Body::Fields(USER_CHANGE),
         Answer::json(200, "The user.", shape::<UserOut>),
-        MEND,
+        &[Code::NotFound, Code::Denied, Code::Unavailable, Code::Full],
     ),
     get("/v1/audit", "Who changed what", AUDIT, Answer::json(200, "Changes, newest first.", shape::<AuditList>)),
     act(

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use eye_event::Problem;
 use serde_json::{Value, json};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ComponentsBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ComponentsBuilder, ObjectBuilder, SchemaType, Type,
+};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -42,6 +45,21 @@ const WITH_BODY: &[Code] = &[
     Code::UnsupportedMediaType,
     Code::Busy,
 ];
+
+/// RFC 3339, or an epoch number.
+const TIME: &str = concat!(
+    r"^([12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?",
+    r"([Zz]|[+-](0\d|1[0-3]):[0-5]\d)?|\d{1,10}(\.\d{1,9})?)$"
+);
+/// The same, or the beginning of a date.
+const SEED_TIME: &str = concat!(
+    r"^([12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?",
+    r"([Zz]|[+-](0\d|1[0-3]):[0-5]\d)?|\d{1,10}(\.\d{1,9})?|[12]\d{3}(-(0[1-9]|1[0-2])(-(0[1-9]|1\d|2[0-8]))?)?)$"
+);
+/// Something to see, and no NUL.
+const SEED_TEXT: &str = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$";
+/// One offset per partition.
+const OFFSET: &str = r"^\d{1,18}(,\d{1,18})*$";
 
 /// The document, as JSON.
 pub(crate) fn document() -> Value {
@@ -165,7 +183,11 @@ fn kind(param: &Param) -> Schema {
     let text = ObjectBuilder::new().schema_type(Type::String);
     let builder = match param.kind {
         Kind::Text => text.min_length(Some(1)),
-        Kind::Secret => text.min_length(Some(1)).format(Some(SchemaFormat::Custom("password".to_owned()))),
+        Kind::Pattern(pattern) => text.pattern(Some(pattern)),
+        Kind::Secret { min, max } => {
+            let format = SchemaFormat::Custom("password".to_owned());
+            text.min_length(Some(min)).max_length(Some(max)).format(Some(format))
+        }
         Kind::Choice(words) => {
             let default = (!param.required).then(|| words.first().copied().map(Value::from)).flatten();
             text.enum_values(Some(words.iter().copied())).default(default)
@@ -175,15 +197,51 @@ fn kind(param: &Param) -> Schema {
             .minimum(Some(usize::try_from(min).unwrap_or(usize::MAX)))
             .maximum(Some(usize::try_from(max).unwrap_or(usize::MAX)))
             .default(default.map(Value::from)),
-        Kind::Time => text.format(Some(SchemaFormat::Custom("date-time".to_owned()))),
-        Kind::Offset => text.examples([json!("57")]),
+        Kind::Problem => {
+            let codes = Problem::ALL.into_iter().map(Problem::code);
+            text.enum_values(Some(["any", "time"].into_iter().chain(codes)))
+        }
+        Kind::Time => text.format(Some(SchemaFormat::Custom("timestamp".to_owned()))).pattern(Some(TIME)),
+        Kind::Offset => text.pattern(Some(OFFSET)).examples([json!("0")]),
         Kind::Flag => ObjectBuilder::new().schema_type(Type::Boolean),
-        Kind::Words(words) => {
-            let item = text.enum_values(Some(words.iter().copied()));
-            return ArrayBuilder::new().items(RefOr::T(Schema::from(item.build()))).build().into();
+        Kind::Words(words) => return list_of(words, is_nullable(param)),
+        Kind::SeedText => seed_type(text, param).max_length(Some(255)).pattern(Some(SEED_TEXT)),
+        Kind::SeedTime => {
+            seed_type(text, param).format(Some(SchemaFormat::Custom("timestamp".to_owned()))).pattern(Some(SEED_TIME))
         }
     };
-    builder.build().into()
+    let mut schema = builder.build();
+    if is_nullable(param)
+        && let SchemaType::Type(one) = &schema.schema_type
+    {
+        schema.schema_type = SchemaType::Array(vec![one.clone(), Type::Null]);
+    }
+    schema.into()
+}
+
+/// In a body an explicit null is as good as nothing.
+fn is_nullable(param: &Param) -> bool {
+    param.place == Place::Body && !param.required
+}
+
+fn list_of(words: &[&'static str], is_nullable: bool) -> Schema {
+    let item = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.iter().copied()));
+    let list = ArrayBuilder::new().items(RefOr::T(Schema::from(item.build()))).unique_items(true).min_items(Some(1));
+    let types = if is_nullable { vec![Type::Array, Type::Null] } else { vec![Type::Array] };
+    list.schema_type(SchemaType::Array(types)).build().into()
+}
+
+/// In a JSON body the seed takes numbers for texts.
+fn seed_type(builder: ObjectBuilder, param: &Param) -> ObjectBuilder {
+    match param.place {
+        Place::Body => builder.schema_type(SchemaType::Array(vec![Type::String, Type::Number])),
+        _ => builder,
+    }
+}
+
+/// A text of an event as the seed takes it.
+pub(super) fn seed_text() -> Schema {
+    kind(&Param::field("", Kind::SeedText, "").required())
 }
 
 fn request_body(body: &Body, schemas: &mut Schemas) -> Option<RequestBody> {
@@ -191,6 +249,17 @@ fn request_body(body: &Body, schemas: &mut Schemas) -> Option<RequestBody> {
     match body {
         Body::None => None,
         Body::Fields(fields) => Some(builder.content("application/json", Content::new(Some(object(fields)))).build()),
+        Body::OptionalFields(fields) => {
+            let builder = builder.required(Some(Required::False));
+            Some(builder.content("application/json", Content::new(Some(object(fields)))).build())
+        }
+        Body::SeedFields(fields) => {
+            let is_required = fields.iter().any(|field| field.required);
+            let builder = builder.required(Some(if is_required { Required::True } else { Required::False }));
+            let schema = Schema::from(properties(fields).build());
+            Some(builder.content("application/json", Content::new(Some(schema))).build())
+        }
+        Body::Event(shape) => Some(builder.content("application/json", Content::new(Some(shape(schemas)))).build()),
         Body::Events(media, shape) => {
             let schema = shape(schemas);
             let content = |media: &str| {
@@ -218,7 +287,11 @@ fn one_or_many(event: RefOr<Schema>) -> Schema {
 }
 
 fn object(fields: &[Param]) -> Schema {
-    let mut builder = ObjectBuilder::new();
+    properties(fields).additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
+}
+
+fn properties(fields: &[Param]) -> ObjectBuilder {
+    let mut builder = ObjectBuilder::new().schema_type(Type::Object);
     for field in fields {
         let mut schema = kind(field);
         match &mut schema {
@@ -231,7 +304,7 @@ fn object(fields: &[Param]) -> Schema {
             builder = builder.required(field.name);
         }
     }
-    builder.build().into()
+    builder
 }
 
 fn responses(operation: &Operation, schemas: &mut Schemas) -> Responses {

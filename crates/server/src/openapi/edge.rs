@@ -1,5 +1,8 @@
 //! The operations that bring events in and that tell how the service is doing.
 
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+
+use super::document::seed_text;
 use super::{Answer, Body, Chapter, Kind, Operation, Param, shape};
 use crate::error::Code;
 
@@ -70,21 +73,36 @@ struct EventResult {
     message: Option<String>,
 }
 
-/// An event as the seed API takes it.
+/// An event as the seed API takes it and gives it back.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes what the decoder reads")]
 struct SeedEvent {
     /// Which session.
+    #[schema(schema_with = seed_text)]
     session_id: String,
     /// What happened, coarse.
+    #[schema(schema_with = seed_text)]
     category: String,
     /// What happened, fine.
+    #[schema(schema_with = seed_text)]
     name: String,
-    /// The payload.
-    #[schema(value_type = Object)]
+    /// The payload: any JSON but null.
+    #[schema(schema_with = any_but_null)]
     data: serde_json::Value,
-    /// When it occurred: `YYYY-MM-DD HH:MM:SS.ffffff`.
+    /// When it occurred: `YYYY-MM-DD HH:MM:SS.ffffff`. Anything else but null is kept, and flagged.
+    #[schema(schema_with = any_scalar)]
     timestamp: String,
+}
+
+/// What is no time may have 1,024 bytes. Lists and objects are taken too, and nobody should send them.
+fn any_scalar() -> Schema {
+    let types = vec![Type::String, Type::Number, Type::Boolean];
+    ObjectBuilder::new().schema_type(SchemaType::Array(types)).max_length(Some(1024)).build().into()
+}
+
+fn any_but_null() -> Schema {
+    let types = vec![Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean];
+    ObjectBuilder::new().schema_type(SchemaType::Array(types)).build().into()
 }
 
 const SEED_ERRORS: &[Code] =
@@ -114,7 +132,7 @@ macro_rules! seed {
                 summary: $summary,
                 description: "The same question with its fields in a JSON body.",
                 params: &[],
-                body: Body::Fields($fields),
+                body: Body::SeedFields($fields),
                 answer: Answer::other("The events, newest first.", "application/json"),
                 errors: $errors,
             },
@@ -125,27 +143,27 @@ macro_rules! seed {
 const SESSION: [Operation; 2] = seed!(
     "/eye/event",
     "The events of one session",
-    &[Param::query("session_id", Kind::Text, "Which session.").required()],
-    &[Param::field("session_id", Kind::Text, "Which session.").required()],
+    &[Param::query("session_id", Kind::SeedText, "Which session.").required()],
+    &[Param::field("session_id", Kind::SeedText, "Which session.").required()],
     &[Code::NotFound, Code::NotAcceptable, Code::Busy, Code::Unavailable]
 );
 const CATEGORY: [Operation; 2] = seed!(
     "/eye/category-events",
     "The events of one category",
-    &[Param::query("category", Kind::Text, "Which category.").required()],
-    &[Param::field("category", Kind::Text, "Which category.").required()],
+    &[Param::query("category", Kind::SeedText, "Which category.").required()],
+    &[Param::field("category", Kind::SeedText, "Which category.").required()],
     SEED_ERRORS
 );
 const RANGE: [Operation; 2] = seed!(
     "/eye/range-events",
     "The events of a span of time",
     &[
-        Param::query("start", Kind::Time, "From here on.").required(),
-        Param::query("end", Kind::Time, "Up to here.").required(),
+        Param::query("start", Kind::SeedTime, "From here on.").required(),
+        Param::query("end", Kind::SeedTime, "Up to here.").required(),
     ],
     &[
-        Param::field("start", Kind::Time, "From here on.").required(),
-        Param::field("end", Kind::Time, "Up to here.").required(),
+        Param::field("start", Kind::SeedTime, "From here on.").required(),
+        Param::field("end", Kind::SeedTime, "Up to here.").required(),
     ],
     SEED_ERRORS
 );
@@ -175,7 +193,7 @@ const SEED_COLLECT: Operation = Operation {
     summary: "Send one event",
     description: "",
     params: &[],
-    body: Body::Events(&["application/json"], shape::<SeedEvent>),
+    body: Body::Event(shape::<SeedEvent>),
     answer: Answer::json(201, "The event is durable.", shape::<SeedEvent>),
     errors: &[Code::NotAcceptable, Code::MethodNotAllowed, Code::Unavailable, Code::Full],
 };

@@ -258,7 +258,7 @@ fn plain_kind(one: &str, schema: &Value) -> String {
         }
         "integer" => "number".to_owned(),
         "boolean" => "true or false".to_owned(),
-        "string" if schema["format"] == "date-time" => "time".to_owned(),
+        "string" if schema["format"] == "date-time" || schema["format"] == "timestamp" => "time".to_owned(),
         "string" => "text".to_owned(),
         "" => "any JSON".to_owned(),
         other => escape(other),
