@@ -1,0 +1,241 @@
+//! An object store in memory that fails on demand: before or after a write took effect, with a lost or a wrong answer,
+//! late, for a while, or for good as when the process dies.
+//!
+//! Faults count writes only: reads run side by side, and their number would not be the same in every run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+};
+use parking_lot::Mutex;
+
+/// What becomes of the write that is hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toxic {
+    /// It fails and has no effect.
+    Before,
+    /// It takes effect and the answer is lost.
+    After,
+    /// It takes effect, and a retry inside the client finds its own file: the answer is "already exists".
+    Exists,
+    /// The answer is an error; it takes effect when [`Objects::land_late`] is called.
+    Late,
+    /// The process dies before it.
+    DieBefore,
+    /// The process dies after it took effect.
+    DieAfter,
+}
+
+impl Toxic {
+    /// Those after which the process goes on.
+    pub const SURVIVED: [Self; 4] = [Self::Before, Self::After, Self::Exists, Self::Late];
+    /// Those that end the process.
+    pub const DEADLY: [Self; 2] = [Self::DieBefore, Self::DieAfter];
+}
+
+/// The store. A clone is another handle to the same one.
+#[derive(Clone, Default)]
+pub struct Objects {
+    inner: Arc<InMemory>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Writes left before the one that is hit, and how.
+    armed: Option<(u64, Toxic)>,
+    dead: bool,
+    writes_refused: bool,
+    reads_refused: bool,
+    late: Vec<(Path, PutPayload, PutOptions)>,
+}
+
+impl State {
+    fn read(&self) -> Result<()> {
+        if self.dead || self.reads_refused { Err(unavailable()) } else { Ok(()) }
+    }
+
+    /// What this write meets.
+    fn write(&mut self) -> Result<Option<Toxic>> {
+        if self.dead || self.writes_refused {
+            return Err(unavailable());
+        }
+        let Some((left, toxic)) = &mut self.armed else { return Ok(None) };
+        if *left > 0 {
+            *left -= 1;
+            return Ok(None);
+        }
+        let toxic = *toxic;
+        self.armed = None;
+        self.dead = Toxic::DEADLY.contains(&toxic);
+        Ok(Some(toxic))
+    }
+}
+
+impl Objects {
+    /// Hits the write after `nth` others.
+    pub fn arm(&self, nth: u64, toxic: Toxic) {
+        self.state.lock().armed = Some((nth, toxic));
+    }
+
+    /// Refuses all writes, or all writes and reads.
+    pub fn refuse(&self, writes: bool, reads: bool) {
+        let mut state = self.state.lock();
+        state.writes_refused = writes;
+        state.reads_refused = reads;
+    }
+
+    /// No faults from now on; a dead process may be started again.
+    pub fn heal(&self) {
+        let mut state = self.state.lock();
+        let late = std::mem::take(&mut state.late);
+        *state = State { late, ..State::default() };
+    }
+
+    /// Lets the writes take effect whose writers have given up. Returns how many were there.
+    pub async fn land_late(&self) -> usize {
+        let late = std::mem::take(&mut self.state.lock().late);
+        let count = late.len();
+        for (path, payload, options) in late {
+            // A file that is there already stays as it is: the write was conditional.
+            let _ = self.inner.put_opts(&path, payload, options).await;
+        }
+        count
+    }
+
+    /// Cuts a file to its first half, as a power failure does to what was not synced. False if it is not there.
+    ///
+    /// # Errors
+    /// As the store in memory.
+    pub async fn tear(&self, path: &str) -> Result<bool> {
+        let path = Path::from(path);
+        let bytes = match self.inner.get(&path).await {
+            Ok(found) => found.bytes().await?,
+            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.inner.put(&path, bytes.slice(..bytes.len() / 2).into()).await?;
+        Ok(true)
+    }
+
+    /// True if the file is there.
+    pub async fn has(&self, path: &str) -> bool {
+        self.inner.head(&Path::from(path)).await.is_ok()
+    }
+}
+
+fn unavailable() -> Error {
+    Error::Generic { store: "simulation", source: "503 slow down".into() }
+}
+
+fn lost() -> Error {
+    Error::Generic { store: "simulation", source: "timed out".into() }
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("simulated objects")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Objects {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let met = self.state.lock().write()?;
+        match met {
+            None => self.inner.put_opts(path, payload, options).await,
+            Some(Toxic::Before | Toxic::DieBefore) => Err(lost()),
+            Some(Toxic::Late) => {
+                self.state.lock().late.push((path.clone(), payload, options));
+                Err(lost())
+            }
+            Some(toxic) => {
+                self.inner.put_opts(path, payload, options).await?;
+                match toxic {
+                    Toxic::Exists => Err(Error::AlreadyExists { path: path.to_string(), source: "412".into() }),
+                    _ => Err(lost()),
+                }
+            }
+        }
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Ok(Box::new(Upload { objects: self.clone(), path: path.clone(), parts: Vec::new() }))
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.state.lock().read()?;
+        self.inner.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let met = self.state.lock().write();
+        match met {
+            Ok(None | Some(Toxic::After | Toxic::DieAfter)) => self.inner.delete_stream(paths),
+            _ => stream::once(async { Err(lost()) }).boxed(),
+        }
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.state.lock().read() {
+            Ok(()) => self.inner.list(prefix),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.state.lock().read()?;
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        let met = self.state.lock().write()?;
+        match met {
+            None => self.inner.copy_opts(from, to, options).await,
+            Some(Toxic::After | Toxic::DieAfter | Toxic::Exists) => {
+                self.inner.copy_opts(from, to, options).await?;
+                Err(lost())
+            }
+            Some(_) => Err(lost()),
+        }
+    }
+}
+
+/// Parts kept until the upload is complete, then one write.
+#[derive(Debug)]
+struct Upload {
+    objects: Objects,
+    path: Path,
+    parts: Vec<PutPayload>,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.parts.push(data);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let payload = std::mem::take(&mut self.parts).into_iter().flatten().collect();
+        self.objects.put_opts(&self.path, payload, PutOptions::default()).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.parts.clear();
+        Ok(())
+    }
+}

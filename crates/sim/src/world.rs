@@ -1,0 +1,671 @@
+//! The actions of a run: what a seed makes of a node's life.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use eye_event::{Problem, Problems, Timestamp, partition_of};
+use eye_log::PartitionId;
+use eye_log::disk::sim::{Fault, Operation};
+use eye_store::{Kind, Outcome, Snapshot};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::check::{self, Wrong, require, wrong};
+use crate::model::{Entry, Event, Model, PARTITIONS, Sent};
+use crate::node::{Node, set_now};
+use crate::objects::Toxic;
+use crate::trace::Trace;
+
+/// Some evening in November 2023: a run goes over midnight sooner or later.
+const START: i64 = 1_700_000_000_000_000;
+const SECOND: i64 = 1_000_000;
+/// How far the clock may go back. Within the slack of the dedup window, so that the window stays exact.
+const BACK_SECONDS: i64 = 50;
+const SESSIONS: u8 = 8;
+/// Snapshots held at once.
+const HELD_MAX: usize = 4;
+
+type Answer = Pin<Box<dyn Future<Output = eye_store::Result<Vec<Outcome>>> + Send>>;
+
+/// Something that happens to a node.
+#[derive(Clone, Debug)]
+enum Action {
+    /// One request of this many entries.
+    Ingest(usize),
+    /// Several requests at once, which become few groups of the log.
+    IngestTogether(Vec<usize>),
+    /// Requests are under way to the disk when the process dies, with the power or alone.
+    CrashInIngest(Vec<usize>, Option<u64>),
+    /// The nth call of this kind fails while requests arrive at this partition; then the process dies.
+    LogFault { partition: u16, operation: Operation, nth: u64, fault: Fault, requests: usize, power: Option<u64> },
+    /// The disk of a partition has this much room for a few requests; then there is space again.
+    DiskFull { partition: u16, room: u64, requests: usize },
+    /// What is hot goes to the table.
+    Flush,
+    /// The same while a write to the object store is hit, then again without.
+    FlushToxic(u64, Toxic),
+    /// The same while the object store refuses everything, then again when it is back.
+    FlushOutage { reads_too: bool },
+    /// The same while the trim of the log fails; then the process dies.
+    FlushTrimFault(Operation, u64),
+    /// The process dies at a write of the flush.
+    CrashInFlush(u64, Toxic, Option<u64>),
+    /// Writes that were given up take effect now.
+    LandLate,
+    /// The clock moves, in seconds.
+    Clock(i64),
+    /// The process stops in order and starts again.
+    Restart,
+    /// The process dies while nothing happens.
+    Crash(Option<u64>),
+    /// The power fails and the newest commit of the events was not written whole.
+    Tear(u64),
+    /// A read view is kept.
+    Hold,
+    /// The oldest kept read view is dropped.
+    Release,
+    /// Another program reads the table; the log behind it is read too.
+    Verify,
+}
+
+/// A node, what it must answer, and the seed's random numbers.
+pub struct World {
+    random: StdRng,
+    node: Node,
+    model: Model,
+    now: i64,
+    highest: i64,
+    /// Records sent and not acknowledged, by partition, in order: a prefix may be there after the next start.
+    unsure: [Vec<Sent>; PARTITIONS as usize],
+    held: Vec<Snapshot>,
+    version: u64,
+    flushed: [u64; PARTITIONS as usize],
+    fresh: u64,
+    /// Starts so far.
+    life: u64,
+    /// The lives in which writes were given up that may still land.
+    late: Vec<u64>,
+    /// A commit of an earlier life has landed that this one does not know of.
+    passed: bool,
+    trace: Trace,
+}
+
+impl World {
+    /// A node that has just started for the first time.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn new(seed: u64) -> Result<Self, Wrong> {
+        set_now(START);
+        let mut world = Self {
+            random: StdRng::seed_from_u64(seed),
+            node: Node::new().map_err(wrong)?,
+            model: Model::new(),
+            now: START,
+            highest: START,
+            unsure: std::array::from_fn(|_| Vec::new()),
+            held: Vec::new(),
+            version: 0,
+            flushed: [0; PARTITIONS as usize],
+            fresh: 0,
+            life: 0,
+            late: Vec::new(),
+            passed: false,
+            trace: Trace::default(),
+        };
+        world.open()?;
+        Ok(world)
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn into_trace(self) -> Trace {
+        self.trace
+    }
+
+    /// One action, and every question after it.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn step(&mut self, number: usize) -> Result<(), Wrong> {
+        let action = self.choose();
+        self.trace.push(format!("{number} {action:?}"));
+        // These change no table: the rows in it are read again one time in three only.
+        let is_light = matches!(action, Action::Ingest(_) | Action::Clock(_) | Action::Hold | Action::Release);
+        self.act(action)?;
+        if is_light && !self.random.random_bool(0.33) { self.check_standing() } else { self.check() }
+    }
+
+    /// The end of a run: everything is asked, the node stops and starts, and everything is asked again.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn finish(&mut self) -> Result<(), Wrong> {
+        self.trace.push("the end".to_owned());
+        for restarted in [false, true] {
+            if restarted {
+                self.restart()?;
+            }
+            self.check()?;
+            for snapshot in &self.held {
+                check::snapshot(&self.model, snapshot).map_err(|what| format!("a held snapshot: {what}"))?;
+            }
+            check::table_and_log(&self.model, &self.node)?;
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self) -> Action {
+        let power = if self.random.random_bool(0.6) { Some(self.random.random()) } else { None };
+        let partition = self.random.random_range(0..PARTITIONS);
+        let nth = self.random.random_range(0..6);
+        match self.random.random_range(0..100) {
+            0..32 => Action::Ingest(self.size()),
+            32..40 => Action::IngestTogether(self.sizes()),
+            40..46 => Action::CrashInIngest(self.sizes(), power),
+            46..51 => Action::LogFault {
+                partition,
+                operation: self.pick(&[Operation::Write, Operation::Sync, Operation::Create, Operation::SyncDir]),
+                nth: nth / 2 + 1,
+                fault: self.pick(&[Fault::Io, Fault::NoSpace]),
+                requests: self.random.random_range(1..4),
+                power,
+            },
+            51..54 => {
+                let (room, requests) = (self.random.random_range(0..1500), self.random.random_range(1..5));
+                Action::DiskFull { partition, room, requests }
+            }
+            54..62 => Action::Flush,
+            62..70 => Action::FlushToxic(nth, self.pick(&Toxic::SURVIVED)),
+            70..72 => Action::FlushOutage { reads_too: power.is_some() },
+            72..74 => Action::FlushTrimFault(self.pick(&[Operation::Remove, Operation::SyncDir]), nth % 2 + 1),
+            74..80 => Action::CrashInFlush(nth, self.pick(&Toxic::DEADLY), power),
+            80..83 => Action::LandLate,
+            83..88 => Action::Clock(match self.random.random_bool(0.3) {
+                true => -self.random.random_range(1..=BACK_SECONDS),
+                false => self.random.random_range(1..7200),
+            }),
+            88..90 => Action::Restart,
+            90..92 => Action::Crash(power),
+            92 => Action::Tear(self.random.random()),
+            93..96 => Action::Hold,
+            96 => Action::Release,
+            _ => Action::Verify,
+        }
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.random.random_range(0..of.len())]
+    }
+
+    fn size(&mut self) -> usize {
+        match self.random.random_range(0..4) {
+            0 => 1,
+            1 | 2 => self.random.random_range(1..8),
+            _ => self.random.random_range(8..40),
+        }
+    }
+
+    fn sizes(&mut self) -> Vec<usize> {
+        (0..self.random.random_range(1..5)).map(|_| self.size()).collect()
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Wrong> {
+        match action {
+            Action::Ingest(size) => {
+                let sent = self.request(size, None);
+                self.send(&sent)
+            }
+            Action::IngestTogether(sizes) => self.ingest_together(&sizes),
+            Action::CrashInIngest(sizes, power) => self.crash_in_ingest(&sizes, power),
+            Action::LogFault { partition, operation, nth, fault, requests, power } => {
+                self.node.disks[usize::from(partition)].fail(operation, nth, fault);
+                self.send_some(partition, requests, true)?;
+                self.check()?;
+                self.crash(power)
+            }
+            Action::DiskFull { partition, room, requests } => {
+                let disk = self.node.disks[usize::from(partition)].clone();
+                disk.set_capacity(Some(disk.used_bytes() + room));
+                self.send_some(partition, requests, false)?;
+                disk.set_capacity(None);
+                let sent = self.request(3, Some(partition));
+                self.send(&sent)
+            }
+            Action::Flush => self.flush(),
+            Action::FlushToxic(nth, toxic) => {
+                self.node.objects.arm(nth, toxic);
+                self.try_flush()?;
+                self.node.objects.heal();
+                if toxic == Toxic::Late {
+                    self.late.push(self.life);
+                }
+                self.check()?;
+                self.flush()
+            }
+            Action::FlushOutage { reads_too } => {
+                self.node.objects.refuse(true, reads_too);
+                self.try_flush()?;
+                self.node.objects.heal();
+                self.check()?;
+                self.flush()
+            }
+            Action::FlushTrimFault(operation, nth) => {
+                self.node.disks.iter().for_each(|disk| disk.fail(operation, nth, Fault::Io));
+                self.try_flush()?;
+                self.check()?;
+                self.crash(None)
+            }
+            Action::CrashInFlush(nth, toxic, power) => {
+                self.node.objects.arm(nth, toxic);
+                self.try_flush()?;
+                self.crash(power)
+            }
+            Action::LandLate => {
+                let landed = self.node.runtime.block_on(self.node.objects.land_late());
+                let late = std::mem::take(&mut self.late);
+                self.passed |= landed > 0 && late.iter().any(|life| *life != self.life);
+                self.trace.push(format!("  {landed} landed"));
+                Ok(())
+            }
+            Action::Clock(seconds) => {
+                self.now = (self.now + seconds * SECOND).max(self.highest - BACK_SECONDS * SECOND);
+                self.highest = self.highest.max(self.now);
+                set_now(self.now);
+                Ok(())
+            }
+            Action::Restart => self.restart(),
+            Action::Crash(power) => self.crash(power),
+            Action::Tear(seed) => self.tear(seed),
+            Action::Hold => {
+                let snapshot = self.node.up().map_err(wrong)?.store.snapshot();
+                if self.held.len() == HELD_MAX {
+                    self.held.remove(0);
+                }
+                self.held.push(snapshot);
+                Ok(())
+            }
+            Action::Release => {
+                if !self.held.is_empty() {
+                    self.held.remove(0);
+                }
+                Ok(())
+            }
+            Action::Verify => check::table_and_log(&self.model, &self.node),
+        }
+    }
+
+    // Requests.
+
+    fn request(&mut self, size: usize, partition: Option<u16>) -> Sent {
+        self.now += self.random.random_range(0..SECOND);
+        self.highest = self.highest.max(self.now);
+        set_now(self.now);
+        let mut entries = Vec::with_capacity(size);
+        while entries.len() < size {
+            if self.random.random_bool(0.05) && partition.is_none_or(|partition| partition == 0) {
+                entries.push(Entry::Rejection(format!("{{ not json {}", self.random.random_range(0..100))));
+                continue;
+            }
+            let event = self.event();
+            if partition.is_none_or(|partition| partition_of(&event.session_id, PARTITIONS) == partition) {
+                entries.push(Entry::Event(event));
+            }
+        }
+        Sent {
+            application: self.pick(&["web", "app"]),
+            token: self.pick(&["t1", "t2", "t3"]),
+            received_at: Timestamp::from_micros(self.now),
+            entries,
+        }
+    }
+
+    fn event(&mut self) -> Event {
+        self.fresh += 1;
+        let event_id = match self.random.random_bool(0.5) {
+            true => format!("event-{}", self.random.random_range(0..30)),
+            false => format!("0190f3b2-7b7e-7000-8000-{:012x}", self.fresh),
+        };
+        // Late by years, exactly now, or in the future.
+        let timestamp = self.now
+            + match self.random.random_range(0..4) {
+                0 => 0,
+                1 => -self.random.random_range(0..600 * SECOND),
+                2 => -self.random.random_range(0..100_000_000 * SECOND),
+                _ => self.random.random_range(0..100_000_000 * SECOND),
+            };
+        let is_odd = self.random.random_bool(0.1);
+        let length = if self.random.random_bool(0.05) { self.random.random_range(0..3000) } else { 5 };
+        Event {
+            event_id,
+            session_id: format!("session-{}", self.random.random_range(0..SESSIONS)),
+            name: self.pick(&["view", "click", "größer", "покупка"]).to_owned(),
+            timestamp: Timestamp::from_micros(timestamp),
+            timestamp_raw: is_odd.then(|| "yesterday".to_owned()),
+            sent_at: self.random.random_bool(0.3).then(|| Timestamp::from_micros(self.now - SECOND)),
+            user_id: self.random.random_bool(0.3).then(|| format!("user-{}", self.fresh % 7)),
+            data: format!(r#"{{"n":{},"x":"{}"}}"#, self.fresh, "y".repeat(length)),
+            context: self.random.random_bool(0.2).then(|| r#"{"library":"sim"}"#.to_owned()),
+            problems: if is_odd { Problems::NONE.with(Problem::TimestampUnreadable) } else { Problems::NONE },
+        }
+    }
+
+    /// Sends a request that must be acknowledged, exactly as the model says.
+    fn send(&mut self, sent: &Sent) -> Result<(), Wrong> {
+        let store = &self.node.up().map_err(wrong)?.store;
+        let answer = self.node.runtime.block_on(store.ingest(sent.request()));
+        let outcomes = answer.map_err(|error| format!("a request was refused although nothing is wrong: {error}"))?;
+        self.compare(sent, &outcomes)
+    }
+
+    fn compare(&mut self, sent: &Sent, outcomes: &[Outcome]) -> Result<(), Wrong> {
+        let expected = self.model.take(sent);
+        let stored = expected.iter().filter(|outcome| matches!(outcome, Outcome::Stored { .. })).count();
+        self.trace.push(format!("  {} entries, {stored} stored", expected.len()));
+        match outcomes.iter().zip(&expected).position(|(found, expected)| found != expected) {
+            Some(at) => {
+                let entry = &sent.entries[at];
+                Err(format!("the answer is {:?} and must be {:?} for {entry:?}", outcomes[at], expected[at]))
+            }
+            None => require(outcomes.len() == expected.len(), || format!("{} answers", outcomes.len())),
+        }
+    }
+
+    /// Sends requests to one partition, whose log may refuse them.
+    fn send_some(&mut self, partition: u16, requests: usize, may_break: bool) -> Result<(), Wrong> {
+        for _ in 0..requests {
+            let size = self.size();
+            let sent = self.request(size, Some(partition));
+            let store = &self.node.up().map_err(wrong)?.store;
+            match self.node.runtime.block_on(store.ingest(sent.request())) {
+                Ok(outcomes) => self.compare(&sent, &outcomes)?,
+                Err(error) if error.kind() == Kind::Full => self.trace.push("  full".to_owned()),
+                Err(error) if may_break => {
+                    self.trace.push(format!("  not acknowledged: {:?}", error.kind()));
+                    require(store.status().ready().is_err(), || "the log is broken and the store is ready".to_owned())?;
+                    self.unsure[usize::from(partition)].push(sent);
+                }
+                Err(error) => return Err(format!("a full disk must only be full: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues requests while no sync ends: the first of each partition is a group of its own, the others the next.
+    fn queue(&mut self, sizes: &[usize]) -> Result<Vec<(Sent, Answer)>, Wrong> {
+        self.node.disks.iter().for_each(eye_log::disk::sim::SimDisk::hold_syncs);
+        let mut waiting = Vec::new();
+        for size in sizes {
+            let sent = self.request(*size, None);
+            let store = self.node.up().map_err(wrong)?.store.clone();
+            let request = sent.request();
+            let mut answer: Answer = Box::pin(async move { store.ingest(request).await });
+            let once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
+            if let Poll::Ready(early) = self.node.runtime.block_on(once) {
+                return Err(format!("answered before it was durable: {early:?}"));
+            }
+            for (partition, disk) in (0..PARTITIONS).zip(&self.node.disks) {
+                if sent.record(partition).is_some() {
+                    disk.wait_for_held_sync();
+                }
+            }
+            waiting.push((sent, answer));
+        }
+        Ok(waiting)
+    }
+
+    fn ingest_together(&mut self, sizes: &[usize]) -> Result<(), Wrong> {
+        let waiting = self.queue(sizes)?;
+        self.node.disks.iter().for_each(eye_log::disk::sim::SimDisk::release_syncs);
+        for (sent, answer) in waiting {
+            let outcomes = self.node.runtime.block_on(answer).map_err(wrong)?;
+            self.compare(&sent, &outcomes)?;
+        }
+        Ok(())
+    }
+
+    fn crash_in_ingest(&mut self, sizes: &[usize], power: Option<u64>) -> Result<(), Wrong> {
+        let waiting = self.queue(sizes)?;
+        self.node.crash(power);
+        for (sent, answer) in waiting {
+            if let Ok(outcomes) = self.node.runtime.block_on(answer) {
+                return Err(format!("acknowledged before it was durable: {outcomes:?}"));
+            }
+            for partition in 0..PARTITIONS {
+                self.unsure[usize::from(partition)].extend(sent.record(partition));
+            }
+        }
+        self.reopen()
+    }
+
+    // Flushes.
+
+    /// A flush that may fail; what it did is looked at later.
+    fn try_flush(&mut self) -> Result<(), Wrong> {
+        let result = self.node.up().map_err(wrong)?.store.flush_blocking();
+        self.trace.push(format!("  flush: {:?}", result.map(|report| report.rows).map_err(|error| error.kind())));
+        Ok(())
+    }
+
+    /// A flush that must succeed, unless a write of an earlier life has landed meanwhile: then a restart must help.
+    fn flush(&mut self) -> Result<(), Wrong> {
+        let mut result = self.node.up().map_err(wrong)?.store.flush_blocking();
+        if result.is_err() && self.passed {
+            self.trace.push("  passed by an earlier life: restart".to_owned());
+            self.check()?;
+            self.crash(None)?;
+            result = self.node.up().map_err(wrong)?.store.flush_blocking();
+        }
+        let report = result.map_err(|error| format!("the flush fails although nothing is wrong: {error}"))?;
+        self.trace.push(format!("  flushed {} rows, version {}", report.rows, report.version));
+        for partition in 0..PARTITIONS {
+            let (flushed, last) = (report.position.of(PartitionId(partition)).0, self.model.last(partition));
+            require(flushed == last, || format!("flushed to {flushed} of partition {partition} and not to {last}"))?;
+        }
+        Ok(())
+    }
+
+    // Ends and starts.
+
+    fn restart(&mut self) -> Result<(), Wrong> {
+        let stopped = self.node.stop();
+        if !self.passed {
+            stopped.map_err(|error| format!("the node does not stop in order: {error}"))?;
+        }
+        self.node.crash(None);
+        self.open()
+    }
+
+    fn crash(&mut self, power: Option<u64>) -> Result<(), Wrong> {
+        self.node.crash(power);
+        self.reopen()
+    }
+
+    /// Starts again. One start in four meets a fault, and the process dies once more.
+    fn reopen(&mut self) -> Result<(), Wrong> {
+        if self.random.random_bool(0.25) {
+            let power = if self.random.random_bool(0.5) { Some(self.random.random()) } else { None };
+            if self.random.random_bool(0.2) {
+                self.trace.push("  outage at start".to_owned());
+                self.node.objects.refuse(true, true);
+            } else {
+                let operations = [
+                    Operation::Read,
+                    Operation::Write,
+                    Operation::Sync,
+                    Operation::SyncDir,
+                    Operation::Create,
+                    Operation::Truncate,
+                ];
+                let (operation, nth) = (self.pick(&operations), self.random.random_range(1..5));
+                let fault = self.pick(&[Fault::Io, Fault::NoSpace]);
+                let partition = self.random.random_range(0..self.node.disks.len());
+                self.trace.push(format!("  start with {operation:?} {nth} {fault:?} on {partition}"));
+                self.node.disks[partition].fail(operation, nth, fault);
+            }
+            match self.node.open() {
+                Ok(()) => {
+                    self.started()?;
+                    self.trace.push("  started all the same".to_owned());
+                }
+                Err(error) => {
+                    require(error.kind() != Kind::Corrupt, || format!("a fault is taken for damage: {error}"))?;
+                    self.trace.push(format!("  not started: {:?}", error.kind()));
+                }
+            }
+            self.node.crash(power);
+        }
+        self.open()
+    }
+
+    fn open(&mut self) -> Result<(), Wrong> {
+        self.node.open().map_err(|error| format!("the node does not start: {error}"))?;
+        self.started()
+    }
+
+    /// After a start: what was not acknowledged is there or not, a prefix of it, and from now on for ever.
+    fn started(&mut self) -> Result<(), Wrong> {
+        self.life += 1;
+        self.passed = false;
+        for (partition, log) in (0_u16..).zip(&self.node.up().map_err(wrong)?.logs) {
+            let end = log.end().0;
+            for record in std::mem::take(&mut self.unsure[usize::from(partition)]) {
+                if self.model.last(partition) + record.entries.len() as u64 >= end {
+                    break;
+                }
+                self.model.take_record(partition, &record);
+            }
+            let last = self.model.last(partition);
+            require(end == last + 1, || {
+                format!("the log of {partition} ends at {end} and must end at {}: lost or made up", last + 1)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The power fails in a moment in which the newest commit of the events is not whole.
+    fn tear(&mut self, seed: u64) -> Result<(), Wrong> {
+        self.node.crash(Some(seed));
+        let name = |version: u64, end: &str| format!("events/_delta_log/{version:020}.{end}");
+        let Node { runtime, objects, .. } = &self.node;
+        let torn = runtime.block_on(async {
+            let mut newest = self.version;
+            while objects.has(&name(newest + 1, "json")).await {
+                newest += 1;
+            }
+            // Nobody writes a checkpoint of a commit that is not durable.
+            let is_possible = newest > 0 && !objects.has(&name(newest, "checkpoint.parquet")).await;
+            if is_possible { objects.tear(&name(newest, "json")).await } else { Ok(false) }
+        });
+        let torn = torn.map_err(wrong)?;
+        self.trace.push(format!("  torn: {torn}"));
+        if torn {
+            // Its rows come from the log again: the version and `flushed` go back this one time.
+            self.version = 0;
+            self.flushed = [0; PARTITIONS as usize];
+        }
+        self.reopen()
+    }
+
+    // Questions.
+
+    /// Every row, and then [`World::check_standing`].
+    fn check(&mut self) -> Result<(), Wrong> {
+        let snapshot = self.node.up().map_err(wrong)?.store.snapshot();
+        check::snapshot(&self.model, &snapshot)?;
+        if let Some(held) = self.held.choose(&mut self.random).filter(|_| self.random.random_bool(0.4)) {
+            check::snapshot(&self.model, held).map_err(|what| format!("a held snapshot: {what}"))?;
+        }
+        self.check_standing()
+    }
+
+    /// One session, and where the node stands.
+    fn check_standing(&mut self) -> Result<(), Wrong> {
+        let up = self.node.up().map_err(wrong)?;
+        check::standing(&self.model, up)?;
+        let snapshot = up.store.snapshot();
+        let session = format!("session-{}", self.random.random_range(0..SESSIONS));
+        check::session(&self.model, &snapshot, &session)?;
+        require(snapshot.version() >= self.version, || {
+            format!("the version went from {} back to {}", self.version, snapshot.version())
+        })?;
+        self.version = snapshot.version();
+        for partition in 0..PARTITIONS {
+            let flushed = snapshot.flushed().of(PartitionId(partition)).0;
+            let before = std::mem::replace(&mut self.flushed[usize::from(partition)], flushed);
+            require(flushed >= before, || format!("flushed of {partition} went from {before} back to {flushed}"))?;
+        }
+        let starts: Vec<_> = up.logs.iter().map(|log| log.start().0).collect();
+        self.trace.push(format!(
+            "  version {}, applied {}, flushed {}, logs from {starts:?}, {} rows",
+            self.version,
+            snapshot.position(),
+            snapshot.flushed(),
+            self.model.rows.len()
+        ));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Row;
+
+    /// A node with rows in the table and in the hot buffer, and a model that agrees.
+    fn world() -> World {
+        let mut world = World::new(7).unwrap();
+        for size in [20, 30] {
+            let sent = world.request(size, None);
+            world.send(&sent).unwrap();
+        }
+        world.flush().unwrap();
+        let sent = world.request(20, None);
+        world.send(&sent).unwrap();
+        world.act(Action::Hold).unwrap();
+        world.check().unwrap();
+        check::table_and_log(&world.model, &world.node).unwrap();
+        world
+    }
+
+    fn misses(what: &str, change: impl FnOnce(&mut World)) {
+        let mut world = world();
+        change(&mut world);
+        let is_noticed = world.check().is_err() || check::table_and_log(&world.model, &world.node).is_err();
+        assert!(is_noticed, "{what} is not noticed");
+    }
+
+    fn place(world: &World, of: impl Fn(&(u16, u64), &Row) -> bool) -> (u16, u64) {
+        *world.model.rows.iter().find(|(place, row)| of(place, row)).unwrap().0
+    }
+
+    #[test]
+    fn the_oracle_notices_what_is_wrong() {
+        misses("a row that was never stored", |world| {
+            let place = place(world, |_, _| true);
+            world.model.rows.remove(&place);
+        });
+        misses("a flushed row that is lost", |world| {
+            let row = world.model.rows.values().next().unwrap().clone();
+            world.model.rows.insert((0, 0), row);
+        });
+        misses("a hot row that is lost", |world| {
+            let (place, row) = world.model.rows.iter().next_back().unwrap();
+            let (place, row) = ((place.0, place.1 + 1), row.clone());
+            world.model.rows.insert(place, row);
+            world.model.next[usize::from(place.0)] += 1;
+        });
+        misses("rows in each other's places", |world| {
+            let mut rows = world.model.rows.iter().map(|(place, row)| (*place, row.clone()));
+            let ((one, first), (other, second)) = (rows.next().unwrap(), rows.next().unwrap());
+            world.model.rows.extend([(one, second), (other, first)]);
+        });
+        misses("a lost rejection", |world| drop(world.model.rejections.insert((0, 0), String::new())));
+        misses("a wrong ledger", |world| world.model.ledger.values_mut().next().unwrap().duplicate += 1);
+        misses("a version that went back", |world| world.version += 1);
+        misses("flushed that went back", |world| world.flushed[1] += 1);
+        misses("an offset that was skipped", |world| world.model.next[0] += 1);
+    }
+}
