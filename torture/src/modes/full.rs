@@ -1,0 +1,149 @@
+//! A full disk: filled while the product runs, once up to its reserve and once to the last byte. Collecting answers 507 or
+//! 503, reads go on, and when there is space again it takes events again, without a restart.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::load::{Notes, Shape};
+use crate::machine::{FileSystem, MemoryDisk, Mount};
+use crate::observe;
+use crate::oracle::{Findings, Violation};
+use crate::random::Random;
+use crate::report::Report;
+use crate::rig::{Ground, Rig, Tally};
+
+/// The disk.
+const DISK_BYTES: u64 = 96 << 20;
+/// Longer than this is never.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Fills of one folder.
+const FILLS_PER_FOLDER: u64 = 4;
+
+/// A disk of any kind, unmounted when dropped.
+enum Disk {
+    Memory(MemoryDisk),
+    Loop(Mount),
+}
+
+impl Disk {
+    fn point(&self) -> &Path {
+        match self {
+            Self::Memory(disk) => &disk.point,
+            Self::Loop(mount) => &mount.point,
+        }
+    }
+}
+
+/// Fills disks so often.
+///
+/// # Errors
+/// The tools failed.
+pub fn run(ground: &Ground, fills: u64) -> Result<Report> {
+    let mut report = Report::new("full", ground.seed);
+    let random = Random::new(ground.seed).fork(8);
+    let mut folder = 0;
+    while report.tally.faults < fills && report.is_good() {
+        let disk = if folder % 2 == 0 {
+            MemoryDisk::new(DISK_BYTES).map(Disk::Memory)
+        } else {
+            Mount::of_size(FileSystem::Ext4, DISK_BYTES).map(Disk::Loop)
+        };
+        match disk {
+            Ok(disk) => {
+                let count = FILLS_PER_FOLDER.min(fills - report.tally.faults);
+                report.add(one_folder(ground, &disk, random.fork(folder), folder, count)?);
+            }
+            Err(error) => {
+                report.skip(format!("full disks, because {error}"));
+                return Ok(report);
+            }
+        }
+        folder += 1;
+    }
+    Ok(report)
+}
+
+fn one_folder(ground: &Ground, disk: &Disk, mut random: Random, folder: u64, fills: u64) -> Result<(Tally, Findings)> {
+    let place = disk.point().to_owned();
+    let mut rig = Rig::new(ground, Shape::new(format!("f{folder}")), &mut random, Some(place.clone()))?;
+    // Half of them have no reserve: every write finds the end of the disk by itself.
+    let has_reserve = folder % 4 < 2;
+    rig.flag("disk-reserve", if has_reserve { "8MiB" } else { "0B" });
+    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    let mut client = Rig::client(&server);
+    let session = observe::session_path(&rig.sessions()[0], 10, None);
+    let notes = Arc::clone(&rig.notes);
+    for _ in 0..fills {
+        if rig.has_findings() {
+            break;
+        }
+        rig.load(&server, || {
+            std::thread::sleep(Duration::from_millis(100 + random.below(200)));
+            let ballast = fill(&place, if has_reserve { 4 << 20 } else { 0 })?;
+            let before = refused(&notes);
+            if !until(|| refused(&notes) > before + 5) {
+                notes.witness().findings.add(Violation::NotRecovered, "the disk is full, and nothing is refused");
+            }
+            let answer = client.get(&session)?;
+            if !matches!(answer.status, 200 | 404) {
+                let detail = format!("the disk is full, and a read is answered with {}", answer.status);
+                notes.witness().findings.add(Violation::NotRecovered, detail);
+            }
+            fs::remove_file(ballast)?;
+            let before = notes.witness().acknowledged();
+            if !until(|| notes.witness().acknowledged() > before + 20) {
+                notes.witness().findings.add(Violation::NotRecovered, "there is space again, and nothing is taken");
+            }
+            Ok(())
+        })?;
+        rig.tally.faults += 1;
+        rig.check_running(&server);
+    }
+    let strange: Vec<u16> =
+        notes.witness().refused.keys().copied().filter(|status| !matches!(status, 503 | 507)).collect();
+    if !strange.is_empty() {
+        rig.find(Violation::NotRecovered, format!("a full disk is answered with {strange:?}"));
+    }
+    server.process.kill();
+    rig.recover_and_check()?;
+    Ok(rig.finish())
+}
+
+fn refused(notes: &Notes) -> u64 {
+    notes.witness().refused.values().sum()
+}
+
+/// True as soon as it holds, false if it does not for too long.
+fn until(holds: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if holds() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+/// Fills the disk until so much is left.
+fn fill(place: &Path, left: u64) -> Result<PathBuf> {
+    let path = place.join("ballast");
+    let mut file = File::create(&path)?;
+    let block = vec![0x5a; 64 << 10];
+    loop {
+        let stat = rustix::fs::statvfs(place)?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) <= left {
+            break;
+        }
+        // The last bytes may go to the product: then it is full too.
+        if file.write_all(&block).is_err() {
+            break;
+        }
+        file.sync_data().or_else(|_| file.sync_all()).ok();
+    }
+    Ok(path)
+}

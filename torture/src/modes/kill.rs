@@ -1,0 +1,64 @@
+//! `kill -9` at random moments under load: before, in and after flushes, in start-up, in an orderly stop.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::Result;
+use crate::load::Shape;
+use crate::random::Random;
+use crate::report::Report;
+use crate::rig::{Ground, Rig};
+
+/// A new data folder after so many kills: reading all of it back takes longer and longer.
+const KILLS_PER_FOLDER: u64 = 10;
+
+/// Kills so often.
+///
+/// # Errors
+/// The tools failed.
+pub fn run(ground: &Ground, kills: u64) -> Result<Report> {
+    let mut report = Report::new("kill", ground.seed);
+    let random = Random::new(ground.seed).fork(1);
+    let mut folder = 0;
+    while report.tally.faults < kills && report.is_good() {
+        let count = KILLS_PER_FOLDER.min(kills - report.tally.faults);
+        report.add(one_folder(ground, random.fork(folder), folder, count)?);
+        folder += 1;
+    }
+    Ok(report)
+}
+
+fn one_folder(
+    ground: &Ground,
+    mut random: Random,
+    folder: u64,
+    kills: u64,
+) -> Result<(crate::rig::Tally, crate::oracle::Findings)> {
+    let mut rig = Rig::new(ground, Shape::new(format!("k{folder}")), &mut random, None)?;
+    while rig.tally.faults < kills && !rig.has_findings() {
+        let Some(mut server) = rig.start()? else { break };
+        let moment = Duration::from_millis(random.below(400));
+        let stops_first = random.one_in(6);
+        let stopping = Duration::from_millis(random.below(30));
+        rig.load_with(&mut server, |server| {
+            std::thread::sleep(moment);
+            if stops_first {
+                server.process.signal(Signal::TERM)?;
+                std::thread::sleep(stopping);
+            }
+            server.process.kill();
+            Ok(())
+        })?;
+        rig.tally.faults += 1;
+        while rig.tally.faults < kills && random.one_in(3) {
+            // Again while it starts.
+            let mut starting = rig.launch.spawn()?;
+            std::thread::sleep(Duration::from_micros(random.below(40_000)));
+            starting.kill();
+            rig.tally.faults += 1;
+        }
+        rig.recover_and_check()?;
+    }
+    Ok(rig.finish())
+}

@@ -1,0 +1,225 @@
+//! Builds with a bug, one at a time: the oracle must name each. The same scenarios without a bug must pass.
+
+use std::fs;
+use std::time::Duration;
+
+use eye_fault::Sabotage;
+
+use crate::Result;
+use crate::load::Shape;
+use crate::machine::{FileSystem, Mount, cannot_cut, cannot_strace};
+use crate::modes::{acks, cut};
+use crate::observe;
+use crate::oracle::{Findings, Violation};
+use crate::random::Random;
+use crate::report::Report;
+use crate::rig::{Ground, Rig, Tally};
+use crate::server::PATIENCE;
+
+/// How often every scenario is tried before a bug counts as not caught.
+const ROUNDS: u64 = 3;
+
+/// A way to look for bugs: from cheap to dear.
+const SCENARIOS: [(&str, Scenario); 7] = [
+    ("kill", kill),
+    ("order", order),
+    ("sync error", sync_error),
+    ("write error", write_error),
+    ("damage", damage),
+    ("token", token),
+    ("cut", power_cut),
+];
+
+type Scenario = fn(&Ground, Option<Sabotage>, u64) -> Result<(Tally, Findings)>;
+
+/// Tries every bug.
+///
+/// # Errors
+/// The tools failed.
+pub fn run(ground: &Ground) -> Result<Report> {
+    let mut report = Report::new("sabotage", ground.seed);
+    if ground.eye_faults.is_none() {
+        report.skip(
+            "sabotages, because there is no eye-faults (cargo build --release --features faults --bin eye-faults)",
+        );
+        return Ok(report);
+    }
+    let scenarios: Vec<_> = SCENARIOS.into_iter().filter(|(name, _)| is_possible(name, &mut report)).collect();
+    for (name, scenario) in &scenarios {
+        let run = scenario(ground, None, 0)?;
+        if !run.1.is_empty() {
+            println!("  without a sabotage, in {name}");
+        }
+        report.add(run);
+    }
+    if !report.is_good() {
+        return Ok(report);
+    }
+    let mut caught = 0;
+    for bug in Sabotage::ALL {
+        match catch(ground, *bug, &scenarios, &mut report.tally)? {
+            Some((scenario, runs, findings)) => {
+                caught += 1;
+                report.details.push(format!("{}: {} by {scenario}, run {runs}", bug.name(), findings.names()));
+            }
+            None => report.findings.add(Violation::NotTested, format!("{} is not caught: {}", bug.name(), bug.about())),
+        }
+    }
+    report.notes.push(format!("{caught} of {} sabotages caught", Sabotage::ALL.len()));
+    Ok(report)
+}
+
+fn is_possible(name: &str, report: &mut Report) -> bool {
+    let why = match name {
+        "order" | "sync error" | "write error" => cannot_strace(),
+        "cut" => cannot_cut(FileSystem::Ext4),
+        _ => None,
+    };
+    if let Some(why) = &why {
+        report.skip(format!("the scenario {name}, because {why}"));
+    }
+    why.is_none()
+}
+
+type Caught = (&'static str, u64, Findings);
+
+fn catch(
+    ground: &Ground,
+    bug: Sabotage,
+    scenarios: &[(&'static str, Scenario)],
+    tally: &mut Tally,
+) -> Result<Option<Caught>> {
+    let mut runs = 0;
+    for round in 0..ROUNDS {
+        for (name, scenario) in scenarios {
+            runs += 1;
+            let (run, findings) = scenario(ground, Some(bug), 1 + round)?;
+            tally.add(run);
+            if !findings.is_empty() {
+                return Ok(Some((name, runs, findings)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Uses the product that can be broken, and breaks it.
+fn break_it(rig: &mut Rig<'_>, bug: Option<Sabotage>) {
+    if let Some(program) = &rig.ground().eye_faults {
+        rig.launch.program.clone_from(program);
+    }
+    if let Some(bug) = bug {
+        rig.set("EYE_SABOTAGE", bug.name());
+    }
+}
+
+fn rig(ground: &Ground, bug: Option<Sabotage>, round: u64, fork: u64) -> Result<(Rig<'_>, Random)> {
+    let mut random = Random::new(ground.seed).fork(fork).fork(round);
+    let mut rig = Rig::new(ground, Shape::new(format!("s{round}")), &mut random, None)?;
+    break_it(&mut rig, bug);
+    Ok((rig, random))
+}
+
+/// Load, a kill, recovery; three times.
+fn kill(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, mut random) = rig(ground, bug, round, 20)?;
+    rig.flag("flush-age-max", "60ms");
+    for _ in 0..3 {
+        if rig.has_findings() {
+            break;
+        }
+        let Some(mut server) = rig.start()? else { break };
+        let moment = Duration::from_millis(200 + random.below(300));
+        rig.load_with(&mut server, |server| {
+            std::thread::sleep(moment);
+            server.process.kill();
+            Ok(())
+        })?;
+        rig.tally.faults += 1;
+        rig.recover_and_check()?;
+    }
+    Ok(rig.finish())
+}
+
+/// The order of system calls.
+fn order(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    acks::one_run(ground, 100 + round, None, |rig| break_it(rig, bug))
+}
+
+/// The same with syncs that fail from some moment on.
+fn sync_error(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    acks::one_run(ground, 200 + round, Some("fdatasync:error=EIO:when=12+"), |rig| break_it(rig, bug))
+}
+
+/// The same with writes that fail from some moment on.
+fn write_error(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    acks::one_run(ground, 300 + round, Some("pwrite64:error=EIO:when=12+"), |rig| break_it(rig, bug))
+}
+
+/// A byte in the middle of the log changes: the start must refuse, or everything must be there all the same.
+fn damage(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, mut random) = rig(ground, bug, round, 21)?;
+    // One segment, and all of it matters: nothing is in the table.
+    rig.flag("partitions", "1");
+    rig.partitions = 1;
+    rig.flag("log-segment-bytes-max", "64MiB");
+    rig.flag("flush-age-max", "60s");
+    rig.flag("flush-bytes-max", "16MiB");
+    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    rig.load_with(&mut server, |server| {
+        std::thread::sleep(Duration::from_millis(300));
+        server.process.kill();
+        Ok(())
+    })?;
+    let segment = observe::segments(&rig.launch.data, 0)?.into_iter().next().ok_or("no segment")?;
+    let whole = fs::read(&segment)?;
+    let mut damaged = whole.clone();
+    let at = whole.len() / 4 + random.below(whole.len() as u64 / 4) as usize;
+    damaged[at] ^= 0x20;
+    fs::write(&segment, damaged)?;
+    rig.tally.faults += 1;
+    if let Ok(mut server) = rig.launch.start() {
+        rig.check_running(&server);
+        server.process.kill();
+    }
+    if !rig.has_findings() {
+        fs::write(&segment, whole)?;
+        rig.recover_and_check()?;
+    }
+    Ok(rig.finish())
+}
+
+/// A token that was made works after a kill.
+fn token(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, _) = rig(ground, bug, round, 22)?;
+    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    let body = br#"{"name":"made under torture","kind":"secret"}"#;
+    let answer = Rig::client(&server).post("/v1/tokens", "application/json", body)?;
+    let made: serde_json::Value = serde_json::from_slice(&answer.body)?;
+    let secret = made["token"].as_str().ok_or_else(|| format!("no token was made: {}", answer.text()))?.to_owned();
+    server.process.kill();
+    rig.tally.faults += 1;
+    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    let answer = crate::http::Client::new(server.address, &secret).get("/v1/events?limit=1")?;
+    if answer.status != 200 {
+        rig.find(Violation::Lost, format!("a token that was made is answered with {}", answer.status));
+    }
+    server.stop(PATIENCE)?;
+    Ok(rig.finish())
+}
+
+/// Power cuts.
+fn power_cut(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let mut random = Random::new(ground.seed).fork(23).fork(round);
+    let mount = Mount::new(FileSystem::Ext4)?;
+    let mut rig = Rig::new(ground, Shape::new(format!("s{round}")), &mut random, Some(mount.point.clone()))?;
+    break_it(&mut rig, bug);
+    for _ in 0..3 {
+        if rig.has_findings() {
+            break;
+        }
+        cut::one_cut(&mut rig, &mount, &mut random)?;
+        rig.recover_and_check()?;
+    }
+    Ok(rig.finish())
+}

@@ -1,0 +1,55 @@
+//! A slow disk: every sync takes long. Acknowledgements come late, and none is wrong.
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::load::Shape;
+use crate::machine::cannot_strace;
+use crate::oracle::Violation;
+use crate::random::Random;
+use crate::report::Report;
+use crate::rig::{Ground, Rig};
+
+/// How long a sync takes, in microseconds.
+const DELAYS: [u32; 3] = [5_000, 40_000, 250_000];
+
+/// Slows the disk so often.
+///
+/// # Errors
+/// The tools failed.
+pub fn run(ground: &Ground, runs: u64) -> Result<Report> {
+    let mut report = Report::new("slow", ground.seed);
+    if let Some(why) = cannot_strace() {
+        report.skip(format!("slow disks, because {why}"));
+        return Ok(report);
+    }
+    let random = Random::new(ground.seed).fork(9);
+    for number in 0..runs {
+        let mut random = random.fork(number);
+        let mut rig = Rig::new(ground, Shape::new(format!("w{number}")), &mut random, None)?;
+        let delay = DELAYS[number as usize % DELAYS.len()];
+        let inject = format!("inject=fsync,fdatasync:delay_enter={delay}");
+        let wrapper = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
+        rig.launch.wrapper = wrapper.map(Into::into).into();
+        let Some(mut server) = rig.start()? else {
+            report.add(rig.finish());
+            break;
+        };
+        rig.load_with(&mut server, |server| {
+            std::thread::sleep(Duration::from_millis(2_000 + random.below(500)));
+            server.process.kill();
+            Ok(())
+        })?;
+        rig.tally.faults += 1;
+        rig.launch.wrapper.clear();
+        if rig.notes.witness().acknowledged() == 0 {
+            rig.find(Violation::NotRecovered, format!("nothing is acknowledged when a sync takes {delay} µs"));
+        }
+        rig.recover_and_check()?;
+        report.add(rig.finish());
+        if !report.is_good() {
+            break;
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,48 @@
+//! The process stands still for a while (SIGSTOP, SIGCONT), as under a debugger, a paused container or a machine that
+//! swaps. Nothing may be lost, and it goes on by itself.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::Result;
+use crate::load::Shape;
+use crate::oracle::Violation;
+use crate::random::Random;
+use crate::report::Report;
+use crate::rig::{Ground, Rig};
+
+/// Stops it so often.
+///
+/// # Errors
+/// The tools failed.
+pub fn run(ground: &Ground, stops: u64) -> Result<Report> {
+    let mut report = Report::new("stop", ground.seed);
+    let mut random = Random::new(ground.seed).fork(10);
+    let mut rig = Rig::new(ground, Shape::new("t"), &mut random, None)?;
+    while rig.tally.faults < stops && !rig.has_findings() {
+        let Some(mut server) = rig.start()? else { break };
+        let [before, still, after] = [300, 2_000, 200].map(|most| Duration::from_millis(random.below(most)));
+        let kills_still = random.one_in(3);
+        let notes = std::sync::Arc::clone(&rig.notes);
+        rig.load_with(&mut server, |server| {
+            std::thread::sleep(before);
+            server.process.freeze()?;
+            std::thread::sleep(Duration::from_millis(1_000) + still);
+            if !kills_still {
+                let acknowledged = notes.witness().acknowledged();
+                server.process.signal(Signal::CONT)?;
+                std::thread::sleep(Duration::from_millis(500) + after);
+                if notes.witness().acknowledged() == acknowledged {
+                    notes.witness().findings.add(Violation::NotRecovered, "it does not go on after it stood still");
+                }
+            }
+            server.process.kill();
+            Ok(())
+        })?;
+        rig.tally.faults += 1;
+        rig.recover_and_check()?;
+    }
+    report.add(rig.finish());
+    Ok(report)
+}

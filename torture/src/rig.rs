@@ -1,0 +1,311 @@
+//! A data folder with its clients: started, put under load, checked after each fault.
+//!
+//! Checking is the same everywhere: while it runs, the API against the clients and the books against both; then, killed
+//! at rest, `eye verify`, the raw log and a second reader of the table against what the API had shown.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::http::Client;
+use crate::load::{self, Notes, Reader, Shape, Writer};
+use crate::observe::{self, SecondReader};
+use crate::oracle::{Findings, Row, Violation, check_log, check_table};
+use crate::random::Random;
+use crate::server::{Launch, NotStarted, PATIENCE, Server};
+
+/// What all modes share.
+pub struct Ground {
+    /// The product.
+    pub eye: PathBuf,
+    /// The product with faults built in, if it is there.
+    pub eye_faults: Option<PathBuf>,
+    /// A second reader of the table, or why there is none.
+    pub second: std::result::Result<Mutex<SecondReader>, String>,
+    /// Makes everything that happens.
+    pub seed: u64,
+    /// Folders of runs that found something are kept.
+    pub keep: bool,
+}
+
+/// Everything that was checked, to be counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Faults.
+    pub faults: u64,
+    /// Checks of a running server.
+    pub checks: u64,
+    /// Checks of a stopped folder.
+    pub stopped_checks: u64,
+    /// Those that a second reader of the table took part in.
+    pub second_readings: u64,
+    /// Events that were acknowledged.
+    pub acknowledged: u64,
+    /// Events that were there at the last check.
+    pub stored: u64,
+}
+
+impl Tally {
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.faults += other.faults;
+        self.checks += other.checks;
+        self.stopped_checks += other.stopped_checks;
+        self.second_readings += other.second_readings;
+        self.acknowledged += other.acknowledged;
+        self.stored += other.stored;
+    }
+}
+
+/// A data folder, its clients, and what they know.
+pub struct Rig<'a> {
+    ground: &'a Ground,
+    /// How the server is started.
+    pub launch: Launch,
+    /// What the clients know.
+    pub notes: Arc<Notes>,
+    /// Partitions of the log.
+    pub partitions: u16,
+    shape: Shape,
+    writers: Vec<Writer>,
+    readers: Vec<Reader>,
+    /// What the API showed at the last check.
+    shown: Vec<Row>,
+    /// What was checked.
+    pub tally: Tally,
+    work: Option<TempDir>,
+}
+
+impl<'a> Rig<'a> {
+    /// A new data folder in `place`, else beside the journal. Settings are drawn at random: small limits, so that little
+    /// load reaches every part of the write path.
+    ///
+    /// # Errors
+    /// No folder could be made.
+    pub fn new(ground: &'a Ground, shape: Shape, random: &mut Random, place: Option<PathBuf>) -> Result<Self> {
+        let work = tempfile::Builder::new().prefix("torture-").tempdir()?;
+        let data = place.unwrap_or_else(|| work.path().to_owned()).join("data");
+        let partitions = if random.one_in(4) { 2 } else { 1 };
+        let flags = vec![
+            format!("--partitions={partitions}"),
+            format!("--flush-age-max={}ms", 30 + random.below(200)),
+            format!("--flush-bytes-max={}KiB", 16 << random.below(6)),
+            format!("--log-keep-commits={}", 1 + random.below(3)),
+            format!("--log-segment-bytes-max={}KiB", 64 << random.below(4)),
+            "--disk-reserve=1MiB".to_owned(),
+            "--log-level=info".to_owned(),
+        ];
+        let launch = Launch {
+            program: ground.eye.clone(),
+            wrapper: Vec::new(),
+            flags,
+            environment: Vec::new(),
+            data,
+            work: work.path().to_owned(),
+            patience: PATIENCE,
+        };
+        let notes = Arc::new(Notes::new(&work.path().join("journal"))?);
+        let writers = (0..shape.writers).map(|number| Writer::new(&shape, number, random)).collect();
+        let readers = (0..shape.readers).map(|number| Reader::new(shape.session(u64::from(number)))).collect();
+        Ok(Self {
+            ground,
+            launch,
+            notes,
+            partitions,
+            shape,
+            writers,
+            readers,
+            shown: Vec::new(),
+            tally: Tally::default(),
+            work: Some(work),
+        })
+    }
+
+    /// Starts the server. `None` if it does not start, which is a finding.
+    ///
+    /// # Errors
+    /// The tools failed.
+    pub fn start(&mut self) -> Result<Option<Server>> {
+        match self.launch.start() {
+            Ok(server) => Ok(Some(server)),
+            Err(error) if error.is::<NotStarted>() => {
+                self.find(Violation::NotRecovered, error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs the load while `fault` does what it does.
+    ///
+    /// # Errors
+    /// As `fault`.
+    pub fn load<T>(&mut self, server: &Server, fault: impl FnOnce() -> Result<T>) -> Result<T> {
+        let at = (server.address, server.token.as_str());
+        load::during(&mut self.writers, &mut self.readers, at, &self.notes, fault)
+    }
+
+    /// The same, with the server in hand.
+    ///
+    /// # Errors
+    /// As `fault`.
+    pub fn load_with<T>(&mut self, server: &mut Server, fault: impl FnOnce(&mut Server) -> Result<T>) -> Result<T> {
+        let (address, token) = (server.address, server.token.clone());
+        load::during(&mut self.writers, &mut self.readers, (address, &token), &self.notes, || fault(server))
+    }
+
+    /// One writer's single steps, without threads: the same requests each time.
+    pub fn steps(&mut self, server: &Server, count: usize) -> usize {
+        let mut client = Client::new(server.address, &server.token);
+        let Some(writer) = self.writers.first_mut() else { return 0 };
+        (0..count).filter(|_| writer.step(&mut client, &self.notes)).count()
+    }
+
+    /// A client of the server.
+    #[must_use]
+    pub fn client(server: &Server) -> Client {
+        Client::new(server.address, &server.token)
+    }
+
+    /// What all modes share.
+    #[must_use]
+    pub const fn ground(&self) -> &'a Ground {
+        self.ground
+    }
+
+    /// The names of its sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<String> {
+        self.shape.all_sessions()
+    }
+
+    /// Notes a finding.
+    pub fn find(&self, violation: Violation, detail: impl Into<String>) {
+        self.notes.witness().findings.add(violation, detail);
+    }
+
+    /// True if something was found.
+    #[must_use]
+    pub fn has_findings(&self) -> bool {
+        !self.notes.witness().findings.is_empty()
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        self.notes.witness().findings.clone()
+    }
+
+    /// Holds what a running server shows against what the clients know. Nobody may be sending.
+    pub fn check_running(&mut self, server: &Server) {
+        self.tally.checks += 1;
+        let mut client = Self::client(server);
+        let read = observe::sessions(&mut client, &self.shape.all_sessions())
+            .and_then(|sessions| Ok((sessions, observe::books(&mut client)?)));
+        let (sessions, books) = match read {
+            Ok(read) => read,
+            Err(error) => return self.find(Violation::NotRecovered, format!("it cannot be read: {error}")),
+        };
+        let mut witness = self.notes.witness();
+        let mut findings = witness.check_rows(&sessions);
+        let rows: Vec<Row> = sessions.into_iter().flatten().collect();
+        findings.extend(witness.check_books(books, rows.len() as u64));
+        // From now on they must stay.
+        rows.iter().for_each(|row| witness.saw(&row.id, row.place));
+        witness.findings.extend(findings);
+        self.tally.acknowledged = witness.acknowledged();
+        self.tally.stored = rows.len() as u64;
+        drop(witness);
+        self.shown = rows;
+    }
+
+    /// Holds the files of a stopped data folder against what the API showed. Nothing was sent in between.
+    pub fn check_stopped(&mut self) {
+        self.tally.stopped_checks += 1;
+        match observe::verify(&self.ground.eye, &self.launch.data, &self.launch.work) {
+            Ok(None) => {}
+            Ok(Some(found)) => self.find(Violation::VerifyFailed, found),
+            Err(error) => self.find(Violation::VerifyFailed, format!("it could not be run: {error}")),
+        }
+        let flushed = match observe::flushed(&self.launch.data, self.partitions) {
+            Ok(flushed) => flushed,
+            Err(error) => return self.find(Violation::TableDiffers, format!("its commits cannot be read: {error}")),
+        };
+        match observe::raw_log(&self.launch.data, self.partitions) {
+            Ok(log) => {
+                let findings = check_log(&self.shown, &log, &flushed);
+                self.notes.witness().findings.extend(findings);
+            }
+            Err(error) => self.find(Violation::LogDiffers, format!("the raw log cannot be read: {error}")),
+        }
+        let Ok(second) = &self.ground.second else { return };
+        self.tally.second_readings += 1;
+        let read = second.lock().unwrap_or_else(PoisonError::into_inner).read(&self.launch.data, self.partitions);
+        match read {
+            Ok((table, by_reader)) => {
+                if by_reader != flushed {
+                    let detail = format!("flushed is {flushed:?}, a second reader says {by_reader:?}");
+                    self.find(Violation::TableDiffers, detail);
+                }
+                let findings = check_table(&self.shown, &table, &flushed);
+                self.notes.witness().findings.extend(findings);
+            }
+            Err(error) => self.find(Violation::TableDiffers, error.to_string()),
+        }
+    }
+
+    /// Starts, checks, kills at rest and checks the files: after a fault that left no process.
+    ///
+    /// # Errors
+    /// The tools failed.
+    pub fn recover_and_check(&mut self) -> Result<()> {
+        if let Some(mut server) = self.start()? {
+            self.check_running(&server);
+            server.process.kill();
+            self.check_stopped();
+        }
+        Ok(())
+    }
+
+    /// Adds to the environment of the next starts.
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.unset(name);
+        self.launch.environment.push((name.to_owned(), value.into()));
+    }
+
+    /// Takes from the environment of the next starts.
+    pub fn unset(&mut self, name: &str) {
+        self.launch.environment.retain(|(other, _)| other != name);
+    }
+
+    /// Sets a flag for the next starts.
+    pub fn flag(&mut self, name: &str, value: &str) {
+        let prefix = format!("--{name}=");
+        self.launch.flags.retain(|flag| !flag.starts_with(&prefix));
+        self.launch.flags.push(format!("{prefix}{value}"));
+    }
+
+    /// Ends the run; keeps what is there if something was found.
+    #[must_use]
+    pub fn finish(mut self) -> (Tally, Findings) {
+        let findings = self.findings();
+        if let Some(work) = self.work.take()
+            && self.ground.keep
+            && !findings.is_empty()
+        {
+            let kept = work.keep();
+            let _ = fs::write(kept.join("findings"), format!("{:#?}", findings.kept()));
+            if !self.launch.data.starts_with(&kept) {
+                // The disk it lies on goes with the run.
+                let _ = Command::new("cp").arg("-a").arg(&self.launch.data).arg(kept.join("data")).status();
+            }
+            println!("  kept: {}", kept.display());
+        }
+        (self.tally, findings)
+    }
+}
