@@ -1,0 +1,67 @@
+//! The registry's log: records fold into a state or are refused without repeating a hash; what was read once is read
+//! again as the same, also after a change was made.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eye_event::Timestamp;
+use eye_log::memory::MemoryLog;
+use eye_log::{SharedLog, append_blocking};
+use eye_registry::{Actor, Error, NewToken, Registry, TokenKind};
+
+/// Runs the target on one input: records, one a line.
+pub fn run(data: &[u8]) {
+    let log: SharedLog = Arc::new(MemoryLog::new());
+    for line in data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).take(64) {
+        append_blocking(&*log, Bytes::copy_from_slice(line), 1).expect("memory takes records");
+    }
+    let registry = match Registry::open(Arc::clone(&log)) {
+        Ok(registry) => registry,
+        Err(error) => {
+            assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+            let message = error.to_string();
+            // The names of a newer version's types and fields are repeated, so that one sees what it is.
+            let is_newer = message.contains("is not known here") || message.contains("unknown field");
+            assert!(is_newer || !has_hash(&message), "a hash is repeated: {message}");
+            return;
+        }
+    };
+    let state = registry.state();
+    assert_eq!(*Registry::open(Arc::clone(&log)).expect("it opens again").state(), *state);
+    assert!(!has_hash(&format!("{state:?}")), "a hash is shown");
+    for token in state.tokens() {
+        assert_eq!(state.token(&token.id).map(|found| &found.id), Some(&token.id));
+    }
+    for user in state.users() {
+        assert_eq!(state.find_user(user.id.as_str()).map(|found| &found.id), Some(&user.id));
+    }
+    change(&registry);
+    let again = Registry::open(log).expect("a registry that took a change opens");
+    assert_eq!(*again.state(), *registry.state());
+}
+
+/// A change to whatever there is. It may be refused; it must not leave what cannot be opened.
+fn change(registry: &Registry) {
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    let state = registry.state();
+    let _ = registry.create_application(&Actor::System, now, "fuzz", None);
+    let secret = "0123456789abcdef0123456789abcdef";
+    let new = NewToken {
+        application: Some("fuzz".to_owned()),
+        import: Some(secret.to_owned()),
+        ..NewToken::new("a new one", TokenKind::Write)
+    };
+    if registry.create_token(&Actor::LocalCli, now, new).is_ok() {
+        let grant = registry.authenticate(secret, now).expect("a new token opens what it should");
+        assert!(grant.scopes.write && !grant.scopes.read && !grant.scopes.admin);
+    }
+    for token in state.tokens().iter().take(3) {
+        let _ = registry.rotate_token(&Actor::System, now, &token.id, std::time::Duration::from_secs(60));
+        registry.note_used(&token.id, now);
+    }
+    registry.persist_last_used(now).expect("uses can be kept");
+}
+
+fn has_hash(text: &str) -> bool {
+    text.as_bytes().split(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')).any(|digits| digits.len() >= 64)
+}
