@@ -28,20 +28,21 @@ fn tcp_nodelay(listener: tokio::net::TcpListener) -> impl axum::serve::Listener<
     listener.tap_io(|stream| drop(stream.set_nodelay(true)))
 }
 
+/// An event as it is sent, typed and borrowed.
 #[derive(Deserialize)]
-struct Event<'a> {
+pub(crate) struct Event<'a> {
     #[serde(borrow)]
-    event_id: Cow<'a, str>,
+    pub(crate) event_id: Cow<'a, str>,
     #[serde(borrow)]
-    session_id: Cow<'a, str>,
+    pub(crate) session_id: Cow<'a, str>,
     #[serde(borrow)]
-    category: Cow<'a, str>,
+    pub(crate) category: Cow<'a, str>,
     #[serde(borrow)]
-    name: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
     #[serde(borrow)]
-    timestamp: Cow<'a, str>,
+    pub(crate) timestamp: Cow<'a, str>,
     #[serde(borrow)]
-    data: &'a RawValue,
+    pub(crate) data: &'a RawValue,
 }
 
 /// The JSON parser alone, one core: events a second of typed, borrowed parsing of the same lines.

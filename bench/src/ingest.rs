@@ -1,71 +1,73 @@
-//! Ingest beside its floors: single events and batches, acknowledged when durable.
+//! Ingest beside its floors and peers: single events and batches, acknowledged when durable.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::load::{self, Measured, Plan};
-use crate::machine::{self, median};
+use crate::options::Options;
+use crate::peers::postgres::Postgres;
+use crate::peers::{self, clickhouse};
+use crate::report::{Goal, Report, Series};
 use crate::server::Server;
-use crate::{Error, floor, traffic};
+use crate::{Error, collector, floor, latency, machine, steps, traffic};
 
-const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
 const BATCH_EVENTS: usize = 500;
 const BATCH_CONNECTIONS: usize = 8;
-
-struct Options {
-    seconds: u64,
-    runs: u64,
-    folder: PathBuf,
-}
+const BATCHES: usize = 1_500;
+/// What PostgreSQL gets of them: a smaller table is quicker, which is kind to it.
+const POSTGRES_BATCHES: usize = 600;
+/// Rows in a transaction: what The Eye gets in a request, and what PostgreSQL likes.
+const COPY_ROWS: [(&str, usize); 2] =
+    [("COPY, 500 rows a transaction", 500), ("COPY, 50,000 rows a transaction", 50_000)];
 
 /// Runs everything and prints it.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
-    let options = options(arguments)?;
+    let options = Options::parse(arguments)?;
     println!("machine: {}", machine::line());
-    println!("command: cargo xtask bench ingest --seconds {} --runs {}", options.seconds, options.runs);
-    println!("medians of {} runs, product and floor in turn; the load runs on the same machine\n", options.runs);
-    single(&options)?;
-    batches(&options)
-}
-
-fn options(arguments: &[&str]) -> Result<Options, Error> {
-    let mut options = Options { seconds: 5, runs: 5, folder: std::env::current_dir()?.join("target") };
-    for pair in arguments.chunks(2) {
-        match pair {
-            ["--seconds", value] => options.seconds = value.parse()?,
-            ["--runs", value] => options.runs = value.parse()?,
-            ["--folder", value] => options.folder = PathBuf::from(value),
-            other => return Err(format!("unknown option {other:?}: use --seconds N, --runs N, --folder DIR").into()),
-        }
+    println!("command: cargo xtask bench ingest {}", arguments.join(" "));
+    println!("medians of {} runs, product, floors and peers in turn; the load runs on the same machine", options.runs);
+    let mut report = Report::default();
+    let top = single(&options, &mut report)?;
+    if options.peers {
+        collector::run(&options, &mut report)?;
     }
-    Ok(options)
+    batches(&options, &mut report)?;
+    latency::run(&options, top, &mut report)?;
+    steps::measure(&mut report)?;
+    report.print();
+    Ok(())
 }
 
-/// Single-event POSTs over 64 connections, beside a bare handler that reads the body and answers.
-fn single(options: &Options) -> Result<(), Error> {
-    let (mut product, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut p50, mut p99, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+/// Single-event POSTs over 64 connections, beside a bare handler that reads the body and answers. Returns the rate.
+fn single(options: &Options, report: &mut Report) -> Result<f64, Error> {
+    let mut series = Series::default();
     for run in 0..options.runs {
         let server = Server::floor()?;
-        let floor = singles(&server, run, options)?;
+        let bare = singles(&server, run, options)?;
         drop(server);
         let server = Server::product(&options.folder)?;
         let before = server.cpu_seconds();
         let eye = singles(&server, run, options)?;
-        cpu.push((server.cpu_seconds() - before) / eye.requests as f64 * 1e6);
-        product.push(eye.per_second());
-        bare.push(floor.per_second());
-        ratios.push(eye.per_second() / floor.per_second());
-        p50.push(eye.percentile_ms(50));
-        p99.push(eye.percentile_ms(99));
+        series.push("server CPU", (server.cpu_seconds() - before) / eye.requests as f64 * 1e6);
+        series.push("the eye", eye.per_second());
+        series.push("bare axum handler", bare.per_second());
+        series.push("ratio", eye.per_second() / bare.per_second());
+        series.push("p50", eye.percentile_ms(50));
+        series.push("p99", eye.percentile_ms(99));
     }
-    println!("single-event POST, durable acknowledgement, {CONNECTIONS} connections");
-    println!("  the eye            {:>10.0} requests/s", median(&mut product));
-    println!("  bare axum handler  {:>10.0} requests/s", median(&mut bare));
-    println!("  ratio              {:>10.2}   (to reach: 0.50)", median(&mut ratios));
-    println!("  acknowledgement    {:>10.2} ms p50, {:.2} ms p99", median(&mut p50), median(&mut p99));
-    println!("  server CPU         {:>10.1} µs an event\n", median(&mut cpu));
-    Ok(())
+    println!("\nsingle-event POST, durable acknowledgement, {CONNECTIONS} connections");
+    series.print("the eye", "requests/s");
+    series.print("bare axum handler", "requests/s");
+    series.print("p50", "ms");
+    series.print("p99", "ms");
+    series.print("server CPU", "µs an event, flushing included");
+    let measure = |name: &str| series.median(name);
+    report.add("single events: the eye", measure("the eye"), "requests/s", Goal::None);
+    report.add("single events: bare axum handler", measure("bare axum handler"), "requests/s", Goal::None);
+    report.add("single events: ratio to the handler", measure("ratio"), "", Goal::AtLeast(0.5));
+    report.add("single events: acknowledgement p99 at the top rate", measure("p99"), "ms", Goal::None);
+    report.add("single events: server CPU, flushing included", measure("server CPU"), "µs", Goal::None);
+    Ok(measure("the eye").unwrap_or_default())
 }
 
 fn singles(server: &Server, run: u64, options: &Options) -> Result<Measured, Error> {
@@ -83,40 +85,101 @@ fn singles(server: &Server, run: u64, options: &Options) -> Result<Measured, Err
     load::run(server.address, plan, CONNECTIONS, Duration::from_secs(options.seconds))
 }
 
-/// NDJSON batches of 500, beside the JSON parser alone on the same bytes.
-fn batches(options: &Options) -> Result<(), Error> {
-    let (mut product, mut parser, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut p99, mut cpu, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+/// NDJSON batches of 500, beside the JSON parser alone on the same bytes and, if wanted, PostgreSQL and ClickHouse.
+fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
+    let mut series = Series::default();
+    let mut skipped = Skipped::default();
     for run in 0..options.runs {
-        let bodies = traffic::batches(run + 1, 1_500, BATCH_EVENTS);
+        let bodies = traffic::batches(run + 1, BATCHES, BATCH_EVENTS);
         let alone = floor::parse(&bodies)?;
         let server = Server::floor()?;
-        let floor = send(&server, &bodies)?;
+        let bare = send(&server, &bodies)?;
         drop(server);
         let server = Server::product(&options.folder)?;
         let before = server.cpu_seconds();
         let eye = send(&server, &bodies)?;
         let events = eye.per_second() * BATCH_EVENTS as f64;
-        cpu.push((server.cpu_seconds() - before) / (eye.requests * BATCH_EVENTS) as f64 * 1e6);
-        memory.push(server.peak_mib());
-        product.push(events);
-        parser.push(alone);
-        bare.push(floor.per_second() * BATCH_EVENTS as f64);
-        ratios.push(events / alone);
-        p99.push(eye.percentile_ms(99));
+        series.push("server CPU", (server.cpu_seconds() - before) / (eye.requests * BATCH_EVENTS) as f64 * 1e6);
+        series.push("memory", server.peak_mib());
+        series.push("the eye", events);
+        series.push("JSON parser alone", alone);
+        series.push("bare axum handler", bare.per_second() * BATCH_EVENTS as f64);
+        series.push("ratio to the parser", events / alone);
+        series.push("p99", eye.percentile_ms(99));
+        drop(server);
+        if options.peers {
+            batch_peers(options, &bodies, events, &mut series, &mut skipped);
+        }
     }
-    println!("NDJSON batches of {BATCH_EVENTS}, durable acknowledgement, {BATCH_CONNECTIONS} connections");
-    println!("  the eye            {:>10.0} events/s", median(&mut product));
-    println!("  JSON parser alone  {:>10.0} events/s (one core, same bytes)", median(&mut parser));
-    println!("  ratio              {:>10.2}   (to reach: 0.35)", median(&mut ratios));
-    println!("  bare axum handler  {:>10.0} events/s (reads the body and answers)", median(&mut bare));
-    println!("  acknowledgement    {:>10.2} ms p99 of a batch", median(&mut p99));
-    println!("  server CPU         {:>10.2} µs an event, flushing included", median(&mut cpu));
-    println!("  server memory      {:>10.0} MiB at its highest", median(&mut memory));
+    println!("\nNDJSON batches of {BATCH_EVENTS}, durable acknowledgement, {BATCH_CONNECTIONS} connections");
+    series.print("the eye", "events/s");
+    series.print("JSON parser alone", "events/s (one core, same bytes)");
+    series.print("bare axum handler", "events/s (reads the body and answers)");
+    for (name, _) in COPY_ROWS {
+        series.print(name, "rows/s (PostgreSQL)");
+    }
+    series.print("ClickHouse", "rows/s (its engine; no HTTP, fsync or dedup)");
+    series.print("ClickHouse's best batch", "rows");
+    series.print("p99", "ms of a batch");
+    series.print("server CPU", "µs an event, flushing included");
+    series.print("memory", "MiB of the server at its highest");
+    let measure = |name: &str| series.median(name);
+    report.add("batches of 500: the eye", measure("the eye"), "events/s", Goal::None);
+    report.add("batches of 500: ratio to the JSON parser", measure("ratio to the parser"), "", Goal::AtLeast(0.4));
+    report.add("batches of 500: ratio to PostgreSQL COPY", measure("ratio to PostgreSQL"), "", Goal::AtLeast(8.0));
+    report.add("batches of 500: ratio to ClickHouse's engine", measure("ratio to ClickHouse"), "", Goal::AtLeast(1.0));
+    report.add("batches of 500: acknowledgement p99 at the top rate", measure("p99"), "ms", Goal::None);
+    report.add("batches of 500: server CPU, flushing included", measure("server CPU"), "µs", Goal::None);
+    skipped.tell(report);
     Ok(())
 }
 
 fn send(server: &Server, bodies: &[String]) -> Result<Measured, Error> {
     let requests = bodies.iter().map(|body| load::request(&server.token, "application/x-ndjson", body)).collect();
     load::run(server.address, Plan { requests, repeat: false }, BATCH_CONNECTIONS, Duration::from_secs(120))
+}
+
+/// Why a peer was not measured.
+#[derive(Default)]
+struct Skipped {
+    postgres: Option<Error>,
+    clickhouse: Option<Error>,
+}
+
+impl Skipped {
+    fn tell(&self, report: &mut Report) {
+        for (name, why) in [("PostgreSQL", &self.postgres), ("ClickHouse's engine", &self.clickhouse)] {
+            if let Some(why) = why {
+                report.skip(name, why);
+            }
+        }
+    }
+}
+
+fn batch_peers(options: &Options, bodies: &[String], events: f64, series: &mut Series, skipped: &mut Skipped) {
+    match copy(options, bodies, series) {
+        Ok(best) => series.push("ratio to PostgreSQL", events / best),
+        Err(why) => skipped.postgres = Some(why),
+    }
+    let inserted = peers::python().and_then(|_| clickhouse::insert(&options.folder, bodies));
+    match inserted {
+        Ok(inserted) => {
+            series.push("ClickHouse", inserted.per_second);
+            series.push("ClickHouse's best batch", inserted.batch_rows as f64);
+            series.push("ratio to ClickHouse", events / inserted.per_second);
+        }
+        Err(why) => skipped.clickhouse = Some(why),
+    }
+}
+
+/// The quicker of the two ways to copy, in rows a second.
+fn copy(options: &Options, bodies: &[String], series: &mut Series) -> Result<f64, Error> {
+    let postgres = Postgres::start(&options.folder)?;
+    let mut best: f64 = 0.0;
+    for (name, rows) in COPY_ROWS {
+        let per_second = postgres.copy(&bodies[..POSTGRES_BATCHES.min(bodies.len())], rows)?;
+        series.push(name, per_second);
+        best = best.max(per_second);
+    }
+    Ok(best)
 }

@@ -1,13 +1,21 @@
-//! Benchmarks beside floors, in the same run: medians and ratios, with the machine and the command printed.
+//! Benchmarks beside floors and peers, in the same run: medians and ratios, with the machine and the command printed.
 //!
 //! `cargo xtask bench ingest` builds everything and runs this. A single absolute figure says little on a shared machine;
-//! the ratio to a floor measured in turn with it says more.
+//! the ratio to a floor or peer measured in turn with it says more.
 
+mod abuse;
+mod collector;
+mod columns;
 mod floor;
+mod footprint;
 mod ingest;
+mod latency;
 mod load;
 mod machine;
 mod memory;
+mod options;
+mod peers;
+mod report;
 mod server;
 mod steps;
 mod traffic;
@@ -20,10 +28,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["ingest", rest @ ..] => ingest::run(rest),
+        ["footprint", rest @ ..] => footprint::run(rest),
+        ["abuse", rest @ ..] => abuse::run(rest),
         ["dedup"] => memory::dedup(),
         ["steps"] => steps::run(),
         ["floor-server"] => floor::serve(),
-        _ => Err("usage: bench ingest [--seconds N] [--runs N] | bench dedup | bench steps".into()),
+        _ => Err("usage: bench ingest | footprint | abuse | dedup | steps [--option value]...".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

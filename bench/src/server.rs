@@ -1,18 +1,25 @@
-//! Starting what is measured: the product on an empty data folder, or the floor.
+//! Starting what is measured: the product, or the floor.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Error;
 
+/// A server must be ready within this, replay of a long log included.
+const START_MAX: Duration = Duration::from_secs(180);
+/// How often a starting server is looked at: what start-up times are exact to.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 /// A server process; ends with the value.
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: SocketAddr,
     pub(crate) token: String,
+    /// From starting the process to its first 200 from `/readyz`.
+    pub(crate) start: Duration,
     _data: Option<tempfile::TempDir>,
 }
 
@@ -27,37 +34,91 @@ impl Drop for Server {
 impl Server {
     /// The floor server: this program again.
     pub(crate) fn floor() -> Result<Self, Error> {
+        let begun = Instant::now();
         let mut process = Command::new(std::env::current_exe()?).arg("floor-server").stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        Ok(Self { process, address: line.trim().parse()?, token: "none".to_owned(), _data: None })
+        let address = line.trim().parse()?;
+        Ok(Self { process, address, token: "none".to_owned(), start: begun.elapsed(), _data: None })
     }
 
     /// The product, beside this program, on an empty data folder under `folder`.
     pub(crate) fn product(folder: &Path) -> Result<Self, Error> {
-        let data = tempfile::Builder::new().prefix("eye-bench-").tempdir_in(folder)?;
+        Self::product_with(folder, &[])
+    }
+
+    /// The product with flags, on an empty data folder under `folder` that goes with the value.
+    pub(crate) fn product_with(folder: &Path, flags: &[&str]) -> Result<Self, Error> {
+        let data = data_folder(folder)?;
+        let mut server = Self::open(data.path(), flags)?;
+        server._data = Some(data);
+        Ok(server)
+    }
+
+    /// The product with flags, on this data folder, which stays.
+    pub(crate) fn open(data: &Path, flags: &[&str]) -> Result<Self, Error> {
+        let (address_path, token_path) = (data.join("address"), data.join("cli-token"));
+        if address_path.exists() {
+            // Left by a server that was killed.
+            std::fs::remove_file(&address_path)?;
+        }
+        let begun = Instant::now();
         let process = Command::new(product_path()?)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data.path())
+            .args(["serve", "--log-level", "warn", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .spawn()?;
-        let mut server = Self { process, address: ([127, 0, 0, 1], 0).into(), token: String::new(), _data: None };
-        let start = Instant::now();
-        while server.token.is_empty() {
-            if start.elapsed() > Duration::from_secs(30) {
-                return Err("the server did not start within 30 seconds".into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-            let read = |name: &str| std::fs::read_to_string(data.path().join(name)).unwrap_or_default();
-            let (address, token) = (read("address"), read("cli-token"));
-            if let Some(Ok(address)) = address.trim().strip_prefix("http://").map(str::parse) {
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut server = Self { process, address, token: String::new(), start: Duration::ZERO, _data: None };
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        loop {
+            if let Some(Ok(address)) = read(&address_path).trim().strip_prefix("http://").map(str::parse) {
                 server.address = address;
-                server.token = token.trim().to_owned();
+                if server.get("/readyz").is_ok() {
+                    break;
+                }
             }
+            if let Some(status) = server.process.try_wait()? {
+                return Err(format!("the server ended while starting: {status}").into());
+            }
+            if begun.elapsed() > START_MAX {
+                return Err(format!("the server did not start within {} seconds", START_MAX.as_secs()).into());
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
-        server._data = Some(data);
+        server.start = begun.elapsed();
+        server.token = read(&token_path).trim().to_owned();
         Ok(server)
+    }
+
+    /// Asks it to stop, as an operator would, and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<(), Error> {
+        terminate(&self.process)?;
+        let status = self.process.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the server did not stop cleanly: {status}").into()) }
+    }
+
+    /// The body of a GET; an error if the status is not 200.
+    pub(crate) fn get(&self, path: &str) -> Result<String, Error> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or("half an answer")?;
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(format!("{path}: {}", head.lines().next().unwrap_or_default()).into());
+        }
+        Ok(body.to_owned())
+    }
+
+    /// A figure of `/metrics`.
+    pub(crate) fn metric(&self, name: &str) -> Result<f64, Error> {
+        let text = self.get("/metrics")?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.ok_or_else(|| format!("there is no metric {name}").into())
     }
 
     /// CPU seconds (user and system) the process has used.
@@ -70,10 +131,35 @@ impl Server {
 
     /// Resident memory at its highest, in MiB.
     pub(crate) fn peak_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap_or_default() / 1024.0
+        resident_mib(self.process.id(), "VmHWM:")
     }
+
+    /// Resident memory now, in MiB.
+    pub(crate) fn resident_mib(&self) -> f64 {
+        resident_mib(self.process.id(), "VmRSS:")
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// An empty folder under `folder`, removed with the value.
+pub(crate) fn data_folder(folder: &Path) -> Result<tempfile::TempDir, Error> {
+    Ok(tempfile::Builder::new().prefix("eye-bench-").tempdir_in(folder)?)
+}
+
+/// A figure of a process's memory, in MiB.
+pub(crate) fn resident_mib(process: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap_or_default() / 1024.0
+}
+
+/// Asks a process that this one started to stop.
+pub(crate) fn terminate(process: &Child) -> Result<(), Error> {
+    let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", process.id())).status()?;
+    if asked.success() { Ok(()) } else { Err("the process is not there any more".into()) }
 }
 
 fn product_path() -> Result<PathBuf, Error> {

@@ -1,0 +1,59 @@
+//! What the benchmarks of ingest and footprint can be told.
+
+use std::path::PathBuf;
+
+use crate::Error;
+
+const USAGE: &str =
+    "use --seconds N, --runs N, --folder DIR, --peers; of footprint: --minutes N, --events N, --log-mib N";
+
+/// The options, with defaults for a short run.
+pub(crate) struct Options {
+    /// How long one measurement of a closed loop takes.
+    pub(crate) seconds: u64,
+    /// How often everything is measured.
+    pub(crate) runs: u64,
+    /// Where data folders are made.
+    pub(crate) folder: PathBuf,
+    /// Whether the peers are measured too.
+    pub(crate) peers: bool,
+    /// How long memory is watched at the top rate.
+    pub(crate) minutes: f64,
+    /// How many events are stored when start-up is measured.
+    pub(crate) events: usize,
+    /// How much log there is at the crash.
+    pub(crate) log_mib: u64,
+}
+
+impl Options {
+    /// Reads them.
+    pub(crate) fn parse(arguments: &[&str]) -> Result<Self, Error> {
+        let mut options = Self {
+            seconds: 5,
+            runs: 5,
+            folder: std::env::current_dir()?.join("target"),
+            peers: false,
+            minutes: 0.5,
+            events: 10_000_000,
+            log_mib: 1_024,
+        };
+        let mut arguments = arguments.iter();
+        while let Some(name) = arguments.next() {
+            if *name == "--peers" {
+                options.peers = true;
+                continue;
+            }
+            let value = arguments.next().ok_or_else(|| format!("{name} needs a value, or is unknown: {USAGE}"))?;
+            match *name {
+                "--seconds" => options.seconds = value.parse()?,
+                "--runs" => options.runs = value.parse()?,
+                "--folder" => options.folder = PathBuf::from(value),
+                "--minutes" => options.minutes = value.parse()?,
+                "--events" => options.events = value.parse()?,
+                "--log-mib" => options.log_mib = value.parse()?,
+                _ => return Err(format!("unknown option {name}: {USAGE}").into()),
+            }
+        }
+        Ok(options)
+    }
+}
