@@ -4,11 +4,20 @@ use std::time::Instant;
 
 use crate::Error;
 use crate::run::{cargo, command, root, run as run_command};
+use crate::tools;
 
 /// Builds the product and the benchmark, and hands over to it.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     cargo(&["build", "--release", "--locked", "--package", "eye-server", "--package", "bench"])?;
-    run_command(command(root()?.join("target").join("release").join("bench"), arguments)?)
+    let mut bench = command(root()?.join("target").join("release").join("bench"), arguments)?;
+    if arguments.contains(&"--peers") {
+        match tools::peers_python() {
+            Ok(python) => drop(bench.env("BENCH_PYTHON", python)),
+            // Those that need it say that they are skipped.
+            Err(error) => println!("the Python packages of the peers cannot be installed: {error}"),
+        }
+    }
+    run_command(bench)
 }
 
 /// A cold `cargo build --release` in a folder of its own: CPU minutes and the size of the binary.

@@ -3,9 +3,12 @@
 //! Only the standard library, so that it builds in a second and nothing has to be there before it.
 
 mod bench;
+mod fuzz;
 mod run;
+mod sim;
 mod test;
 mod tools;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -13,9 +16,19 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test                 everything a change must pass; installs what the tests need
-  test fmt|clippy|doc|deny|unit
+  test fmt|clippy|doc|deny|unit|fuzz|torture
                        one step of it
-  bench ingest         ingest beside its floors        [--seconds N] [--runs N] [--folder DIR]
+  fuzz                 what reads strangers' bytes, on bytes that coverage guides
+                       [--seconds N] [--replay: the kept corpus only | --keep: what was found too] [target…]
+  sim                  seeded simulation of a whole node under faults
+                       --seeds N [--from S] [--steps K] [--seconds T] | --seed S [--steps K] [--trace]
+  torture              kills, power cuts, failing calls and more against the real binary, judged by one oracle
+                       [--seed S] [--keep] [--kill N] [--cut N] [--io N] [--acks N] [--full N] [--slow N] [--stop N]
+                       [--clock N] [--points] [--sabotage]; without any of them, the slice of a test run
+  bench ingest         ingest beside its floors, and latency   [--seconds N] [--runs N] [--folder DIR]
+                       --peers: beside Django, PostgreSQL and ClickHouse's engine too
+  bench footprint      memory, start-up, bytes on disk         [--minutes N] [--events N] [--log-mib N] [--folder DIR]
+  bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]
   bench steps          CPU time of each step of the write path
   bench dedup          memory of the dedup window
   bench build          a cold release build: CPU minutes, size of the binary
@@ -27,6 +40,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["test", steps @ ..] => test::run(steps),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["sim", rest @ ..] => sim::run(rest),
+        ["torture", rest @ ..] => torture::run(rest),
         ["bench", "build"] => bench::build(),
         ["bench", rest @ ..] if !rest.is_empty() => bench::run(rest),
         _ => {

@@ -24,15 +24,24 @@ pub(crate) fn cache() -> Result<PathBuf, Error> {
 }
 
 /// A command that runs in the root of the checkout.
+///
+/// It does not see what cargo told this program about itself: a dependency's build script looks at such variables, and all
+/// that is built on it would be built again whenever cargo is called from here after it was called by hand.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Result<Command, Error> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root()?);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     Ok(command)
 }
 
 /// Runs a command; an error if it fails.
 pub(crate) fn run(mut command: Command) -> Result<(), Error> {
-    let shown = format!("{command:?}").replace('"', "");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     println!("$ {shown}");
     let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{shown}: {status}").into()) }

@@ -3,12 +3,22 @@
 use std::time::Instant;
 
 use crate::Error;
+use crate::fuzz;
 use crate::run::{cargo, command, run as run_command};
 use crate::tools;
+use crate::torture;
 
 type Step = (&'static str, fn() -> Result<(), Error>);
 
-const STEPS: [Step; 5] = [("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("unit", unit)];
+const STEPS: [Step; 7] = [
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("deny", deny),
+    ("unit", unit),
+    ("fuzz", fuzz),
+    ("torture", torture::slice),
+];
 
 /// Runs the named steps, or all of them.
 pub(crate) fn run(names: &[&str]) -> Result<(), Error> {
@@ -70,4 +80,9 @@ fn unit() -> Result<(), Error> {
         command(&program, &["nextest", "run", "--release", "--workspace", "--locked", "--run-ignored", "all"])?;
     tests.env("XTASK_PYTHON", python);
     run_command(tests)
+}
+
+/// A minute for each target, after its corpus.
+fn fuzz() -> Result<(), Error> {
+    fuzz::run(&[])
 }

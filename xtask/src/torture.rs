@@ -1,0 +1,53 @@
+//! `cargo xtask torture`: faults against the real binary, judged by the one oracle (the crate `torture`).
+
+use crate::Error;
+use crate::run::{cargo, command, run as run_command};
+use crate::tools;
+
+/// What a test run takes: a slice, some ten minutes on two cores. More is a matter of patience, not of another command.
+const SLICE: [&str; 10] =
+    ["kill=100", "cut=150", "io=12", "acks=5000", "full=8", "slow=3", "stop=4", "clock=12", "points", "sabotage"];
+/// The seed of a test run.
+const SEED: &str = "1";
+/// Programs of the machine, and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 3] = [("strace", "strace"), ("xfs_io", "xfsprogs"), ("faketime", "faketime")];
+
+/// The slice of a test run.
+pub(crate) fn slice() -> Result<(), Error> {
+    torture(SLICE.into_iter().chain(["--seed", SEED]))
+}
+
+/// What was asked for: `--kill N` becomes `kill=N`, `--points` becomes `points`. Without any mode, the slice.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
+    let mut words = Vec::new();
+    let mut arguments = arguments.iter().peekable();
+    let mut has_mode = false;
+    while let Some(argument) = arguments.next() {
+        let name =
+            argument.strip_prefix("--").ok_or_else(|| format!("{argument}: write --kill N, --points, --seed S …"))?;
+        let value = arguments.next_if(|next| !next.starts_with("--")).map(|value| (*value).to_owned());
+        match (name, value) {
+            ("seed", Some(seed)) => words.extend(["--seed".to_owned(), seed]),
+            ("keep", None) => words.push("--keep".to_owned()),
+            (mode, value) => {
+                has_mode = true;
+                words.push(value.map_or_else(|| mode.to_owned(), |value| format!("{mode}={value}")));
+            }
+        }
+    }
+    if !has_mode {
+        words.extend(SLICE.map(str::to_owned));
+    }
+    torture(words.iter().map(String::as_str))
+}
+
+fn torture<'a>(words: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    cargo(&["build", "--release", "--locked", "-p", "eye-server", "--bin", "eye"])?;
+    cargo(&["build", "--release", "--locked", "-p", "eye-server", "--features", "faults", "--bin", "eye-faults"])?;
+    for (program, package) in PROGRAMS {
+        tools::debian(program, package);
+    }
+    let mut torture = command(env!("CARGO"), &["run", "--release", "--locked", "-p", "torture", "--"])?;
+    torture.args(words).env("XTASK_PYTHON", tools::python()?);
+    run_command(torture)
+}
