@@ -13,27 +13,33 @@ use crate::{Error, collector, floor, latency, machine, steps, traffic};
 pub(crate) const CONNECTIONS: usize = 64;
 const BATCH_EVENTS: usize = 500;
 const BATCH_CONNECTIONS: usize = 8;
-const BATCHES: usize = 1_500;
+const BATCHES: usize = 3_000;
 /// What PostgreSQL gets of them: a smaller table is quicker, which is kind to it.
 const POSTGRES_BATCHES: usize = 600;
 /// Rows in a transaction: what The Eye gets in a request, and what PostgreSQL likes.
 const COPY_ROWS: [(&str, usize); 2] =
     [("COPY, 500 rows a transaction", 500), ("COPY, 50,000 rows a transaction", 50_000)];
 
-/// Runs everything and prints it.
+/// Runs everything, or the part asked for (`single`, `seed`, `batches`, `latency`, `steps`), and prints it.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     let options = Options::parse(arguments)?;
     println!("machine: {}", machine::line());
     println!("command: cargo xtask bench ingest {}", arguments.join(" "));
     println!("medians of {} runs, product, floors and peers in turn; the load runs on the same machine", options.runs);
     let mut report = Report::default();
-    let top = single(&options, &mut report)?;
-    if options.peers {
+    let top = if options.wants("single") || options.wants("latency") { single(&options, &mut report)? } else { 0.0 };
+    if options.peers && options.wants("seed") {
         collector::run(&options, &mut report)?;
     }
-    batches(&options, &mut report)?;
-    latency::run(&options, top, &mut report)?;
-    steps::measure(&mut report)?;
+    if options.wants("batches") {
+        batches(&options, &mut report)?;
+    }
+    if options.wants("latency") {
+        latency::run(&options, top, &mut report)?;
+    }
+    if options.wants("steps") {
+        steps::measure(&options.folder, &mut report)?;
+    }
     report.print();
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Error;
 
 const USAGE: &str =
-    "use --seconds N, --runs N, --folder DIR, --peers; of footprint: --minutes N, --events N, --log-mib N";
+    "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N";
 
 /// The options, with defaults for a short run.
 pub(crate) struct Options {
@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) folder: PathBuf,
     /// Whether the peers are measured too.
     pub(crate) peers: bool,
+    /// The only part that is measured.
+    pub(crate) only: Option<String>,
     /// How long memory is watched at the top rate.
     pub(crate) minutes: f64,
     /// How many events are stored when start-up is measured.
@@ -31,8 +33,9 @@ impl Options {
         let mut options = Self {
             seconds: 5,
             runs: 5,
-            folder: std::env::current_dir()?.join("target"),
+            folder: default_folder()?,
             peers: false,
+            only: None,
             minutes: 0.5,
             events: 10_000_000,
             log_mib: 1_024,
@@ -48,6 +51,7 @@ impl Options {
                 "--seconds" => options.seconds = value.parse()?,
                 "--runs" => options.runs = value.parse()?,
                 "--folder" => options.folder = PathBuf::from(value),
+                "--only" => options.only = Some((*value).to_owned()),
                 "--minutes" => options.minutes = value.parse()?,
                 "--events" => options.events = value.parse()?,
                 "--log-mib" => options.log_mib = value.parse()?,
@@ -56,4 +60,15 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// True if this part is to be measured.
+    pub(crate) fn wants(&self, part: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == part)
+    }
+}
+
+/// Beside this program: on the disk that is built on.
+pub(crate) fn default_folder() -> Result<PathBuf, Error> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().ok_or("this program lies in no folder")?.to_owned())
 }

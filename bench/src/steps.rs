@@ -17,6 +17,7 @@ use eye_store::{Request, Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use crate::options::default_folder;
 use crate::report::{Goal, Report};
 use crate::{Error, floor, machine, server, traffic};
 
@@ -41,17 +42,17 @@ pub(crate) fn run() -> Result<(), Error> {
     println!("machine: {}", machine::line());
     println!("command: cargo xtask bench steps");
     let mut report = Report::default();
-    measure(&mut report)?;
+    measure(&default_folder()?, &mut report)?;
     report.print();
     Ok(())
 }
 
 /// Adds microseconds an event, step by step.
-pub(crate) fn measure(report: &mut Report) -> Result<(), Error> {
-    SHAPES.iter().try_for_each(|shape| measure_shape(shape, report))
+pub(crate) fn measure(folder: &Path, report: &mut Report) -> Result<(), Error> {
+    SHAPES.iter().try_for_each(|shape| measure_shape(shape, folder, report))
 }
 
-fn measure_shape(shape: &Shape, report: &mut Report) -> Result<(), Error> {
+fn measure_shape(shape: &Shape, folder: &Path, report: &mut Report) -> Result<(), Error> {
     let bodies = traffic::batches(1, shape.requests, shape.events);
     let events = (shape.requests * shape.events) as f64;
     let mut add = |step: &str, seconds: f64| {
@@ -74,7 +75,7 @@ fn measure_shape(shape: &Shape, report: &mut Report) -> Result<(), Error> {
     add("check, encode", encode - decode);
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let folder = server::data_folder(Path::new("target"))?;
+    let folder = server::data_folder(folder)?;
     let (log, _) = LocalLog::open(LocalOptions::new(folder.path().join("log"), PartitionId(0)), Arc::new(OsDisk))?;
     let store = open(&runtime, &folder.path().join("on-disk"), Arc::new(log))?;
     let again = bodies.iter().map(|body| request(body, shape)).collect::<Result<_, Error>>()?;

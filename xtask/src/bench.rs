@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use crate::Error;
-use crate::run::{cargo, command, root, run as run_command};
+use crate::run::{cargo, command, run as run_command, target};
 use crate::tools;
 
 /// Builds the product and the benchmark, and hands over to it.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     cargo(&["build", "--release", "--locked", "--package", "eye-server", "--package", "bench"])?;
-    let mut bench = command(root()?.join("target").join("release").join("bench"), arguments)?;
+    let mut bench = command(target()?.join("release").join("bench"), arguments)?;
     if arguments.contains(&"--peers") {
         match tools::peers_python() {
             Ok(python) => drop(bench.env("BENCH_PYTHON", python)),
@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
 
 /// A cold `cargo build --release` in a folder of its own: CPU minutes and the size of the binary.
 pub(crate) fn build() -> Result<(), Error> {
-    let folder = root()?.join("target").join("bench-build");
+    let folder = target()?.join("bench-build");
     // It may not be there.
     let _ = std::fs::remove_dir_all(&folder);
     let before = children_cpu_seconds()?;

@@ -11,6 +11,12 @@ pub(crate) fn root() -> Result<PathBuf, Error> {
     Ok(here.parent().ok_or("no parent folder")?.to_path_buf())
 }
 
+/// Where cargo builds: `CARGO_TARGET_DIR`, else `target`.
+pub(crate) fn target() -> Result<PathBuf, Error> {
+    let root = root()?;
+    Ok(root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into())))
+}
+
 /// Where tools and test environments are kept between runs: `XTASK_CACHE`, else `~/.cache/eye`, else the target folder.
 pub(crate) fn cache() -> Result<PathBuf, Error> {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache").join("eye"));

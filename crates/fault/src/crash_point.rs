@@ -55,6 +55,10 @@ named! {
         LogBeforeSeal = "log.before_seal",
         /// The log is sealed.
         LogAfterSeal = "log.after_seal",
+        /// The room behind a segment's last group is about to be cut off.
+        SegmentBeforeCut = "segment.before_cut",
+        /// The room behind a segment's last group is cut off, durably.
+        SegmentCut = "segment.cut",
         /// A new segment has a name and no content.
         SegmentCreated = "segment.created",
         /// A new segment has its header, not synced.

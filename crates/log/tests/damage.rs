@@ -21,6 +21,7 @@ fn options() -> LocalOptions {
     let mut options = LocalOptions::new(DIR, PartitionId(5));
     options.segment_bytes_max = 600;
     options.reserve_bytes = 0;
+    options.room_bytes = 0;
     options.salt_seed = Some(11);
     options
 }

@@ -15,6 +15,7 @@ use eye_log::{Error, ErrorKind, Log, NewRecord, Offset, PartitionId, Result, app
 fn options() -> LocalOptions {
     let mut options = LocalOptions::new("log", PartitionId(0));
     options.reserve_bytes = 0;
+    options.room_bytes = 0;
     options.salt_seed = Some(1);
     options
 }
@@ -351,4 +352,96 @@ fn a_real_disk_keeps_what_was_acknowledged() {
     log.trim(Offset(1500)).unwrap();
     assert!(log.start() > Offset::FIRST && log.start() <= Offset(1500));
     assert!(log.bytes_on_disk() < report.bytes);
+}
+
+/// Small groups bring 4 KiB of room, groups above 256 bytes none.
+fn options_with_room() -> LocalOptions {
+    LocalOptions { room_bytes: 4096, ..options() }
+}
+
+/// The bytes of the only, or newest, segment.
+fn newest(disk: &SimDisk) -> Vec<u8> {
+    let mut names = disk.list(Path::new("log")).unwrap();
+    names.sort();
+    disk.content(&Path::new("log").join(names.last().unwrap())).unwrap()
+}
+
+#[test]
+fn small_groups_are_written_into_room_that_the_first_of_them_made() {
+    let disk = SimDisk::new();
+    let (log, _) = open_with(&disk, options_with_room()).unwrap();
+    append(&log, "one").unwrap();
+    let length = newest(&disk).len();
+    assert_eq!(length, 64 + 48 + 20 + 3 + 4096);
+    for number in 0..20 {
+        append(&log, &format!("{number}")).unwrap();
+        assert_eq!(newest(&disk).len(), length, "the file does not grow");
+    }
+    append(&log, &"x".repeat(8000)).unwrap();
+    let length = newest(&disk).len();
+    assert_eq!(newest(&disk)[length - 1], b'x', "a large group brings no room");
+    append(&log, "more").unwrap();
+    assert!(newest(&disk).len() >= length + 4096);
+}
+
+#[test]
+fn room_that_a_killed_process_leaves_is_no_torn_tail() {
+    let disk = SimDisk::new();
+    let (log, _) = open_with(&disk, options_with_room()).unwrap();
+    append(&log, "one").unwrap();
+    disk.kill();
+    drop(log);
+    let checked = verify(Path::new("log"), &disk).unwrap();
+    assert_eq!((checked.records, checked.torn_tail), (1, None));
+    let (log, report) = open_with(&disk, options_with_room()).unwrap();
+    assert_eq!((report.cuts.len(), report.clean), (0, false));
+    assert_eq!(newest(&disk).len(), 64 + 48 + 20 + 3 + 48, "the room is gone, a seal is there");
+    append(&log, "two").unwrap();
+    assert_eq!(texts(&log), ["one", "two"]);
+}
+
+#[test]
+fn room_is_given_back_when_a_segment_or_the_log_ends() {
+    let disk = SimDisk::new();
+    let options = LocalOptions { segment_bytes_max: 1000, ..options_with_room() };
+    let (log, _) = open_with(&disk, options.clone()).unwrap();
+    for number in 0..30 {
+        append(&log, &format!("{number}")).unwrap();
+        assert!(newest(&disk).len() <= 1000, "room never goes beyond the segment's limit");
+    }
+    log.close().unwrap();
+    let names = disk.list(Path::new("log")).unwrap();
+    assert!(names.len() > 2);
+    for name in names {
+        let content = disk.content(&Path::new("log").join(&name)).unwrap();
+        // The last group of each is a record of two digits or the seal, whose last four bytes are zero.
+        assert_ne!(content[content.len() - 5..], [0; 5], "{name}");
+    }
+    drop(log);
+    assert!(open_with(&disk, options).unwrap().1.clean);
+}
+
+#[test]
+fn room_never_takes_the_reserve() {
+    let disk = SimDisk::new();
+    let (log, _) = open_with(&disk, LocalOptions { reserve_bytes: 1000, ..options_with_room() }).unwrap();
+    disk.set_capacity(Some(disk.used_bytes() + 1500));
+    append(&log, "one").unwrap();
+    assert!(disk.free_bytes(Path::new("log")).unwrap() >= 1000);
+    assert_eq!(texts(&log), ["one"]);
+}
+
+#[test]
+fn room_that_cannot_be_given_back_poisons() {
+    for operation in [Operation::Truncate, Operation::Sync] {
+        let disk = SimDisk::new();
+        let options = LocalOptions { segment_bytes_max: 250, ..options_with_room() };
+        let (log, _) = open_with(&disk, options.clone()).unwrap();
+        append(&log, "one").unwrap();
+        disk.fail(operation, 1, Fault::Io);
+        assert_eq!(kind(append(&log, &"two".repeat(40))), ErrorKind::Poisoned, "{operation:?}");
+        disk.kill();
+        drop(log);
+        assert_eq!(texts(&open_with(&disk, options).unwrap().0), ["one"], "{operation:?}");
+    }
 }

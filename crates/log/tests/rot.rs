@@ -26,6 +26,7 @@ fn options() -> LocalOptions {
     let mut options = LocalOptions::new(DIR, PartitionId(3));
     options.segment_bytes_max = 500;
     options.reserve_bytes = 0;
+    options.room_bytes = 0;
     options.salt_seed = Some(5);
     options
 }
@@ -34,10 +35,15 @@ fn payload(number: usize) -> Bytes {
     Bytes::from(format!("{{\"n\":{number},\"text\":\"{}\"}}", "xyz".repeat(number % 7)))
 }
 
+/// Zeros behind the last group, as far as the segment's limit lets them.
+fn options_with_room() -> LocalOptions {
+    LocalOptions { room_bytes: 16 * 1024, ..options() }
+}
+
 /// A log of several segments and groups of several records, whose process was killed.
-fn killed_log() -> (SimDisk, Vec<Record>) {
+fn killed_log(options: LocalOptions) -> (SimDisk, Vec<Record>) {
     let disk = SimDisk::new();
-    let (log, _) = LocalLog::open(options(), Arc::new(disk.clone())).unwrap();
+    let (log, _) = LocalLog::open(options, Arc::new(disk.clone())).unwrap();
     let (mut number, mut last) = (0, 0);
     for records in [1, 3, 2, 4, 1, LAST_GROUP] {
         // The first one goes alone and its sync is held; the rest gathers into one group behind it.
@@ -132,10 +138,20 @@ fn count(counts: &BTreeMap<Found, usize>, found: Found) -> usize {
 
 #[test]
 fn every_turned_bit_of_a_killed_log_is_named_or_costs_the_last_group_at_most() {
-    let (disk, expected) = killed_log();
+    turn_every_bit(options());
+}
+
+#[test]
+fn every_turned_bit_of_a_killed_log_with_room_is_named_or_costs_the_last_group_at_most() {
+    turn_every_bit(options_with_room());
+}
+
+fn turn_every_bit(options: LocalOptions) {
+    let (disk, expected) = killed_log(options);
     let files = contents(&disk);
     assert!(files.len() > 3, "{} files", files.len());
-    let newest = files.keys().last().unwrap();
+    let (newest, content) = files.iter().next_back().unwrap();
+    let end = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let (mut counts, mut tried) = (BTreeMap::new(), 0);
     for (path, bytes) in &files {
         for (byte, bit) in (0..bytes.len()).flat_map(|byte| (0..8).map(move |bit| (byte, bit))) {
@@ -144,13 +160,16 @@ fn every_turned_bit_of_a_killed_log_is_named_or_costs_the_last_group_at_most() {
             let found = judge(&disk, path, byte, &expected);
             if found == Found::Cut {
                 // Nothing valid follows, so it looks like a write that a crash tore: its group goes, and nothing before it.
-                let kept = read(&LocalLog::open(options(), Arc::new(disk)).unwrap().0).len() - 1;
-                assert!(
-                    path == newest && kept == expected.len() - LAST_GROUP,
-                    "byte {byte}, bit {bit}: {kept} are left"
-                );
+                let kept = read(&LocalLog::open(crate::options(), Arc::new(disk)).unwrap().0).len() - 1;
+                let lost = if byte < end { LAST_GROUP } else { 0 };
+                assert!(path == newest && kept == expected.len() - lost, "byte {byte}, bit {bit}: {kept} are left");
             }
             assert_ne!(found, Found::Shorter, "{} at {byte}", path.display());
+            if path == newest && byte >= end {
+                // In the room, where nothing was written.
+                assert_eq!(found, Found::Cut, "byte {byte}");
+                continue;
+            }
             *counts.entry(found).or_default() += 1;
             tried += 1;
         }
@@ -164,7 +183,7 @@ fn every_turned_bit_of_a_killed_log_is_named_or_costs_the_last_group_at_most() {
 
 #[test]
 fn every_length_of_every_file_of_a_killed_log_is_named_or_a_shorter_log() {
-    let (disk, expected) = killed_log();
+    let (disk, expected) = killed_log(options());
     let files = contents(&disk);
     let newest = files.keys().last().unwrap();
     let (mut counts, mut tried) = (BTreeMap::new(), 0);

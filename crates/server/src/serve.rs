@@ -284,6 +284,7 @@ fn open_log(settings: &Settings, folder: &Path, partition: PartitionId) -> Resul
     options.queue_bytes_max = options.queue_bytes_max.max(record_bytes);
     options.reserve_bytes = settings.disk_reserve as u64;
     options.segment_bytes_max = settings.log_segment_bytes_max as u64;
+    options.room_bytes = settings.log_room_bytes;
     let (log, report) = LocalLog::open(options, Arc::new(OsDisk)).map_err(|error| error.to_string())?;
     for cut in &report.cuts {
         tracing::warn!(

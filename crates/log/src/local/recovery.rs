@@ -1,7 +1,8 @@
 //! Opens what a process left behind, however it ended.
 //!
 //! 1. Every byte is verified. Damage is an error that names file and byte; nothing is changed then.
-//! 2. A torn tail is copied to `<segment>.cut-<byte>` beside it, made durable there, and only then cut.
+//! 2. A torn tail is copied to `<segment>.cut-<byte>` beside it, made durable there, and only then cut. Zeros behind the
+//!    last group are room that was made for groups that never came: they are cut and not kept.
 //! 3. What was written last is written again and synced. The process before may have died of a failed sync: such pages
 //!    read well from memory, count as clean, and are not on the disk.
 //!
@@ -14,7 +15,7 @@ use eye_fault::{CrashPoint, crash_point};
 
 use super::LocalOptions;
 use super::format::SEGMENT_HEADER_BYTES;
-use super::scan::{Scan, Walk, walk};
+use super::scan::{Scan, Walk, walk, written_end};
 use super::segment::{self, Failure, Identity, Index, Segment};
 use super::writer::Active;
 use crate::disk::{Disk, DiskFile, read_all};
@@ -78,7 +79,7 @@ pub(super) fn recover(options: &LocalOptions, disk: &dyn Disk) -> Result<Recover
         let what = format!("it belongs to partition {}, not to {}", last.header.partition, options.partition);
         return Err(Error::corrupt(&last.path, 12, what));
     }
-    if last.end < last.file_bytes {
+    if last.end < last.tail_end {
         report.cuts.extend(keep(disk, dir, &last.path, last.end)?);
     }
     write_again(disk, dir, last)?;
@@ -93,6 +94,7 @@ pub(super) fn recover(options: &LocalOptions, disk: &dyn Disk) -> Result<Recover
         segment,
         identity: Identity { log_id: last.header.log_id, partition: last.header.partition, seed: options.salt_seed },
         position: last.end,
+        file_bytes: last.end,
         next: last.next,
         chain: last.chain,
         sealed: last.last_group.is_none_or(|(_, empty)| empty),
@@ -111,7 +113,7 @@ fn report_of(found: &[Scan], complete: bool) -> RecoveryReport {
         start: found.first().map_or(Offset::FIRST, |scan| scan.header.first),
         end: last.map_or(Offset::FIRST, |scan| scan.next),
         clean: complete
-            && last.is_none_or(|last| last.end == last.file_bytes && last.last_group.is_none_or(|(_, empty)| empty)),
+            && last.is_none_or(|last| last.end >= last.tail_end && last.last_group.is_none_or(|(_, empty)| empty)),
         cuts: Vec::new(),
     }
 }
@@ -131,6 +133,7 @@ fn first_segment(options: &LocalOptions, disk: &dyn Disk, mut report: RecoveryRe
         segment: Arc::clone(&segment),
         identity,
         position,
+        file_bytes: position,
         next: Offset::FIRST,
         chain: header.chain(),
         sealed: true,
@@ -143,11 +146,11 @@ fn open(disk: &dyn Disk, scan: &Scan) -> Result<Arc<Segment>> {
     Ok(Arc::new(Segment::new(scan.path.clone(), &scan.header, file, scan.end, scan.index.clone())))
 }
 
-/// Copies a file from `byte` on to a file of its own, durably. Nothing to do if nothing is there.
+/// Copies a file from `byte` to its last byte that is not zero to a file of its own, durably. Nothing to do if nothing is there.
 fn keep(disk: &dyn Disk, dir: &Path, path: &Path, byte: u64) -> Result<Option<Cut>> {
     let failed = |error| Error::io("keep the torn tail of", path, &error);
     let all = disk.open(path, false).and_then(|file| read_all(&*file)).map_err(failed)?;
-    let tail = all.get(byte as usize..).unwrap_or_default();
+    let tail = all[..written_end(&all)].get(byte as usize..).unwrap_or_default();
     if tail.is_empty() {
         return Ok(None);
     }
@@ -174,7 +177,7 @@ fn free_name(disk: &dyn Disk, dir: &Path, path: &Path, byte: u64) -> std::io::Re
     Ok(dir.join(name))
 }
 
-/// Cuts the tail, writes header and last group again, syncs file and folder.
+/// Cuts tail and room, writes header and last group again, syncs file and folder.
 fn write_again(disk: &dyn Disk, dir: &Path, last: &Scan) -> Result<()> {
     let written = || {
         let file = disk.open(&last.path, true)?;

@@ -7,6 +7,8 @@
 //! * a valid record later in the group: damage, unless a whole sector between reads as zeros, as a write leaves it
 //!   that never reached the disk (sectors reach it in any order);
 //! * nothing valid after it: a torn tail.
+//!
+//! Zeros to the end of the newest segment are neither: they are room that was made for the next groups.
 
 use std::path::{Path, PathBuf};
 
@@ -32,8 +34,10 @@ pub(super) struct Scan {
     pub(super) header: SegmentHeader,
     /// Everything below verifies.
     pub(super) end: u64,
-    /// Length of the file; more than `end` if the tail is torn.
+    /// Length of the file; more than `end` if the tail is torn, or if room was made for groups that never came.
     pub(super) file_bytes: u64,
+    /// The byte after the last one that is not zero; more than `end` if the tail is torn.
+    pub(super) tail_end: u64,
     /// The offset after the last record.
     pub(super) next: Offset,
     pub(super) chain: u32,
@@ -143,6 +147,8 @@ fn scan(bytes: &[u8], path: PathBuf, header: SegmentHeader, may_be_torn: bool) -
         path,
         end: SEGMENT_HEADER_BYTES as u64,
         file_bytes: bytes.len() as u64,
+        // Only the newest segment has room behind its last group.
+        tail_end: if may_be_torn { written_end(bytes) } else { bytes.len() } as u64,
         next: header.first,
         chain: header.chain(),
         header,
@@ -150,7 +156,7 @@ fn scan(bytes: &[u8], path: PathBuf, header: SegmentHeader, may_be_torn: bool) -
         last_group: None,
         index: Index::default(),
     };
-    while found.end < found.file_bytes {
+    while found.end < found.tail_end {
         let (group, marks) = (found.end as usize, found.index.len());
         let Err(bad) = take_group(bytes, &mut found) else { continue };
         found.index.truncate(marks);
@@ -163,6 +169,11 @@ fn scan(bytes: &[u8], path: PathBuf, header: SegmentHeader, may_be_torn: bool) -
         }
     }
     Ok(found)
+}
+
+/// The byte after the last one that is not zero.
+pub(super) fn written_end(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// Verifies the group at `found.end` and moves past it.

@@ -51,10 +51,10 @@ pub fn verify(dir: &Path, disk: &dyn Disk) -> Result<VerifyReport> {
             let bytes = length.map_err(|error| Error::io("measure", path, &error))?;
             Some(TornTail { segment: path.clone(), byte: 0, bytes })
         }
-        None => last.filter(|last| last.end < last.file_bytes).map(|last| TornTail {
+        None => last.filter(|last| last.end < last.tail_end).map(|last| TornTail {
             segment: last.path.clone(),
             byte: last.end,
-            bytes: last.file_bytes - last.end,
+            bytes: last.tail_end - last.end,
         }),
     };
     Ok(VerifyReport {

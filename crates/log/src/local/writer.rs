@@ -26,12 +26,16 @@ use crate::record::{NewRecord, Offset, OnDurable, Record};
 
 /// The most that is written and synced at once, unless one record alone is larger.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A group larger than this part of the room brings no room with it: growing the file costs it little.
+const ROOM_PART: usize = 16;
 
 /// Where the next group goes.
 pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
     pub(super) identity: Identity,
     pub(super) position: u64,
+    /// The file's length; between `position` and it lie zeros, the room for the next groups.
+    pub(super) file_bytes: u64,
     pub(super) next: Offset,
     pub(super) chain: u32,
     /// True if what is on the disk ends with an empty group, or holds none.
@@ -65,7 +69,7 @@ impl Writer {
             }
         }
         if self.shared.health().is_ok() {
-            drop(self.seal());
+            drop(self.seal().and_then(|()| self.give_room_back()));
         }
     }
 
@@ -111,12 +115,15 @@ impl Writer {
         self.shared.health()?;
         let body: usize = records.iter().map(|record| record_bytes(record.payload.len())).sum();
         let bytes = GROUP_HEADER_BYTES + body;
-        self.check_space(bytes)?;
+        let spare = self.spare_bytes(bytes)?;
         // A seal belongs to the segment that it seals, whatever its length.
         if !records.is_empty() && !self.fits(bytes) {
             self.rotate()?;
         }
         let (next, chain) = self.frame(records);
+        if !records.is_empty() {
+            self.make_room(spare);
+        }
         self.put()?;
         let position = self.active.position;
         self.active.position += bytes as u64;
@@ -132,13 +139,13 @@ impl Writer {
         segment.first == *next || position + bytes as u64 <= self.options.segment_bytes_max
     }
 
-    /// Refuses early, so that the disk never gets quite full.
-    fn check_space(&self, bytes: usize) -> Result<()> {
+    /// How much space may be taken beside `bytes`. Refuses early, so that the disk never gets quite full.
+    fn spare_bytes(&self, bytes: usize) -> Result<u64> {
         let dir = &self.options.dir;
         let free = self.disk.free_bytes(dir).map_err(|error| Error::io("measure the free space of", dir, &error))?;
         let reserve = self.options.reserve_bytes;
-        if free >= reserve.saturating_add((bytes + SEGMENT_HEADER_BYTES) as u64) {
-            return Ok(());
+        if let Some(spare) = free.checked_sub(reserve.saturating_add((bytes + SEGMENT_HEADER_BYTES) as u64)) {
+            return Ok(spare);
         }
         let detail = format!(
             "{free} bytes are free at {}, and {reserve} are kept in reserve: free some, writing goes on by itself",
@@ -147,8 +154,36 @@ impl Writer {
         Err(Error::new(ErrorKind::Full, detail))
     }
 
+    /// Puts zeros behind a small group that grows the file. The groups after it are written over them, and syncing those
+    /// is one write to the disk: no length and no place of new blocks have to be written down too.
+    fn make_room(&mut self, spare: u64) {
+        let Active { position, file_bytes, .. } = self.active;
+        let end = position + self.buffer.len() as u64;
+        if end <= file_bytes || self.buffer.len() > self.options.room_bytes / ROOM_PART {
+            return;
+        }
+        let left = self.options.segment_bytes_max.saturating_sub(end).min(spare);
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.options.room_bytes);
+        self.buffer.resize(self.buffer.len() + room, 0);
+    }
+
+    /// Cuts what room is left off the segment, durably: whatever stands behind its last group then is damage.
+    fn give_room_back(&mut self) -> Result<()> {
+        let Active { segment, position, file_bytes, .. } = &self.active;
+        if file_bytes <= position {
+            return Ok(());
+        }
+        crash_point(CrashPoint::SegmentBeforeCut);
+        let cut = segment.file.truncate(*position).and_then(|()| segment.file.sync_data());
+        cut.map_err(|error| self.failed("cut the room off the end of", Failure::Broken(error)))?;
+        self.active.file_bytes = self.active.position;
+        crash_point(CrashPoint::SegmentCut);
+        Ok(())
+    }
+
     /// Begins a new segment; its header and name are durable when this returns.
     fn rotate(&mut self) -> Result<()> {
+        self.give_room_back()?;
         let header = self.active.identity.header(self.active.next, self.active.chain);
         let (path, file) = segment::create(&*self.disk, &self.options.dir, &header)
             .map_err(|failure| self.failed("create the segment after", failure))?;
@@ -157,6 +192,7 @@ impl Writer {
         self.shared.segments.write().push(Arc::clone(&segment));
         self.active.segment = segment;
         self.active.position = position;
+        self.active.file_bytes = position;
         self.active.chain = header.chain();
         // The new header covers all that came before it.
         self.active.sealed = true;
@@ -191,6 +227,10 @@ impl Writer {
     /// Writes the buffer at the end of the segment and syncs it.
     fn put(&mut self) -> Result<()> {
         let written = self.put_or_undo();
+        self.active.file_bytes = match &written {
+            Ok(()) => self.active.file_bytes.max(self.active.position + self.buffer.len() as u64),
+            Err(_) => self.active.position,
+        };
         self.buffer.shrink_to(GROUP_BYTES_MAX);
         written.map_err(|failure| self.failed("write to", failure))
     }

@@ -103,6 +103,7 @@ settings! {
         live_backlog_rows: Count = "10000", "Events kept for live tails that fell behind or come back.";
         log_keep_commits: Count = "10", "Commits of the table whose part of the log is kept as a safety tail.";
         log_segment_bytes_max: Size = "64MiB", "A file of the log that would grow beyond this is followed by a new one; whole files are removed. At least 64KiB.";
+        log_room_bytes: Size = "1MiB", "Zeros written ahead of small writes to the log, because a sync that does not make a file longer is quicker. `0B`: none.";
     }
     "Limits on one event" {
         text_bytes_max: Size = "255B", "`event_id`, `session_id`, `user_id`, `anonymous_id`, `category` and `name`, each.";
