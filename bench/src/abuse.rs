@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use crate::load::{Measured, request};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::load::{Measured, Requests as _, request};
 use crate::options::Options;
 use crate::report::{Goal, Report};
 use crate::server::Server;
-use crate::traffic::{Numbers, batches, event};
+use crate::traffic::{Fresh, Numbers, batches, event};
 use crate::{Error, machine};
 
 /// Good clients, and how many requests a second all of them send.
@@ -33,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     let options = Options::parse(arguments)?;
     let span = Duration::from_secs(options.seconds);
+    // The server inherits it.
+    raise_file_limit()?;
     println!("machine: {}", machine::line());
     println!("command: cargo xtask bench abuse {}", arguments.join(" "));
     println!("{CLIENTS} good clients, {RATE} single events a second, {} seconds each\n", options.seconds);
@@ -48,6 +52,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     overload(&server, span, p99, &mut report)?;
     report.print();
     Ok(())
+}
+
+/// Opens as many files as the system allows: the usual limit is a tenth of the sockets here.
+fn raise_file_limit() -> Result<(), Error> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?)
 }
 
 fn idle(server: &Server, span: Duration, p99: f64, report: &mut Report) -> Result<(), Error> {
@@ -89,16 +99,16 @@ fn bombs(server: &Server, span: Duration, p99: f64, report: &mut Report) -> Resu
 }
 
 fn overload(server: &Server, span: Duration, p99: f64, report: &mut Report) -> Result<(), Error> {
-    let (is_over, taken, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let is_over = AtomicBool::new(false);
+    let [next, taken, refused] = [(); 3].map(|()| AtomicUsize::new(0));
     let bodies = batches(9, 64, BATCH_EVENTS);
+    let bodies = bodies.iter().map(|body| request(&server.token, "application/x-ndjson", body)).collect();
+    let fresh = Fresh::new(bodies, 0..usize::MAX);
     let measured = scope(|scope| {
-        for client in 0..OVERLOAD {
-            let body = &bodies[client % bodies.len()];
-            let (is_over, taken, refused) = (&is_over, &taken, &refused);
-            scope.spawn(move || {
-                // Most of it is stored before: that is worked on all the same.
-                let whole = request(&server.token, "application/x-ndjson", body);
+        for _ in 0..OVERLOAD {
+            scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
+                    let Some(whole) = fresh.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                     match once(server.address, &whole) {
                         Ok(200) => taken.fetch_add(1, Ordering::Relaxed),
                         _ => refused.fetch_add(1, Ordering::Relaxed),

@@ -8,9 +8,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eye_event::Timestamp;
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use crate::http::{Answer, Client};
 use crate::observe::{self, Page};
 use crate::oracle::{Digest, Place, Row, Told, Violation, Witness, check_later_view};
 use crate::random::Random;
+use crate::server::PATIENCE;
 
 /// Events in a request, at most.
 const EVENTS_MAX: u64 = 20;
@@ -33,6 +35,10 @@ const MIDDLE_MICROS: i64 = 1_714_557_600_000_000;
 const SPREAD_MICROS: u64 = 3_600_000_000;
 /// How much of a session a reader asks for.
 const VIEW_ROWS: usize = 200;
+/// What may be answered to events: taken, or not at the moment.
+const WRITE_STATUSES: &[u16] = &[200, 503, 507];
+/// What may be answered to questions.
+const READ_STATUSES: &[u16] = &[200, 404, 503];
 
 /// What all clients share: what they know together, and the journal of it.
 pub struct Notes {
@@ -40,6 +46,8 @@ pub struct Notes {
     journal: Mutex<File>,
     /// From here on answers do not count: there is no power, so nobody could have got them.
     is_dark: AtomicBool,
+    /// The disk fails: the server may say that something is wrong with it.
+    disk_fails: AtomicBool,
 }
 
 impl Notes {
@@ -49,7 +57,8 @@ impl Notes {
     /// The file cannot be made.
     pub fn new(journal: &Path) -> Result<Self> {
         let journal = Mutex::new(File::create(journal)?);
-        Ok(Self { witness: Mutex::default(), journal, is_dark: AtomicBool::new(false) })
+        let [is_dark, disk_fails] = [false; 2].map(AtomicBool::new);
+        Ok(Self { witness: Mutex::default(), journal, is_dark, disk_fails })
     }
 
     /// The power goes or comes: see [`Notes`].
@@ -60,6 +69,45 @@ impl Notes {
 
     fn is_dark(&self) -> bool {
         self.is_dark.load(Ordering::SeqCst)
+    }
+
+    /// The disk begins or ceases to fail: while it does, an answer of 500 is right.
+    pub fn set_disk_fails(&self, disk_fails: bool) {
+        self.disk_fails.store(disk_fails, Ordering::SeqCst);
+    }
+
+    /// Notes a finding.
+    pub fn find(&self, violation: Violation, detail: impl Into<String>) {
+        self.witness().findings.add(violation, detail);
+    }
+
+    /// Waits until so many more events are acknowledged; false if that takes too long.
+    #[must_use]
+    pub fn await_acknowledged(&self, more: u64) -> bool {
+        let (start, wanted) = (Instant::now(), self.witness().acknowledged() + more);
+        while self.witness().acknowledged() < wanted {
+            if start.elapsed() > PATIENCE {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+
+    /// A process that should run until it is killed: how it had ended before, if it had, is a finding.
+    pub fn judge_end(&self, ended: Option<ExitStatus>) {
+        if let Some(status) = ended {
+            self.find(Violation::NotRecovered, format!("it ended by itself ({status}) before it was killed"));
+        }
+    }
+
+    /// An answer of another status than those that are right is a finding.
+    fn judge_status(&self, path: &str, answer: &Answer, right: &[u16]) {
+        let is_excused = answer.status == 500 && self.disk_fails.load(Ordering::SeqCst);
+        if !is_excused && !right.contains(&answer.status) {
+            let detail = format!("{path} is answered with {}: {}", answer.status, answer.text());
+            self.find(Violation::NotRecovered, detail);
+        }
     }
 
     /// What is known.
@@ -240,6 +288,7 @@ impl Writer {
         if notes.is_dark() {
             return false;
         }
+        notes.judge_status("a request of events", &answer, WRITE_STATUSES);
         if answer.status != 200 {
             *notes.witness().refused.entry(answer.status).or_default() += 1;
             return false;
@@ -333,11 +382,12 @@ impl Writer {
         }
         let timestamp = MIDDLE_MICROS - lateness as i64;
         let data = self.payload(&id);
-        notes.witness().will_send(id.clone(), session.as_str().into(), timestamp, Digest::of(data.as_bytes()));
+        let (category, name) = (format!("c{}", self.next % 5), format!("n{}", self.next % 7));
+        let content = Digest::of_event(&category, &name, &data);
+        notes.witness().will_send(id.clone(), session.as_str().into(), timestamp, content);
         let time = Timestamp::from_micros(timestamp);
         let line = format!(
-            r#"{{"event_id":"{id}","session_id":"{session}","category":"torture","name":"n{}","timestamp":"{time}","data":{data}}}"#,
-            self.next % 7
+            r#"{{"event_id":"{id}","session_id":"{session}","category":"{category}","name":"{name}","timestamp":"{time}","data":{data}}}"#
         );
         (id, line)
     }
@@ -361,7 +411,11 @@ fn read_own_write(client: &mut Client, notes: &Notes, request: &Request) {
     let (from, to) = (Timestamp::from_micros(timestamp), Timestamp::from_micros(timestamp + 1));
     let path = format!("/v1/events?session_id={session}&from={from}&to={to}&limit=10000");
     let Ok(answer) = client.get(&path) else { return };
-    if answer.status != 200 || notes.is_dark() {
+    if notes.is_dark() {
+        return;
+    }
+    notes.judge_status(&path, &answer, READ_STATUSES);
+    if answer.status != 200 {
         return;
     }
     let Ok(page) = Page::read(&answer.body) else {
@@ -403,6 +457,7 @@ impl Reader {
         if notes.is_dark() {
             return;
         }
+        notes.judge_status(&path, &answer, READ_STATUSES);
         let page = match answer.status {
             200 => match Page::read(&answer.body) {
                 Ok(page) => page,
@@ -445,4 +500,28 @@ pub fn during<T>(
         stop.store(true, Ordering::Relaxed);
         result
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_not_right_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Notes::new(&folder.path().join("journal")).unwrap();
+        let judge = |status, right| {
+            notes.judge_status("/", &Answer { status, body: Vec::new() }, right);
+            std::mem::take(&mut notes.witness().findings).names()
+        };
+        for status in [200, 503, 507] {
+            assert_eq!(judge(status, WRITE_STATUSES), "");
+        }
+        for status in [400, 401, 404, 413, 500] {
+            assert_eq!(judge(status, WRITE_STATUSES), "NotRecovered 1", "{status}");
+        }
+        assert_eq!((judge(404, READ_STATUSES).as_str(), judge(507, READ_STATUSES).as_str()), ("", "NotRecovered 1"));
+        notes.set_disk_fails(true);
+        assert_eq!((judge(500, READ_STATUSES).as_str(), judge(400, READ_STATUSES).as_str()), ("", "NotRecovered 1"));
+    }
 }

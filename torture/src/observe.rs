@@ -49,6 +49,10 @@ struct RawEvent<'a> {
     #[serde(borrow)]
     session_id: Cow<'a, str>,
     #[serde(borrow)]
+    category: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
     timestamp: Cow<'a, str>,
     #[serde(borrow)]
     data: &'a RawValue,
@@ -75,7 +79,7 @@ fn row(event: RawEvent<'_>) -> Result<Row> {
         session: event.session_id.into_owned(),
         timestamp: timestamp.micros(),
         place: Place { partition: event.partition, offset: event.offset },
-        data: Digest::of(event.data.get().as_bytes()),
+        content: Digest::of_event(&event.category, &event.name, event.data.get()),
     })
 }
 
@@ -179,6 +183,20 @@ fn open_copy(data: &Path, partition: u16, copy: &Path) -> Result<LocalLog> {
     Ok(LocalLog::open(options, Arc::new(OsDisk))?.0)
 }
 
+/// The newest segment of a partition's stopped log, and the byte at which its last group ends: behind it may lie room.
+///
+/// # Errors
+/// The log does not verify.
+pub fn written_end(data: &Path, partition: u16) -> Result<(PathBuf, u64)> {
+    let mut segments = segments(data, partition)?;
+    let newest = segments.pop().ok_or("there is no segment")?;
+    let mut end = eye_log::local::verify(&data.join("log").join(partition.to_string()), &OsDisk)?.bytes;
+    for older in segments {
+        end = end.saturating_sub(fs::metadata(older)?.len());
+    }
+    Ok((newest, end))
+}
+
 /// The segments of a partition's log, oldest first.
 ///
 /// # Errors
@@ -215,7 +233,7 @@ fn read_log(log: &dyn Log, partition: u16, rows: &mut Vec<Row>) -> Result<()> {
                         session: event.session_id.to_owned(),
                         timestamp: event.timestamp.micros(),
                         place: Place { partition, offset: record.offset.plus(index).0 },
-                        data: Digest::of(event.data.as_bytes()),
+                        content: Digest::of_event(event.category, event.name, event.data),
                     });
                 }
             }
@@ -334,7 +352,7 @@ impl SecondReader {
             session,
             timestamp,
             place: Place { partition, offset },
-            data: Digest::from_parts(crc, length),
+            content: Digest::from_parts(crc, length),
         });
         let flushed = reading.flushed.into_iter().filter(|(_, offset)| *offset > 0);
         Ok((rows.collect(), flushed.collect()))

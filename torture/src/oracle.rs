@@ -36,13 +36,14 @@ pub enum Violation {
     LogDiffers,
     /// `eye verify` found something.
     VerifyFailed,
-    /// The server does not start, or does not answer, when it should.
+    /// The server does not start, stop or answer as it should, or ended by itself.
     NotRecovered,
     /// An answer was sent before a sync had made it durable.
     AckedEarly,
     /// Something was relied on before it was durable: a file, a name, a commit before a trim.
     NotDurable,
-    /// A test did not test what it is there for: a sabotage that nobody noticed, a crash point that nobody came to.
+    /// A test did not test what it is there for: a sabotage that nobody noticed, a crash point that nobody came to, a load
+    /// of which nothing was taken.
     NotTested,
 }
 
@@ -131,7 +132,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The bytes of a payload in short: CRC-32 and length. Enough to know others from them, and the same in Python.
+/// The bytes of an event in short: CRC-32 and length. Enough to know others from them, and the same in Python.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest {
     crc: u32,
@@ -145,6 +146,12 @@ impl Digest {
         const TABLE: [u32; 256] = crc_table();
         let crc = bytes.iter().fold(!0_u32, |crc, byte| TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8));
         Self { crc: !crc, length: bytes.len() as u32 }
+    }
+
+    /// Of what an event says: category, name and payload, with a NUL between, so that no byte can move from one to another.
+    #[must_use]
+    pub fn of_event(category: &str, name: &str, data: &str) -> Self {
+        Self::of([category, name, data].join("\0").as_bytes())
     }
 
     /// From what another reader computed.
@@ -181,8 +188,8 @@ pub struct Row {
     pub timestamp: i64,
     /// Where it lies.
     pub place: Place,
-    /// Its payload.
-    pub data: Digest,
+    /// Category, name and payload.
+    pub content: Digest,
 }
 
 /// What is known of one event that was sent.
@@ -192,8 +199,8 @@ pub struct Sent {
     pub session: Arc<str>,
     /// The client's time.
     pub timestamp: i64,
-    /// Its payload.
-    pub data: Digest,
+    /// Category, name and payload.
+    pub content: Digest,
     /// True once a client was told that it is there.
     pub is_acknowledged: bool,
     /// Where it lies, if a client was told or a reader saw it.
@@ -215,6 +222,8 @@ pub enum Told {
 #[derive(Debug, Default)]
 pub struct Witness {
     events: HashMap<String, Sent>,
+    /// Those of them that a client was told are there.
+    acknowledged: u64,
     /// Things sent, events and bad ones; each time anew.
     pub sent: u64,
     /// Bad ones among them.
@@ -246,8 +255,8 @@ pub struct Books {
 
 impl Witness {
     /// Notes an event that is about to be sent for the first time.
-    pub fn will_send(&mut self, id: String, session: Arc<str>, timestamp: i64, data: Digest) {
-        let sent = Sent { session, timestamp, data, is_acknowledged: false, place: None };
+    pub fn will_send(&mut self, id: String, session: Arc<str>, timestamp: i64, content: Digest) {
+        let sent = Sent { session, timestamp, content, is_acknowledged: false, place: None };
         self.events.insert(id, sent);
     }
 
@@ -269,6 +278,7 @@ impl Witness {
                     self.findings.add(Violation::OffsetChanged, detail);
                 }
                 sent.place = Some(place);
+                self.acknowledged += u64::from(!sent.is_acknowledged);
                 sent.is_acknowledged = true;
             }
             Told::Duplicate => {
@@ -276,6 +286,7 @@ impl Witness {
                 if !is_repeat {
                     self.findings.add(Violation::Lost, format!("{id} is new, but was taken for a repeat"));
                 }
+                self.acknowledged += u64::from(!sent.is_acknowledged);
                 sent.is_acknowledged = true;
             }
             Told::Rejected => {
@@ -308,8 +319,8 @@ impl Witness {
 
     /// How many events a client was told are there.
     #[must_use]
-    pub fn acknowledged(&self) -> u64 {
-        self.events.values().filter(|sent| sent.is_acknowledged).count() as u64
+    pub const fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// Holds everything that was read back against what is known. `sessions`: the rows of each session, as answered.
@@ -376,7 +387,7 @@ impl Witness {
 
 /// One row against what was sent.
 fn check_row(row: &Row, sent: &Sent, findings: &mut Findings) {
-    if row.session != *sent.session || row.timestamp != sent.timestamp || row.data != sent.data {
+    if row.session != *sent.session || row.timestamp != sent.timestamp || row.content != sent.content {
         findings.add(Violation::Changed, format!("{} at {} is not what was sent", row.id, row.place));
     }
     if let Some(place) = sent.place.filter(|place| *place != row.place) {
@@ -470,21 +481,22 @@ pub fn check_later_view(earlier: &[Row], later: &[Row], is_whole: bool) -> Findi
 mod tests {
     use super::*;
 
-    const DATA: &[u8] = b"{\"n\":1}";
+    const DATA: &str = "{\"n\":1}";
 
     fn place(offset: u64) -> Place {
         Place { partition: 0, offset }
     }
 
     fn row(id: &str, timestamp: i64, offset: u64) -> Row {
-        Row { id: id.to_owned(), session: "s".to_owned(), timestamp, place: place(offset), data: Digest::of(DATA) }
+        let content = Digest::of_event("c", "n", DATA);
+        Row { id: id.to_owned(), session: "s".to_owned(), timestamp, place: place(offset), content }
     }
 
     /// Three events: `a` and `b` acknowledged, `c` sent only.
     fn witness() -> Witness {
         let mut witness = Witness { sent: 3, ..Witness::default() };
         for (id, timestamp) in [("a", 10), ("b", 20), ("c", 30)] {
-            witness.will_send(id.to_owned(), "s".into(), timestamp, Digest::of(DATA));
+            witness.will_send(id.to_owned(), "s".into(), timestamp, Digest::of_event("c", "n", DATA));
         }
         witness.told("a", false, Told::Stored(place(1)));
         witness.told("b", false, Told::Stored(place(2)));
@@ -502,6 +514,21 @@ mod tests {
     #[test]
     fn the_digest_is_the_crc_that_python_has_too() {
         assert_eq!(Digest::of(b"123456789"), Digest::from_parts(0xcbf4_3926, 9));
+    }
+
+    #[test]
+    fn the_digest_knows_category_and_name_and_where_they_end() {
+        let others = [("d", "n", DATA), ("c", "m", DATA), ("cn", "", DATA), ("", "cn", DATA), ("c", "n", "{\"n\":2}")];
+        for (category, name, data) in others {
+            assert_ne!(Digest::of_event(category, name, data), Digest::of_event("c", "n", DATA));
+        }
+    }
+
+    #[test]
+    fn an_event_is_acknowledged_once_however_often_it_is_told() {
+        let mut witness = witness();
+        witness.told("a", true, Told::Duplicate);
+        assert_eq!(witness.acknowledged(), 2);
     }
 
     #[test]
@@ -535,9 +562,10 @@ mod tests {
 
     #[test]
     fn a_changed_event_is_named() {
-        let mut other = row("a", 10, 1);
-        other.data = Digest::of(b"{\"n\":2}");
-        assert_eq!(check(&[row("b", 20, 2), other]), [Violation::Changed]);
+        for (category, name, data) in [("c", "n", "{\"n\":2}"), ("d", "n", DATA), ("c", "m", DATA)] {
+            let other = Row { content: Digest::of_event(category, name, data), ..row("a", 10, 1) };
+            assert_eq!(check(&[row("b", 20, 2), other]), [Violation::Changed]);
+        }
         assert_eq!(check(&[row("b", 20, 2), row("a", 11, 1)]), [Violation::Changed]);
     }
 

@@ -3,7 +3,7 @@
 one line of JSON.
 
 {"flushed": {partition: offset}, "rows": [[event_id, session_id, timestamp in microseconds, partition, offset,
-crc32 of data, length of data], ...]}, or {"error": "..."}.
+crc32 and length of category, name and data with a NUL between], ...]}, or {"error": "..."}.
 """
 
 import json
@@ -13,7 +13,7 @@ import zlib
 import deltalake
 import pyarrow
 
-COLUMNS = ["event_id", "session_id", "timestamp", "partition", "offset", "data"]
+COLUMNS = ["event_id", "session_id", "category", "name", "timestamp", "partition", "offset", "data"]
 
 
 def read(path, partitions):
@@ -21,11 +21,11 @@ def read(path, partitions):
     flushed = {partition: table.transaction_version(f"eye-{partition}") or 0 for partition in range(partitions)}
     columns = table.to_pyarrow_dataset().to_table(columns=COLUMNS)
     times = columns["timestamp"].cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64()).to_pylist()
-    data = [text.encode() for text in columns["data"].to_pylist()]
-    names = ("event_id", "session_id"), ("partition", "offset")
+    names = ("event_id", "session_id"), ("partition", "offset"), ("category", "name", "data")
     ids, sessions = (columns[name].to_pylist() for name in names[0])
     parts, offsets = (columns[name].to_pylist() for name in names[1])
-    digests = ((zlib.crc32(text), len(text)) for text in data)
+    contents = ("\0".join(texts).encode() for texts in zip(*(columns[name].to_pylist() for name in names[2])))
+    digests = ((zlib.crc32(content), len(content)) for content in contents)
     rows = [[*row[:5], *row[5]] for row in zip(ids, sessions, times, parts, offsets, digests)]
     return {"flushed": flushed, "rows": rows}
 

@@ -186,7 +186,7 @@ impl<'a> Rig<'a> {
 
     /// Notes a finding.
     pub fn find(&self, violation: Violation, detail: impl Into<String>) {
-        self.notes.witness().findings.add(violation, detail);
+        self.notes.find(violation, detail);
     }
 
     /// True if something was found.
@@ -266,10 +266,44 @@ impl<'a> Rig<'a> {
     pub fn recover_and_check(&mut self) -> Result<()> {
         if let Some(mut server) = self.start()? {
             self.check_running(&server);
-            server.process.kill();
+            self.notes.judge_end(server.process.kill());
             self.check_stopped();
         }
         Ok(())
+    }
+
+    /// Asks the server to stop: that it does not, or not cleanly, is a finding.
+    ///
+    /// # Errors
+    /// The tools failed.
+    pub fn stop(&self, server: &mut Server) -> Result<()> {
+        match server.stop(PATIENCE)? {
+            Some(status) if status.success() => {}
+            Some(status) => self.find(Violation::NotRecovered, format!("it stopped ({status}): {}", self.launch.log())),
+            None => self.find(Violation::NotRecovered, format!("it does not stop: {}", self.launch.log())),
+        }
+        Ok(())
+    }
+
+    /// Every fault so far may have come before anything was acknowledged: then nothing was tested. Once more, with all the
+    /// time that it takes.
+    ///
+    /// # Errors
+    /// The tools failed.
+    pub fn demand_acknowledged(&mut self) -> Result<()> {
+        if self.has_findings() || self.notes.witness().acknowledged() > 0 {
+            return Ok(());
+        }
+        let Some(mut server) = self.start()? else { return Ok(()) };
+        let notes = Arc::clone(&self.notes);
+        self.load_with(&mut server, |server| {
+            if !notes.await_acknowledged(1) {
+                notes.find(Violation::NotTested, "nothing is acknowledged, also without a fault");
+            }
+            notes.judge_end(server.process.kill());
+            Ok(())
+        })?;
+        self.recover_and_check()
     }
 
     /// Adds to the environment of the next starts.
@@ -293,6 +327,9 @@ impl<'a> Rig<'a> {
     /// Ends the run; keeps what is there if something was found.
     #[must_use]
     pub fn finish(mut self) -> (Tally, Findings) {
+        for panic in self.launch.panics() {
+            self.find(Violation::NotRecovered, format!("a thread of it died: {panic}"));
+        }
         let findings = self.findings();
         if let Some(work) = self.work.take()
             && self.ground.keep

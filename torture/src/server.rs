@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Result;
 
+/// Stands in the log before what a start logs.
+const START: &str = "== start\n";
 /// The last line that every start prints.
 const BANNER_END: &str = "API and documentation:";
 /// A start or a stop takes no longer unless it hangs.
@@ -95,10 +97,32 @@ impl Launch {
         self.work.join("stderr.log")
     }
 
+    /// What it logged in all its starts.
+    fn whole_log(&self) -> String {
+        fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
     /// What it logged since its last start.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        self.whole_log().rsplit(START).next().unwrap_or_default().to_owned()
+    }
+
+    /// What it logged of panics, in all its starts.
+    #[must_use]
+    pub fn panics(&self) -> Vec<String> {
+        self.whole_log().lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect()
+    }
+
+    /// Forgets what it logged.
+    ///
+    /// # Errors
+    /// The log is there and cannot be removed.
+    pub fn forget_log(&self) -> Result<()> {
+        match fs::remove_file(self.log_path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Starts it without waiting: it may be anywhere in its start.
@@ -106,7 +130,8 @@ impl Launch {
     /// # Errors
     /// The process could not be made.
     pub fn spawn(&self) -> Result<Process> {
-        let log = File::create(self.log_path())?;
+        let mut log = File::options().append(true).create(true).open(self.log_path())?;
+        log.write_all(START.as_bytes())?;
         let process = plain(&self.program, &self.wrapper, &self.work)
             .arg("serve")
             .arg("--data")
@@ -160,10 +185,17 @@ impl Launch {
 }
 
 impl Process {
-    /// `kill -9`.
-    pub fn kill(&mut self) {
+    /// `kill -9`. Returns how it had ended by itself before, if it had.
+    pub fn kill(&mut self) -> Option<ExitStatus> {
+        let before = self.ended();
         let _ = self.0.kill();
         let _ = self.0.wait();
+        before
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().ok().flatten()
     }
 
     /// How it ended; `None` if it still runs after this time.

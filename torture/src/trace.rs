@@ -20,6 +20,8 @@ pub const CALLS: &str = "openat,pwrite64,write,writev,sendto,sendmsg,fdatasync,f
 /// One call: where in the trace it began and returned, and what it was about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
+    /// The thread that made it.
+    pub thread: String,
     /// Its name.
     pub name: String,
     /// What stands between the parentheses.
@@ -54,18 +56,34 @@ pub fn parse(trace: &str) -> Vec<Call> {
             let Some((name, tail)) = rest.split_once('(') else { continue };
             (line, name, "", tail)
         };
-        let Some(at) = tail.rfind(") = ").or_else(|| tail.rfind(')')) else { continue };
+        let Some(at) = arguments_end(tail) else { continue };
         let result = tail[at..].trim_start_matches(')').trim_start().trim_start_matches("= ").to_owned();
         let arguments = format!("{arguments}{}", &tail[..at]);
-        calls.push(Call { name: name.to_owned(), arguments, result, begin, end: line });
+        let (thread, name) = (thread.to_owned(), name.to_owned());
+        calls.push(Call { thread, name, arguments, result, begin, end: line });
     }
     calls.sort_by_key(|call| call.begin);
     calls
 }
 
+/// Where the arguments end: short calls are padded, and words about an error stand in parentheses too.
+fn arguments_end(call: &str) -> Option<usize> {
+    let mut ends = call.rmatch_indices(')').map(|(at, _)| at);
+    let last = ends.clone().next();
+    ends.find(|at| call[at + 1..].trim_start().starts_with("= ")).or(last)
+}
+
 impl Call {
-    fn is(&self, names: &[&str]) -> bool {
+    /// True if it has one of these names.
+    #[must_use]
+    pub fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.name.as_str())
+    }
+
+    /// True if it was made to fail.
+    #[must_use]
+    pub fn is_injected(&self) -> bool {
+        self.result.contains("(INJECTED)")
     }
 
     /// True if it did what it was asked.
@@ -74,7 +92,8 @@ impl Call {
     }
 
     /// The path of the file that its first argument stands for.
-    fn file(&self) -> &str {
+    #[must_use]
+    pub fn file(&self) -> &str {
         let digits = self.arguments.trim_start_matches(|char: char| char.is_ascii_digit());
         digits.strip_prefix('<').and_then(|rest| rest.split('>').next()).unwrap_or_default()
     }
@@ -302,7 +321,8 @@ impl<'a> Trace<'a> {
     fn check_trims(&mut self) {
         let mut firsts: BTreeSet<(String, u64)> = BTreeSet::new();
         for call in self.calls.iter().filter(|call| call.is_done()) {
-            if call.name == "openat" && call.arguments.contains("O_CREAT") {
+            // Those that were there before the trace are opened.
+            if call.name == "openat" {
                 firsts.extend(call.paths().last().and_then(|path| segment(path)));
             }
         }
@@ -384,6 +404,9 @@ mod tests {
         assert_eq!((sync.begin, sync.end, sync.result.as_str(), sync.file()), (6, 8, "0", "/d/data/1.seg"));
         let write = calls.iter().find(|call| call.name == "pwrite64").unwrap();
         assert_eq!(write.text(), "\u{1}{\"id\":\"a\",\"n\":1}");
+        let failed = parse("10 fsync(5</d>)     = -1 EIO (Input/output error) (INJECTED)");
+        let [failed] = &failed[..] else { panic!("{failed:?}") };
+        assert_eq!((failed.file(), failed.is_done(), failed.is_injected()), ("/d", false, true));
         assert_eq!(unquote(&mut "\\377\\0a\\\"b\" rest".bytes()), b"\xff\0a\"b");
     }
 
@@ -431,6 +454,14 @@ mod tests {
     fn a_commit_and_a_trim_in_order_are_right() {
         let (checked, names) = verdict(COMMIT);
         assert_eq!((checked.commits, checked.files, checked.trims, names.as_str()), (1, 1, 1, ""));
+    }
+
+    #[test]
+    fn segments_that_were_there_before_the_trace_are_known() {
+        let later = COMMIT.replace("O_RDWR|O_CREAT|O_EXCL, 0666", "O_RDWR");
+        let newer = r#"21 openat(AT_FDCWD</w>, "/d/data/log/0/9.seg", O_RDWR|O_CREAT, 0666) = 4</d/data/log/0/9.seg>"#;
+        let (checked, names) = verdict(&format!("{later}{newer}\n"));
+        assert_eq!((checked.trims, names.as_str()), (1, ""), "1.seg ends where 5.seg begins, not where 9.seg does");
     }
 
     #[test]

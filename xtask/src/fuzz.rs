@@ -11,7 +11,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::Error;
-use crate::run::{command, root, run as run_command};
+use crate::run::{command, root, run as run_command, target};
+use crate::tools;
 
 const SECONDS: &str = "60";
 /// What cargo-fuzz builds with too, but for its sanitizer.
@@ -48,8 +49,10 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
         (_, true) => Work::Keep(seconds),
         _ => Work::Search(seconds),
     };
-    let compilers = std::env::var("CXX").into_iter().chain(["c++", "g++", "clang++"].map(str::to_owned));
-    if !compilers.into_iter().any(|compiler| answers(&compiler)) {
+    if !has_compiler() {
+        tools::debian("c++", "g++");
+    }
+    if !has_compiler() {
         println!(
             "skipped: fuzz, because libFuzzer needs a C++ compiler and there is none (Debian: apt-get install g++)"
         );
@@ -75,6 +78,12 @@ fn targets() -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
+/// True if libFuzzer can be built.
+fn has_compiler() -> bool {
+    let compilers = std::env::var("CXX").into_iter().chain(["c++", "g++", "clang++"].map(str::to_owned));
+    compilers.into_iter().any(|compiler| answers(&compiler))
+}
+
 fn answers(program: &str) -> bool {
     Command::new(program)
         .arg("--version")
@@ -94,13 +103,10 @@ struct Rig {
 }
 
 impl Rig {
-    /// In `CARGO_TARGET_DIR`, in a folder of its own: another set of flags builds everything anew.
+    /// Where cargo builds, in a folder of its own: another set of flags builds everything anew.
     fn build() -> Result<Self, Error> {
         let fuzz = root()?.join("fuzz");
-        let target = match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(folder) => root()?.join(folder).join("fuzz"),
-            None => fuzz.join("target"),
-        };
+        let target = target()?.join("fuzz");
         let host = host()?;
         let manifest = fuzz.join("Cargo.toml").to_string_lossy().into_owned();
         run_command(command(env!("CARGO"), &["fmt", "--check", "--manifest-path", &manifest])?)?;

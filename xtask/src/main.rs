@@ -4,6 +4,7 @@
 
 mod bench;
 mod fuzz;
+mod mutants;
 mod run;
 mod sim;
 mod test;
@@ -25,8 +26,10 @@ usage: cargo xtask <command>
   torture              kills, power cuts, failing calls and more against the real binary, judged by one oracle
                        [--seed S] [--keep] [--kill N] [--cut N] [--io N] [--acks N] [--full N] [--slow N] [--stop N]
                        [--clock N] [--points] [--sabotage]; without any of them, the slice of a test run
+  mutants              bugs put in one by one, which the tests must notice   [log|registry|store|auth…] [--shard K/N]
   bench ingest         ingest beside its floors, and latency   [--seconds N] [--runs N] [--folder DIR]
                        --peers: beside Django, PostgreSQL and ClickHouse's engine too
+                       --only single|seed|batches|latency|steps
   bench footprint      memory, start-up, bytes on disk         [--minutes N] [--events N] [--log-mib N] [--folder DIR]
   bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]
   bench steps          CPU time of each step of the write path
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         ["test", steps @ ..] => test::run(steps),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
+        ["mutants", rest @ ..] => mutants::run(rest),
         ["torture", rest @ ..] => torture::run(rest),
         ["bench", "build"] => bench::build(),
         ["bench", rest @ ..] if !rest.is_empty() => bench::run(rest),

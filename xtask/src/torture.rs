@@ -10,7 +10,13 @@ const SLICE: [&str; 10] =
 /// The seed of a test run.
 const SEED: &str = "1";
 /// Programs of the machine, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 3] = [("strace", "strace"), ("xfs_io", "xfsprogs"), ("faketime", "faketime")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("strace", "strace"),
+    ("xfs_io", "xfsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("faketime", "faketime"),
+];
 
 /// The slice of a test run.
 pub(crate) fn slice() -> Result<(), Error> {

@@ -78,10 +78,10 @@ pub enum Entry<'a> {
 pub enum EntryKey<'a> {
     /// An event.
     Event {
-        /// The idempotency key.
-        event_id: &'a str,
-        /// Which session.
-        session_id: &'a str,
+        /// The idempotency key, as it was written: UTF-8, not checked again.
+        event_id: &'a [u8],
+        /// Which session, likewise.
+        session_id: &'a [u8],
         /// When it occurred.
         timestamp: Timestamp,
     },
@@ -300,7 +300,7 @@ fn read_key<'a>(reader: &mut Reader<'a>) -> Result<EntryKey<'a>, EncodingError> 
             if flags & SENT_AT != 0 {
                 let _sent_at = body.timestamp()?;
             }
-            Ok(EntryKey::Event { event_id: body.text()?, session_id: body.text()?, timestamp })
+            Ok(EntryKey::Event { event_id: body.text_bytes()?, session_id: body.text_bytes()?, timestamp })
         }
         KIND_REJECTION => Ok(EntryKey::Rejection),
         kind => Err(EncodingError::Kind { kind, at }),
@@ -388,13 +388,17 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<&'a str, EncodingError> {
+        let bytes = self.text_bytes()?;
+        std::str::from_utf8(bytes).map_err(|_| EncodingError::NotUtf8(self.at - bytes.len()))
+    }
+
+    fn text_bytes(&mut self) -> Result<&'a [u8], EncodingError> {
         let mut length = 0_usize;
         for shift in (0..32).step_by(7) {
             let byte = self.u8()?;
             length |= usize::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                let at = self.at;
-                return std::str::from_utf8(self.take(length)?).map_err(|_| EncodingError::NotUtf8(at));
+                return self.take(length);
             }
         }
         Err(EncodingError::Short(self.at))
@@ -445,7 +449,7 @@ mod tests {
         assert_eq!(entries[2].1, Entry::Event(event("{}", None)));
         assert_eq!(batch.entry_at(entries[2].0).unwrap(), entries[2].1);
         let keys: Vec<_> = batch.keys().map(Result::unwrap).collect();
-        let key = EntryKey::Event { event_id: "e", session_id: "s", timestamp: Timestamp::from_micros(-7) };
+        let key = EntryKey::Event { event_id: b"e", session_id: b"s", timestamp: Timestamp::from_micros(-7) };
         assert_eq!(keys, [(entries[0].0, key), (entries[1].0, EntryKey::Rejection), (entries[2].0, key)]);
         assert_eq!(batch.key_at(entries[2].0).unwrap(), key);
     }

@@ -104,6 +104,13 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// True if a folder that this process did not make cannot be synced by it: it may not, or the file system cannot.
+#[must_use]
+pub fn is_out_of_reach(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
+}
+
 /// Reads a whole file.
 pub(crate) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     let length = usize::try_from(file.byte_len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -125,7 +132,7 @@ impl Disk for OsDisk {
         if dir.is_dir() {
             // Whoever made it may have died before its name was durable.
             return match self.sync_dir(parent) {
-                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+                Err(error) if !is_out_of_reach(&error) => Err(error),
                 _ => Ok(()),
             };
         }

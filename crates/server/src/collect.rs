@@ -258,7 +258,11 @@ fn write_result(out: &mut Vec<u8>, item: &CheckedItem<'_>, outcome: Outcome) {
         (Ok(event), Outcome::Stored { partition, offset }) => {
             out.extend_from_slice(b"{\"status\":\"stored\",\"event_id\":");
             write_text(out, event.event().event_id);
-            let _ = write!(out, ",\"partition\":{partition},\"offset\":{offset}}}");
+            out.extend_from_slice(b",\"partition\":");
+            write_number(out, u64::from(partition.0));
+            out.extend_from_slice(b",\"offset\":");
+            write_number(out, offset.0);
+            out.push(b'}');
         }
         (Ok(event), _) => {
             out.extend_from_slice(b"{\"status\":\"duplicate\",\"event_id\":");
@@ -279,7 +283,18 @@ fn write_result(out: &mut Vec<u8>, item: &CheckedItem<'_>, outcome: Outcome) {
     }
 }
 
+fn write_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
 fn write_text(out: &mut Vec<u8>, text: &str) {
+    // Nearly every id is its own JSON. Looking at all of its bytes is quicker than stopping at the first that is not.
+    let needs_escape = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if !text.bytes().fold(false, |found, byte| found | needs_escape(byte)) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
+    }
     // A str is always JSON, and writing into memory cannot fail.
     let _ = serde_json::to_writer(out, text);
 }

@@ -167,7 +167,7 @@ impl Metrics {
         self.requests.with_label_values(&[route, status_text(status, &mut buffer)]).inc();
     }
 
-    /// Everything as Prometheus text, the store's figures included.
+    /// Everything as Prometheus text, the store's figures included. Waits for apply: not on a thread of the runtime.
     ///
     /// # Errors
     /// A bug in a metric.

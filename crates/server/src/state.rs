@@ -82,6 +82,44 @@ impl Clock {
     }
 }
 
+/// A server's state for unit tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::collections::BTreeMap;
+
+    use eye_log::SharedLog;
+    use eye_log::memory::MemoryLog;
+    use eye_store::table::location;
+    use eye_store::{StoreSettings, Table, TableKind, TableOptions};
+    use tokio::runtime::Runtime;
+
+    use super::*;
+
+    /// Over this log, and a table in memory. Its threads run until the store is closed or abandoned.
+    pub(crate) fn state(runtime: &Runtime, settings: Settings, log: SharedLog) -> AppState {
+        let table = |kind: TableKind| {
+            let (objects, place) = location::resolve("memory:///table", &BTreeMap::new()).unwrap();
+            let options = TableOptions::new(kind, Timestamp::now());
+            Table::open(objects, place, options, runtime.handle().clone()).unwrap().0
+        };
+        let (events, rejections) = (table(TableKind::Events), table(TableKind::Rejections));
+        let store_settings = StoreSettings::default();
+        let opened = Store::open(store_settings, vec![log], events, rejections, Timestamp::now, &mut |_, _| {});
+        AppState::new(Shared {
+            store: opened.unwrap().0,
+            registry: Registry::open(Arc::new(MemoryLog::new())).unwrap(),
+            limits: settings.limits(),
+            seed_limits: eye_protocol::seed::limits(&settings.limits()),
+            metrics: Metrics::new().unwrap(),
+            clock: Clock::new(),
+            budget: BodyBudget::new(settings.body_budget_bytes_max),
+            decompressing: Semaphore::new(1),
+            shutdown: crate::shutdown::pair().1,
+            settings,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -244,7 +244,9 @@ fn two_hundred_bombs_are_refused_and_memory_stays_bounded() {
         }
     });
     let grown = peak_memory(&server).saturating_sub(before);
-    assert!(grown < 80 << 20, "200 bombs took {} MiB", grown >> 20);
+    // As many are unpacked at once as there are cores, each with a window of its own.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(grown < (48 + 16 * cores) << 20, "200 bombs took {} MiB on {cores} cores", grown >> 20);
     still_serves(&server);
 }
 

@@ -9,7 +9,7 @@ use eye_log::disk::sim::SimDisk;
 use eye_log::local::{LocalLog, LocalOptions};
 use eye_log::{PartitionId, SharedLog};
 use eye_store::table::TableLocation;
-use eye_store::{Error, Kind, Result, Store, StoreSettings, Table, TableKind, TableOptions};
+use eye_store::{DedupRecall, Error, Kind, Result, Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::runtime::Runtime;
 
 use crate::model::{PARTITIONS, WINDOW_SECONDS};
@@ -83,6 +83,8 @@ impl Node {
             partitions: PARTITIONS,
             flush_by_itself: false,
             dedup_window: Duration::from_secs(WINDOW_SECONDS.unsigned_abs()),
+            // By turns: answers must not depend on it.
+            dedup_recall: if self.opened.is_multiple_of(2) { DedupRecall::OnDemand } else { DedupRecall::AtOpen },
             log_keep_commits: LOG_KEEP_COMMITS,
             checkpoint_commits: 3,
             ..StoreSettings::default()

@@ -25,6 +25,8 @@ pub enum Toxic {
     After,
     /// It takes effect, and a retry inside the client finds its own file: the answer is "already exists".
     Exists,
+    /// It takes effect, the answer is lost, and nothing answers any more until [`Objects::heal`].
+    Dark,
     /// The answer is an error; it takes effect when [`Objects::land_late`] is called.
     Late,
     /// The process dies before it.
@@ -35,7 +37,7 @@ pub enum Toxic {
 
 impl Toxic {
     /// Those after which the process goes on.
-    pub const SURVIVED: [Self; 4] = [Self::Before, Self::After, Self::Exists, Self::Late];
+    pub const SURVIVED: [Self; 5] = [Self::Before, Self::After, Self::Exists, Self::Dark, Self::Late];
     /// Those that end the process.
     pub const DEADLY: [Self; 2] = [Self::DieBefore, Self::DieAfter];
 }
@@ -54,12 +56,18 @@ struct State {
     dead: bool,
     writes_refused: bool,
     reads_refused: bool,
+    /// Reads that were refused since the last healing.
+    reads_missed: u64,
     late: Vec<(Path, PutPayload, PutOptions)>,
 }
 
 impl State {
-    fn read(&self) -> Result<()> {
-        if self.dead || self.reads_refused { Err(unavailable()) } else { Ok(()) }
+    fn read(&mut self) -> Result<()> {
+        if self.dead || self.reads_refused {
+            self.reads_missed += 1;
+            return Err(unavailable());
+        }
+        Ok(())
     }
 
     /// What this write meets.
@@ -75,6 +83,7 @@ impl State {
         let toxic = *toxic;
         self.armed = None;
         self.dead = Toxic::DEADLY.contains(&toxic);
+        (self.writes_refused, self.reads_refused) = (toxic == Toxic::Dark, toxic == Toxic::Dark);
         Ok(Some(toxic))
     }
 }
@@ -92,6 +101,12 @@ impl Objects {
         state.reads_refused = reads;
     }
 
+    /// Reads that were refused since the last [`Objects::heal`].
+    #[must_use]
+    pub fn reads_missed(&self) -> u64 {
+        self.state.lock().reads_missed
+    }
+
     /// No faults from now on; a dead process may be started again.
     pub fn heal(&self) {
         let mut state = self.state.lock();
@@ -99,15 +114,17 @@ impl Objects {
         *state = State { late, ..State::default() };
     }
 
-    /// Lets the writes take effect whose writers have given up. Returns how many were there.
+    /// Lets the writes take effect whose writers have given up. Returns how many of them were commits.
     pub async fn land_late(&self) -> usize {
         let late = std::mem::take(&mut self.state.lock().late);
-        let count = late.len();
+        let mut commits = 0;
         for (path, payload, options) in late {
+            let is_commit = path.as_ref().contains("_delta_log/") && path.as_ref().ends_with(".json");
             // A file that is there already stays as it is: the write was conditional.
-            let _ = self.inner.put_opts(&path, payload, options).await;
+            let has_landed = self.inner.put_opts(&path, payload, options).await.is_ok();
+            commits += usize::from(is_commit && has_landed);
         }
-        count
+        commits
     }
 
     /// Cuts a file to its first half, as a power failure does to what was not synced. False if it is not there.
@@ -184,7 +201,7 @@ impl ObjectStore for Objects {
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let met = self.state.lock().write();
         match met {
-            Ok(None | Some(Toxic::After | Toxic::DieAfter)) => self.inner.delete_stream(paths),
+            Ok(None | Some(Toxic::After | Toxic::DieAfter | Toxic::Dark)) => self.inner.delete_stream(paths),
             _ => stream::once(async { Err(lost()) }).boxed(),
         }
     }
@@ -205,7 +222,7 @@ impl ObjectStore for Objects {
         let met = self.state.lock().write()?;
         match met {
             None => self.inner.copy_opts(from, to, options).await,
-            Some(Toxic::After | Toxic::DieAfter | Toxic::Exists) => {
+            Some(Toxic::After | Toxic::DieAfter | Toxic::Exists | Toxic::Dark) => {
                 self.inner.copy_opts(from, to, options).await?;
                 Err(lost())
             }

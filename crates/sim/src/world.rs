@@ -181,7 +181,7 @@ impl World {
             62..70 => Action::FlushToxic(nth, self.pick(&Toxic::SURVIVED)),
             70..72 => Action::FlushOutage { reads_too: power.is_some() },
             72..74 => Action::FlushTrimFault(self.pick(&[Operation::Remove, Operation::SyncDir]), nth % 2 + 1),
-            74..80 => Action::CrashInFlush(nth, self.pick(&Toxic::DEADLY), power),
+            74..80 => Action::CrashInFlush(nth, self.pick(&[Toxic::DieBefore, Toxic::DieAfter, Toxic::Late]), power),
             80..83 => Action::LandLate,
             83..88 => Action::Clock(match self.random.random_bool(0.3) {
                 true => -self.random.random_range(1..=BACK_SECONDS),
@@ -243,6 +243,11 @@ impl World {
                     self.late.push(self.life);
                 }
                 self.check()?;
+                if toxic == Toxic::Dark && !self.passed {
+                    // So that another partition commits, and finds what this one does not know of.
+                    let sent = self.request(3, None);
+                    self.send(&sent)?;
+                }
                 self.flush()
             }
             Action::FlushOutage { reads_too } => {
@@ -261,13 +266,16 @@ impl World {
             Action::CrashInFlush(nth, toxic, power) => {
                 self.node.objects.arm(nth, toxic);
                 self.try_flush()?;
+                if toxic == Toxic::Late {
+                    self.late.push(self.life);
+                }
                 self.crash(power)
             }
             Action::LandLate => {
                 let landed = self.node.runtime.block_on(self.node.objects.land_late());
                 let late = std::mem::take(&mut self.late);
                 self.passed |= landed > 0 && late.iter().any(|life| *life != self.life);
-                self.trace.push(format!("  {landed} landed"));
+                self.trace.push(format!("  {landed} commits landed"));
                 Ok(())
             }
             Action::Clock(seconds) => {
@@ -384,7 +392,7 @@ impl World {
                 Err(error) if error.kind() == Kind::Full => self.trace.push("  full".to_owned()),
                 Err(error) if may_break => {
                     self.trace.push(format!("  not acknowledged: {:?}", error.kind()));
-                    require(store.status().ready().is_err(), || "the log is broken and the store is ready".to_owned())?;
+                    require(store.ready().is_err(), || "the log is broken and the store is ready".to_owned())?;
                     self.unsure[usize::from(partition)].push(sent);
                 }
                 Err(error) => return Err(format!("a full disk must only be full: {error}")),

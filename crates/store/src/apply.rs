@@ -4,23 +4,26 @@
 //! duplicate, a rejection), counts it in the ledger, and makes the whole group visible at once. Nothing else ever writes
 //! to the hot buffer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ahash::RandomState;
 use arrow::array::RecordBatch;
-use eye_event::{Batch, EntryKey};
+use eye_event::{Batch, EncodingError, EntryKey, Timestamp};
 use eye_fault::{Sabotage, sabotaged};
 use eye_log::{Offset, PartitionId, Record};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::buffer::{AppliedRecord, Generation, NewRow};
-use crate::dedup::DedupWindow;
+use crate::dedup::{DedupWindow, Key};
 use crate::error::{Error, Result};
 use crate::invariants;
 use crate::ledger::{Counts, Ledger};
 use crate::recall::Recall;
 use crate::request::Applied;
+
+/// Identities that are looked up side by side, so that they wait for memory together.
+const KEYS_AT_ONCE: usize = 32;
 
 /// Requests that wait for their record to be applied, by the record's first offset.
 pub(crate) type Waiters = Mutex<HashMap<Offset, oneshot::Sender<Result<Applied>>, RandomState>>;
@@ -59,7 +62,26 @@ impl ApplyState {
         Self { partition, dedup, recall, ledger, applied: flushed, rejections_flushed, hasher: RandomState::new() }
     }
 
-    /// Decides a group of records. After an error the state must not be used again.
+    /// The sessions that these records name and whose ids may still be in the table only.
+    ///
+    /// # Errors
+    /// A record that cannot be decoded.
+    pub(crate) fn unknown_sessions(&self, records: &[Record]) -> Result<HashSet<Box<str>, RandomState>> {
+        let mut unknown = HashSet::default();
+        let Some(recall) = &self.recall else { return Ok(unknown) };
+        for record in records {
+            for key in Batch::parse(record.payload.clone())?.keys() {
+                let (_, EntryKey::Event { session_id, .. }) = key? else { continue };
+                let Ok(session_id) = std::str::from_utf8(session_id) else { continue };
+                if !recall.knows(session_id) && !unknown.contains(session_id) {
+                    unknown.insert(session_id.into());
+                }
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Decides a group of records. Every id of their sessions must be known. After an error the state must not be used again.
     ///
     /// # Errors
     /// A record that cannot be decoded, or that does not follow what was applied.
@@ -78,51 +100,40 @@ impl ApplyState {
     fn decide_record(&mut self, record: Record) -> Result<(AppliedRecord, Vec<u32>)> {
         let (first, last) = (record.offset, record.next().previous());
         invariants::offsets_rise(self.applied, first)?;
-        let at =
-            |error: Error| error.context(format_args!("log record at offset {first} of partition {}", self.partition));
-        let batch = Batch::parse(record.payload).map_err(|error| at(error.into()))?;
-        let header = batch.header().map_err(|error| at(error.into()))?;
-        let mut decided = AppliedRecord {
-            batch: batch.clone(),
-            last,
-            stored: Vec::with_capacity(batch.count() as usize),
-            rejected: Vec::new(),
+        let partition = self.partition;
+        let at = |error: EncodingError| {
+            Error::from(error).context(format_args!("log record at offset {first} of partition {partition}"))
         };
-        let mut duplicates = Vec::new();
-        let mut counts = Counts { received: u64::from(batch.count()), ..Counts::default() };
-        for (index, key) in (0_u32..).zip(batch.keys()) {
-            let (position, key) = key.map_err(|error| at(error.into()))?;
-            let offset = first.plus(u64::from(index));
-            match key {
-                EntryKey::Event { event_id, session_id, timestamp } => {
-                    if let Some(recall) = &mut self.recall {
-                        recall.session(session_id, &mut self.dedup)?;
+        let batch = Batch::parse(record.payload).map_err(at)?;
+        let header = batch.header().map_err(at)?;
+        let application = self.dedup.application(header.application);
+        let mut decided = Decided::new(&batch, first, last);
+        let mut keys = (0_u32..).zip(batch.keys());
+        let mut events = Vec::with_capacity(KEYS_AT_ONCE.min(batch.count() as usize));
+        loop {
+            for (index, key) in keys.by_ref().take(KEYS_AT_ONCE) {
+                let (position, key) = key.map_err(at)?;
+                match key {
+                    EntryKey::Event { event_id, session_id, timestamp } => {
+                        let key = self.dedup.key(application, session_id, event_id);
+                        events.push(Candidate { index, position, timestamp, session_id, key });
                     }
-                    let is_new = self.dedup.insert(header.application, session_id, event_id, header.received_at);
-                    if is_new || sabotaged(Sabotage::SkipDedup) {
-                        counts.stored += 1;
-                        if sabotaged(Sabotage::DropInApply) && offset.0.is_multiple_of(97) {
-                            continue;
-                        }
-                        let session_hash = self.hasher.hash_one(session_id);
-                        decided.stored.push(NewRow { position, offset, timestamp, session_hash });
-                    } else {
-                        counts.duplicate += 1;
-                        duplicates.push(index);
-                    }
-                }
-                EntryKey::Rejection => {
-                    counts.rejected += 1;
-                    if offset > self.rejections_flushed {
-                        decided.rejected.push((position, offset));
-                    }
+                    EntryKey::Rejection => decided.reject(index, position, self.rejections_flushed),
                 }
             }
+            if events.is_empty() {
+                break;
+            }
+            for event in events.drain(..) {
+                let is_new = self.dedup.insert_key(&event.key, header.received_at) || sabotaged(Sabotage::SkipDedup);
+                decided.event(&event, is_new, &self.hasher);
+            }
         }
+        let Decided { record, duplicates, counts, .. } = decided;
         invariants::nothing_vanishes(counts)?;
         self.ledger.add(header.token, counts);
         self.applied = last;
-        Ok((decided, duplicates))
+        Ok((record, duplicates))
     }
 
     pub(crate) fn applied(&self) -> Offset {
@@ -154,10 +165,66 @@ impl ApplyState {
         self.recall.as_ref().map_or(Ok(()), |recall| recall.rows_of(batch, &mut self.dedup))
     }
 
+    /// All that the table has of this session is known.
+    pub(crate) fn session_is_recalled(&mut self, session_id: &str) {
+        if let Some(recall) = &mut self.recall {
+            recall.session_is_known(session_id);
+        }
+    }
+
     /// The newest file of [`ApplyState::recall`] has been read.
     pub(crate) fn newest_is_recalled(&mut self) {
         if self.recall.as_mut().is_some_and(Recall::newest_is_known) {
             self.recall = None;
+        }
+    }
+}
+
+/// An event whose identity is being looked up.
+struct Candidate<'a> {
+    index: u32,
+    position: u32,
+    timestamp: Timestamp,
+    session_id: &'a [u8],
+    key: Key<'a>,
+}
+
+/// One record, entry by entry.
+struct Decided {
+    first: Offset,
+    record: AppliedRecord,
+    /// Indexes of entries.
+    duplicates: Vec<u32>,
+    counts: Counts,
+}
+
+impl Decided {
+    fn new(batch: &Batch, first: Offset, last: Offset) -> Self {
+        let stored = Vec::with_capacity(batch.count() as usize);
+        let record = AppliedRecord { batch: batch.clone(), last, stored, rejected: Vec::new() };
+        let counts = Counts { received: u64::from(batch.count()), ..Counts::default() };
+        Self { first, record, duplicates: Vec::new(), counts }
+    }
+
+    fn event(&mut self, event: &Candidate<'_>, is_new: bool, hasher: &RandomState) {
+        if !is_new {
+            self.counts.duplicate += 1;
+            return self.duplicates.push(event.index);
+        }
+        self.counts.stored += 1;
+        let offset = self.first.plus(u64::from(event.index));
+        if sabotaged(Sabotage::DropInApply) && offset.0.is_multiple_of(97) {
+            return;
+        }
+        let Candidate { position, timestamp, session_id, .. } = *event;
+        self.record.stored.push(NewRow { position, offset, timestamp, session_hash: hasher.hash_one(session_id) });
+    }
+
+    fn reject(&mut self, index: u32, position: u32, flushed: Offset) {
+        self.counts.rejected += 1;
+        let offset = self.first.plus(u64::from(index));
+        if offset > flushed {
+            self.record.rejected.push((position, offset));
         }
     }
 }
@@ -186,7 +253,7 @@ pub(crate) fn answer(answers: Answers, waiters: &Waiters) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, RejectionRef, Timestamp};
+    use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, RejectionRef};
 
     use super::*;
 

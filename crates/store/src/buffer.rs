@@ -89,7 +89,7 @@ impl Chunk {
     }
 
     /// The session of a row of this chunk.
-    pub(crate) fn session(&self, index: usize) -> Option<&str> {
+    pub(crate) fn session(&self, index: usize) -> Option<&[u8]> {
         let row = &self.rows[index];
         session_at(&self.batches[row.batch as usize], row.position)
     }
@@ -135,6 +135,10 @@ pub(crate) struct RejectionRow {
 impl RejectionRow {
     pub(crate) fn new(batch: Batch, position: u32, offset: Offset) -> Self {
         Self { batch, position, offset }
+    }
+
+    pub(crate) fn offset(&self) -> Offset {
+        self.offset
     }
 
     pub(crate) fn rejection(&self, partition: PartitionId) -> Result<StoredRejection<'_>> {
@@ -329,12 +333,12 @@ fn chunk_of<'a>(chunks: &'a [Arc<Chunk>], tail: &'a Chunk, number: u32) -> &'a C
     chunks.get(number as usize / CHUNK_ROWS).map_or(tail, |chunk| chunk.as_ref())
 }
 
-fn session_of<'a>(chunks: &'a [Arc<Chunk>], tail: &'a Chunk, number: u32) -> Option<&'a str> {
+fn session_of<'a>(chunks: &'a [Arc<Chunk>], tail: &'a Chunk, number: u32) -> Option<&'a [u8]> {
     chunk_of(chunks, tail, number).session(number as usize % CHUNK_ROWS)
 }
 
 /// The session of an entry; `None` cannot happen, for apply has read the same key.
-fn session_at(batch: &Batch, position: u32) -> Option<&str> {
+fn session_at(batch: &Batch, position: u32) -> Option<&[u8]> {
     match batch.key_at(position) {
         Ok(EntryKey::Event { session_id, .. }) => Some(session_id),
         _ => None,
@@ -370,6 +374,7 @@ impl GenerationView {
     /// The rows of a session; the lock is held only to collect them.
     fn session_rows(&self, session_id: &str) -> Vec<(Batch, u32, Offset)> {
         let rows = self.generation.inner.read();
+        let session_id = session_id.as_bytes();
         let hash = self.generation.hasher.hash_one(session_id);
         let is_session = |head: &SessionHead| {
             head.hash == hash && session_of(&rows.chunks, &rows.tail, head.newest) == Some(session_id)

@@ -2,90 +2,30 @@
 //!
 //! Exact means that keys are compared, never their hashes alone: there is no false duplicate. What makes that affordable
 //! is how keys are kept. Canonical UUIDs take 16 bytes, sessions are kept once and counted, and entries lie in one queue
-//! in the order of arrival, so that forgetting is a pop.
+//! in the order of arrival, so that forgetting is a pop. Nothing of it ever grows all at once: the queue grows by chunks,
+//! and the hashes lie in many small tables, so that no event waits until millions of others are moved.
 //!
 //! The answer depends on the log alone: an event is a duplicate if an equal one was stored less than the window before
 //! it, by their `received_at`. Replaying the log gives the same answers.
 
-use std::collections::VecDeque;
+mod entries;
+mod id;
+
+use std::hint::black_box;
 
 use ahash::RandomState;
 use eye_event::Timestamp;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
+use self::entries::{Entries, Entry};
+use self::id::{Id, IdRef};
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 /// `received_at` of neighbours may be a little out of order; entries stay this much longer than the window.
 const SLACK_SECONDS: i64 = 60;
-
-/// An id, compact: a canonical UUID as its 16 bytes, anything else as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Id {
-    Uuid([u8; 16]),
-    Text(Box<str>),
-}
-
-/// An id not yet kept.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum IdRef<'a> {
-    Uuid([u8; 16]),
-    Text(&'a str),
-}
-
-impl<'a> IdRef<'a> {
-    fn new(text: &'a str) -> Self {
-        canonical_uuid(text).map_or(Self::Text(text), Self::Uuid)
-    }
-
-    fn is(&self, id: &Id) -> bool {
-        match (self, id) {
-            (Self::Uuid(one), Id::Uuid(other)) => one == other,
-            (Self::Text(one), Id::Text(other)) => *one == other.as_ref(),
-            _ => false,
-        }
-    }
-
-    fn keep(&self) -> Id {
-        match self {
-            Self::Uuid(bytes) => Id::Uuid(*bytes),
-            Self::Text(text) => Id::Text((*text).into()),
-        }
-    }
-}
-
-impl Id {
-    fn as_ref(&self) -> IdRef<'_> {
-        match self {
-            Self::Uuid(bytes) => IdRef::Uuid(*bytes),
-            Self::Text(text) => IdRef::Text(text),
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Uuid(_) => 0,
-            Self::Text(text) => text.len(),
-        }
-    }
-}
-
-/// The 16 bytes of a UUID that is written the canonical way (RFC 9562: lower case, four dashes), else `None`.
-fn canonical_uuid(text: &str) -> Option<[u8; 16]> {
-    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
-    let mut bytes = [0; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            if text[at] != b'-' {
-                return None;
-            }
-            at += 1;
-        }
-        *byte = hex(text[at])? << 4 | hex(text[at + 1])?;
-        at += 2;
-    }
-    Some(bytes)
-}
+/// Tables that share the hashes of ids.
+const TABLES: usize = 64;
 
 /// The 32 bits of a hash that are kept.
 const fn short(hash: u64) -> u32 {
@@ -97,12 +37,9 @@ const fn spread(hash: u32) -> u64 {
     (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+/// Which of the tables has this hash.
+const fn table_of(hash: u32) -> usize {
+    hash as usize % TABLES
 }
 
 #[derive(Debug)]
@@ -113,12 +50,13 @@ struct Session {
     entries: u32,
 }
 
-#[derive(Debug)]
-struct Entry {
-    session: u32,
-    /// Seconds since 1970, cut to 32 bits for its size; good until 2106.
-    received_s: u32,
-    id: Id,
+/// An identity, ready to be looked up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    application: u32,
+    session: IdRef<'a>,
+    event: IdRef<'a>,
+    hash: u32,
 }
 
 /// The window. One per partition; a session lives in one partition, so that is enough.
@@ -130,14 +68,15 @@ pub struct DedupWindow {
     applications: Vec<Box<str>>,
     sessions: Vec<Session>,
     free_sessions: Vec<u32>,
-    by_session: HashTable<u32>,
+    /// The number of each session beside 32 bits of its hash.
+    by_session: HashTable<(u32, u32)>,
     /// The session of the last event: the next one's, often.
     last_session: Option<u32>,
-    entries: VecDeque<Entry>,
-    /// The number of `entries[0]`; entries are numbered in the order of arrival, modulo 2^32.
+    entries: Entries,
+    /// The number of the first entry; entries are numbered in the order of arrival, modulo 2^32.
     first_number: u32,
     /// The number of each entry beside 32 bits of its hash, so that growing touches no entry.
-    by_id: HashTable<(u32, u32)>,
+    by_id: Vec<HashTable<(u32, u32)>>,
     heap_bytes: usize,
     /// Ids forgotten before their time because of `ids_max`.
     forgotten_early: u64,
@@ -157,37 +96,53 @@ impl DedupWindow {
             free_sessions: Vec::new(),
             by_session: HashTable::new(),
             last_session: None,
-            entries: VecDeque::new(),
+            entries: Entries::default(),
             first_number: 0,
-            by_id: HashTable::new(),
+            by_id: (0..TABLES).map(|_| HashTable::new()).collect(),
             heap_bytes: 0,
             forgotten_early: 0,
         }
     }
 
     /// True if the event is new; it is then kept. False if an equal one was stored within the window.
-    pub fn insert(&mut self, application: &str, session_id: &str, event_id: &str, received_at: Timestamp) -> bool {
+    pub fn insert(
+        &mut self,
+        application: &str,
+        session_id: impl AsRef<[u8]>,
+        event_id: impl AsRef<[u8]>,
+        received_at: Timestamp,
+    ) -> bool {
+        let application = self.application(application);
+        let key = self.key(application, session_id.as_ref(), event_id.as_ref());
+        self.insert_key(&key, received_at)
+    }
+
+    /// The identity of an event of an application (see [`DedupWindow::application`]). What has to be looked at to insert it
+    /// is on its way from memory when this returns: make several keys before inserting the first.
+    pub(crate) fn key<'a>(&self, application: u32, session_id: &'a [u8], event_id: &'a [u8]) -> Key<'a> {
+        let (session, event) = (IdRef::new(session_id), IdRef::new(event_id));
+        let hash = short(self.hasher.hash_one((application, session, event)));
+        black_box(self.by_id[table_of(hash)].find(spread(hash), |(_, known)| *known == hash).is_some());
+        Key { application, session, event, hash }
+    }
+
+    /// [`DedupWindow::insert`] of a key.
+    pub(crate) fn insert_key(&mut self, key: &Key<'_>, received_at: Timestamp) -> bool {
         let received_s = received_at.micros().div_euclid(MICROS_PER_SECOND);
         self.forget_before(received_s - self.window_seconds - SLACK_SECONDS);
-        let session = self.session(application, session_id);
-        let id = IdRef::new(event_id);
-        let Self { by_id, entries, first_number, hasher, .. } = self;
-        let at = |number: u32| number.wrapping_sub(*first_number) as usize;
-        let hash = short(hasher.hash_one((session, id)));
-        let is_same = |(number, known): &(u32, u32)| {
-            *known == hash && {
-                let entry = &entries[at(*number)];
-                entry.session == session && id.is(&entry.id)
-            }
+        let session = self.session(key.application, key.session);
+        let hash = key.hash;
+        let Self { by_id, entries, first_number, .. } = self;
+        let known = |number: u32| entries.get(number.wrapping_sub(*first_number) as usize);
+        let is_same = |(number, kept): &(u32, u32)| {
+            *kept == hash && known(*number).session == session && key.event.is(&known(*number).id)
         };
-        let slot = by_id.entry(spread(hash), is_same, |(_, known)| spread(*known));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds fit until 2106")]
-        let new = Entry { session, received_s: received_s as u32, id: id.keep() };
+        let slot = by_id[table_of(hash)].entry(spread(hash), is_same, |(_, kept)| spread(*kept));
         #[expect(clippy::cast_possible_truncation, reason = "numbers are modulo 2^32 by design")]
         let number = first_number.wrapping_add(entries.len() as u32);
         match slot {
             Slot::Occupied(mut slot) => {
-                let age = received_s - i64::from(entries[at(slot.get().0)].received_s);
+                let age = received_s - i64::from(known(slot.get().0).received_s);
                 if age < self.window_seconds {
                     return false;
                 }
@@ -196,9 +151,8 @@ impl DedupWindow {
             }
             Slot::Vacant(slot) => drop(slot.insert((number, hash))),
         }
-        self.heap_bytes += new.id.heap_bytes();
-        self.sessions[session as usize].entries += 1;
-        self.entries.push_back(new);
+        let entry = self.keep(session, key.event, received_s);
+        self.entries.push_back(entry);
         while self.entries.len() > self.ids_max {
             self.forgotten_early += 1;
             self.pop();
@@ -214,17 +168,17 @@ impl DedupWindow {
             return;
         }
         let received_s = received_at.micros().div_euclid(MICROS_PER_SECOND);
-        let session = self.session(application, session_id);
-        let id = IdRef::new(event_id);
-        let first = self.first_number;
-        let Self { by_id, entries, hasher, .. } = self;
-        let hash = short(hasher.hash_one((session, id)));
-        let known = |number: u32| &entries[number.wrapping_sub(first) as usize];
+        let application = self.application(application);
+        let key = self.key(application, session_id.as_bytes(), event_id.as_bytes());
+        let session = self.session(application, key.session);
+        let (hash, first) = (key.hash, self.first_number);
+        let Self { by_id, entries, .. } = self;
+        let known = |number: u32| entries.get(number.wrapping_sub(first) as usize);
         let is_same = |(number, kept): &(u32, u32)| {
-            *kept == hash && known(*number).session == session && id.is(&known(*number).id)
+            *kept == hash && known(*number).session == session && key.event.is(&known(*number).id)
         };
         let number = first.wrapping_sub(1);
-        match by_id.entry(spread(hash), is_same, |(_, kept)| spread(*kept)) {
+        match by_id[table_of(hash)].entry(spread(hash), is_same, |(_, kept)| spread(*kept)) {
             Slot::Occupied(mut slot) => {
                 if i64::from(known(slot.get().0).received_s) >= received_s {
                     return;
@@ -233,12 +187,18 @@ impl DedupWindow {
             }
             Slot::Vacant(slot) => drop(slot.insert((number, hash))),
         }
+        let entry = self.keep(session, key.event, received_s);
+        self.entries.push_front(entry);
+        self.first_number = number;
+    }
+
+    /// The entry of an id, counted.
+    fn keep(&mut self, session: u32, id: IdRef<'_>, received_s: i64) -> Entry {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds fit until 2106")]
         let entry = Entry { session, received_s: received_s as u32, id: id.keep() };
         self.heap_bytes += entry.id.heap_bytes();
         self.sessions[session as usize].entries += 1;
-        self.entries.push_front(entry);
-        self.first_number = number;
+        entry
     }
 
     /// Ids kept now.
@@ -250,16 +210,16 @@ impl DedupWindow {
     /// True if nothing is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len() == 0
     }
 
     /// Memory held, in bytes, computed from capacities.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
+        self.entries.bytes()
             + self.sessions.capacity() * size_of::<Session>()
             + self.free_sessions.capacity() * size_of::<u32>()
-            + self.by_id.allocation_size()
+            + self.by_id.iter().map(HashTable::allocation_size).sum::<usize>()
             + self.by_session.allocation_size()
             + self.heap_bytes
     }
@@ -286,22 +246,20 @@ impl DedupWindow {
     }
 
     fn pop(&mut self) {
-        let Some(entry) = self.entries.front() else { return };
-        let hash = short(self.hasher.hash_one((entry.session, entry.id.as_ref())));
-        if let Ok(slot) = self.by_id.find_entry(spread(hash), |(number, _)| *number == self.first_number) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        let Session { application, id, .. } = &self.sessions[entry.session as usize];
+        let hash = short(self.hasher.hash_one((*application, id.as_ref(), entry.id.as_ref())));
+        let first = self.first_number;
+        if let Ok(slot) = self.by_id[table_of(hash)].find_entry(spread(hash), |(number, _)| *number == first) {
             slot.remove();
         }
         self.heap_bytes -= entry.id.heap_bytes();
-        let session = entry.session;
-        self.entries.pop_front();
-        self.first_number = self.first_number.wrapping_add(1);
-        self.release(session);
+        self.first_number = first.wrapping_add(1);
+        self.release(entry.session);
     }
 
     /// The number of this session, kept from now on.
-    fn session(&mut self, application: &str, session_id: &str) -> u32 {
-        let application = self.application(application);
-        let id = IdRef::new(session_id);
+    fn session(&mut self, application: u32, id: IdRef<'_>) -> u32 {
         let is_it = |session: &Session| session.application == application && id.is(&session.id);
         if let Some(last) = self.last_session.filter(|last| is_it(&self.sessions[*last as usize])) {
             return last;
@@ -313,17 +271,17 @@ impl DedupWindow {
 
     fn find_session(&mut self, application: u32, id: IdRef<'_>) -> u32 {
         let Self { by_session, sessions, free_sessions, hasher, .. } = self;
-        let slot = by_session.entry(
-            hasher.hash_one((application, id)),
-            |number| sessions[*number as usize].application == application && id.is(&sessions[*number as usize].id),
-            |number| hasher.hash_one((sessions[*number as usize].application, sessions[*number as usize].id.as_ref())),
-        );
-        match slot {
-            Slot::Occupied(slot) => *slot.get(),
+        let hash = short(hasher.hash_one((application, id)));
+        let is_it = |(number, known): &(u32, u32)| {
+            let session = &sessions[*number as usize];
+            *known == hash && session.application == application && id.is(&session.id)
+        };
+        match by_session.entry(spread(hash), is_it, |(_, known)| spread(*known)) {
+            Slot::Occupied(slot) => slot.get().0,
             Slot::Vacant(slot) => {
                 #[expect(clippy::cast_possible_truncation, reason = "there are never more sessions than entries")]
                 let number = free_sessions.pop().unwrap_or(sessions.len() as u32);
-                slot.insert(number);
+                slot.insert((number, hash));
                 let session = Session { application, id: id.keep(), entries: 0 };
                 self.heap_bytes += session.id.heap_bytes();
                 match sessions.get_mut(number as usize) {
@@ -342,17 +300,18 @@ impl DedupWindow {
         if session.entries > 0 {
             return;
         }
-        let hash = self.hasher.hash_one((session.application, session.id.as_ref()));
-        if let Ok(slot) = self.by_session.find_entry(hash, |found| *found == number) {
+        let hash = short(self.hasher.hash_one((session.application, session.id.as_ref())));
+        if let Ok(slot) = self.by_session.find_entry(spread(hash), |(found, _)| *found == number) {
             slot.remove();
         }
         self.heap_bytes -= session.id.heap_bytes();
-        session.id = Id::Uuid([0; 16]);
+        session.id = Id::default();
         self.free_sessions.push(number);
         self.last_session = None;
     }
 
-    fn application(&mut self, name: &str) -> u32 {
+    /// The number of an application, kept from now on.
+    pub(crate) fn application(&mut self, name: &str) -> u32 {
         let found = self.applications.iter().position(|known| known.as_ref() == name);
         let number = found.unwrap_or_else(|| {
             self.applications.push(name.into());
@@ -422,10 +381,10 @@ mod tests {
         let mut window = DedupWindow::new(HOUR, 1000);
         for second in 0..100_000 {
             let session = format!("session-{}", second / 3);
-            assert!(window.insert("web", &session, &format!("event-{second}"), at(second * 60)));
+            assert!(window.insert("web", &session, format!("event-{second}"), at(second * 60)));
         }
         assert!(window.len() < 70 && window.sessions.len() < 70, "{} ids", window.len());
-        assert_eq!(window.by_id.len(), window.len());
+        assert_eq!(window.by_id.iter().map(HashTable::len).sum::<usize>(), window.len());
     }
 
     #[test]
@@ -473,7 +432,7 @@ mod tests {
                 if is_new {
                     newest.insert((session, id), now);
                 }
-                prop_assert_eq!(window.insert("web", &session.to_string(), &id.to_string(), at(now)), is_new);
+                prop_assert_eq!(window.insert("web", session.to_string(), id.to_string(), at(now)), is_new);
             }
         }
 

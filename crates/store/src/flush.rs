@@ -9,17 +9,17 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
-use eye_log::{ErrorKind, Offset};
+use eye_log::{ErrorKind, Offset, PartitionId};
 use parking_lot::MutexGuard;
 
 use crate::buffer::{Generation, GenerationView};
 use crate::columns::RejectionColumns;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::hot_rows::HotRows;
 use crate::invariants;
 use crate::partition::{FlushState, Partition, Sealed};
 use crate::recover::CommitInfo;
-use crate::store::Shared;
+use crate::store::{Hot, Shared};
 use crate::table::{Commit, NewFile, TableVersion};
 
 /// What one partition's flush wrote.
@@ -63,7 +63,20 @@ impl Shared {
     }
 
     /// Flushes one partition now; does nothing if the table has everything already.
+    ///
+    /// If another writer has moved the partition on, what apply decided after that is not what the table holds: the store
+    /// fails, and opening it again heals it.
     pub(crate) fn flush_partition(&self, partition: &Partition) -> Result<Flushed> {
+        let flushed = self.try_flush(partition);
+        if let Err(error) = &flushed
+            && error.kind() == Kind::Conflict
+        {
+            self.fail(error.clone());
+        }
+        flushed
+    }
+
+    fn try_flush(&self, partition: &Partition) -> Result<Flushed> {
         let mut state = partition.flush.lock();
         let Some(sealed) = self.seal(partition, &mut state) else {
             return Ok(Flushed::default());
@@ -77,7 +90,7 @@ impl Shared {
         crash_point(CrashPoint::FlushRejectionsCommitted);
         let events = self.commit_events(partition, &sealed, &view)?;
         crash_point(CrashPoint::FlushBeforeSwap);
-        self.publish(partition, &sealed.generation, events);
+        self.publish(partition, &sealed.generation, events)?;
         crash_point(CrashPoint::FlushBeforeTrim);
         state.sealed = None;
         state.waiting_since = None;
@@ -108,8 +121,9 @@ impl Shared {
 
     /// Rejections go first: if the events' commit fails after it, replay skips the rejections that are there already.
     fn commit_rejections(&self, partition: &Partition, sealed: &Sealed, view: &GenerationView) -> Result<usize> {
-        let rows = view.rejections();
         let flushed = self.rejections.current().flushed(partition.id);
+        let mut rows = view.rejections();
+        rows.retain(|row| row.offset() > flushed);
         if rows.is_empty() || flushed >= sealed.last {
             return Ok(rows.len());
         }
@@ -129,7 +143,15 @@ impl Shared {
         sealed: &Sealed,
         view: &GenerationView,
     ) -> Result<Arc<TableVersion>> {
-        let flushed = self.events.current().flushed(partition.id);
+        let current = self.events.current();
+        let flushed = current.flushed(partition.id);
+        if flushed == sealed.last {
+            // Its answer was lost, and another partition's flush has found it meanwhile.
+            return Ok(current);
+        }
+        if let Some(first) = view.first_offset().filter(|first| *first <= flushed) {
+            return Err(moved_on(partition.id, flushed, first));
+        }
         invariants::exactly_one_place(flushed, view.first_offset())?;
         invariants::moved_together(flushed, flushed.plus(1), sealed.last)?;
         invariants::nothing_vanishes(sealed.ledger.total())?;
@@ -162,15 +184,31 @@ impl Shared {
     }
 
     /// The rows change places in one step: no reader sees them twice or not at all.
-    fn publish(&self, partition: &Partition, generation: &Generation, events: Arc<TableVersion>) {
+    ///
+    /// The version may hold commits of other partitions too, whose answers were lost: their rows change places here.
+    fn publish(&self, partition: &Partition, generation: &Generation, events: Arc<TableVersion>) -> Result<()> {
+        let is_flushed = |hot: &Hot, flushed| hot.flushing.as_ref().is_some_and(|rows| rows.applied() == flushed);
         let mut view = self.view.write();
+        for (other, hot) in self.partitions.iter().zip(&view.hot).filter(|(other, _)| other.id != partition.id) {
+            let flushed = events.flushed(other.id);
+            let flushing = hot.flushing.iter().filter(|_| !is_flushed(hot, flushed));
+            let first = flushing.chain([&hot.active]).find_map(|rows| rows.view().first_offset());
+            if let Some(first) = first.filter(|first| *first <= flushed) {
+                return Err(moved_on(other.id, flushed, first));
+            }
+        }
+        for (one, hot) in self.partitions.iter().zip(&mut view.hot) {
+            if one.id == partition.id || is_flushed(hot, events.flushed(one.id)) {
+                hot.flushing = None;
+            }
+        }
         view.events = events;
         view.rejections = self.rejections.current();
-        view.hot[usize::from(partition.id.0)].flushing = None;
         drop(view);
         self.hot_bytes.fetch_sub(generation.bytes(), Ordering::AcqRel);
         self.flushes.fetch_add(1, Ordering::AcqRel);
         self.moved();
+        Ok(())
     }
 
     /// Forgets log records that lie more than `log_keep_commits` commits behind.
@@ -202,4 +240,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// The error for rows that are in the hot buffer and, by another writer's commit, in the table.
+fn moved_on(partition: PartitionId, flushed: Offset, first: Offset) -> Error {
+    let detail = format!(
+        "partition {partition} is flushed to {flushed} by another writer, and the hot buffer begins with {first}: open the \
+         store again"
+    );
+    Error::new(Kind::Conflict, detail)
 }

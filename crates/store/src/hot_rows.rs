@@ -46,7 +46,7 @@ impl RowSource for HotRows {
         Ok(RowKey { received_at, timestamp, offset })
     }
 
-    fn session(&self, row: u32) -> Result<Option<&str>> {
+    fn session(&self, row: u32) -> Result<Option<&[u8]>> {
         let (chunk, index) = self.place(row);
         let missing = || Error::new(Kind::Internal, "the hot buffer points at no event");
         chunk.session(index).map(Some).ok_or_else(missing)

@@ -3,14 +3,19 @@
 //! A follower that falls behind the backlog is told so ([`Gap`]): what it missed is in the table, never silently gone.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use eye_event::Batch;
 use eye_log::{Offset, PartitionId};
+use tokio::sync::watch;
 
 use crate::buffer::{AppliedRecord, event_at};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::event::StoredEvent;
 use crate::position::Position;
+use crate::store::Shared;
 
 /// Events that a follower missed: those after `from` up to and including `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,59 @@ pub struct LiveStep {
     pub position: Position,
     /// What could not be sent.
     pub gap: Option<Gap>,
+}
+
+/// Follows stored events as they are applied.
+pub struct LiveTail {
+    shared: Arc<Shared>,
+    ticks: watch::Receiver<u64>,
+}
+
+impl LiveTail {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), ticks: shared.tick.subscribe() }
+    }
+
+    /// Waits until something past `after` is applied (at most `timeout`), then visits up to `max` events past it, in
+    /// order within each partition.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store failed or closed.
+    pub async fn next(
+        &mut self,
+        after: &Position,
+        timeout: Duration,
+        max: usize,
+        visit: &mut (dyn FnMut(&StoredEvent<'_>) + Send),
+    ) -> Result<LiveStep> {
+        let ticks = &mut self.ticks;
+        let shared = &self.shared;
+        let moved = async {
+            while after.covers(&shared.position()) && !shared.stopping.load(Ordering::Acquire) {
+                if ticks.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        // Nothing new in time is no error: the caller sends a heartbeat.
+        let _ = tokio::time::timeout(timeout, moved).await;
+        shared.healthy()?;
+        if shared.stopping.load(Ordering::Acquire) {
+            return Err(Error::new(Kind::Unavailable, "the service is stopping"));
+        }
+        let mut left = max;
+        let (mut seen, mut gone, mut is_gap) = (Vec::new(), Vec::new(), false);
+        for partition in &shared.partitions {
+            let taken = partition.backlog.lock().take(after.of(partition.id), left);
+            left -= taken.len();
+            is_gap |= taken.gone.is_some();
+            gone.push(taken.gone.unwrap_or(after.of(partition.id)));
+            seen.push(taken.seen);
+            taken.visit(visit)?;
+        }
+        let gap = is_gap.then(|| Gap { from: after.clone(), to: Position::new(gone) });
+        Ok(LiveStep { position: Position::new(seen), gap })
+    }
 }
 
 /// The newest stored events of one partition.

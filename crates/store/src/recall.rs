@@ -24,8 +24,10 @@ const SLACK_MICROS: i64 = 3_600_000_000;
 /// What of the window is still only in the table. One per partition.
 #[derive(Debug)]
 pub(crate) struct Recall {
-    /// Not read yet, oldest first.
-    files: Vec<Arc<TableFile>>,
+    /// Oldest first.
+    files: Arc<[Arc<TableFile>]>,
+    /// How many of them, the oldest, are not read yet.
+    left: usize,
     /// Earlier rows are outside the window.
     from: Timestamp,
     /// Sessions whose ids are all known already.
@@ -38,7 +40,8 @@ impl Recall {
         Columns::APPLICATION | Columns::SESSION_ID | Columns::EVENT_ID | Columns::RECEIVED_AT | Columns::PARTITION
     }
 
-    /// Of this version of the table; `None` if the window has nothing of it.
+    /// Of this version of the table; `None` if the window has nothing of it. No more files than have `dedup_ids_max` rows,
+    /// the newest: the window holds no more ids.
     pub(crate) fn new(settings: &StoreSettings, version: &TableVersion, partition: PartitionId) -> Option<Self> {
         let ours = || version.files.iter().filter(|file| file.partition == partition);
         // By the last arrival, not by the latest time: the clock may have been ahead once, and its mistake must not
@@ -48,29 +51,36 @@ impl Recall {
         let from = Timestamp::from_micros(newest.micros().saturating_sub(window).saturating_sub(SLACK_MICROS));
         let mut files: Vec<_> = ours().filter(|file| file.received_max >= from).cloned().collect();
         files.sort_by_key(|file| (file.received_min, file.offset_min));
-        (!files.is_empty()).then(|| Self { files, from, known: HashSet::default() })
+        let mut rows = 0;
+        let newest = files.iter().rev().take_while(|file| {
+            let fits = rows < settings.dedup_ids_max as u64;
+            rows += file.rows;
+            fits
+        });
+        let old = files.len() - newest.count();
+        files.drain(..old);
+        (!files.is_empty()).then(|| Self { left: files.len(), files: files.into(), from, known: HashSet::default() })
     }
 
     /// Rows not read yet.
     pub(crate) fn rows(&self) -> u64 {
-        self.files.iter().map(|file| file.rows).sum()
+        self.files[..self.left].iter().map(|file| file.rows).sum()
     }
 
-    /// Makes every id of a session known.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub(crate) fn session(&mut self, session_id: &str, window: &mut DedupWindow) -> Result<()> {
-        if self.known.contains(session_id) {
-            return Ok(());
-        }
-        for file in self.files.iter().rev() {
-            for batch in file.session(session_id, Self::columns())? {
-                self.rows_of(&batch, window)?;
-            }
-        }
+    /// True if every id of this session is known.
+    pub(crate) fn knows(&self, session_id: &str) -> bool {
+        self.known.contains(session_id)
+    }
+
+    /// What has to be read to know every id of a session, newest first.
+    pub(crate) fn files(&self) -> impl Iterator<Item = Arc<TableFile>> + use<> {
+        let (files, left) = (Arc::clone(&self.files), self.left);
+        (0..left).rev().map(move |index| Arc::clone(&files[index]))
+    }
+
+    /// All that [`Recall::files`] have of this session is known.
+    pub(crate) fn session_is_known(&mut self, session_id: &str) {
         self.known.insert(session_id.into());
-        Ok(())
     }
 
     /// Makes the ids of these rows known.
@@ -86,12 +96,12 @@ impl Recall {
 
     /// The newest file not read yet.
     pub(crate) fn newest(&self) -> Option<Arc<TableFile>> {
-        self.files.last().cloned()
+        self.files().next()
     }
 
     /// The newest file has been read. True if there is none left.
     pub(crate) fn newest_is_known(&mut self) -> bool {
-        self.files.pop();
-        self.files.is_empty()
+        self.left = self.left.saturating_sub(1);
+        self.left == 0
     }
 }

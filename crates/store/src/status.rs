@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::store::Shared;
 
@@ -41,19 +40,9 @@ pub struct Status {
     pub flushes: u64,
     /// Why the last flush failed, if it did.
     pub last_flush_error: Option<String>,
-    /// Why the store takes no events, if it does not.
-    pub not_ready: Option<Error>,
 }
 
 impl Status {
-    /// `Err` with the reason if the store takes no events.
-    ///
-    /// # Errors
-    /// That reason.
-    pub fn ready(&self) -> Result<()> {
-        self.not_ready.clone().map_or(Ok(()), Err)
-    }
-
     pub(crate) fn of(shared: &Shared) -> Self {
         let snapshot = shared.snapshot();
         let mut status = Self {
@@ -73,7 +62,6 @@ impl Status {
             table_rows: snapshot.events.rows(),
             flushes: shared.flushes.load(Ordering::Acquire),
             last_flush_error: shared.last_flush_error.lock().clone(),
-            not_ready: shared.ready().err(),
         };
         for partition in &shared.partitions {
             let state = partition.state.lock();

@@ -14,34 +14,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eye_event::Timestamp;
-use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
-use eye_log::{ErrorKind, NewRecord, SharedLog};
+use eye_fault::{CrashPoint, crash_point};
+use eye_log::{NewRecord, SharedLog};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
-use crate::apply;
 use crate::buffer::Generation;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Counts, Ledger};
-use crate::live::{Gap, LiveStep};
+use crate::live::LiveTail;
 use crate::partition::Partition;
 use crate::position::Position;
-use crate::recall::Recall;
 use crate::recover;
 use crate::request::{Applied, Outcome, Request};
 use crate::settings::{DedupRecall, StoreSettings};
 use crate::snapshot::Snapshot;
 use crate::status::Status;
 use crate::table::{Table, TableVersion};
-
-/// How long a thread sleeps at most before it looks whether it should stop.
-const TICK: Duration = Duration::from_millis(100);
-/// Added to the niceness of threads that nobody waits for.
-const BACKGROUND_NICENESS: i32 = 5;
-/// How much of the log apply reads at a time.
-const APPLY_BYTES: usize = 4 * 1024 * 1024;
-/// Rows of the dedup window that are taken in while apply waits.
-const RECALL_ROWS: usize = 4096;
 
 /// The store. Cheap to clone; the last clone to go does not close it: call [`Store::close`].
 #[derive(Clone)]
@@ -59,15 +48,16 @@ pub(crate) struct Shared {
     /// Bytes of log records in all hot buffers.
     pub(crate) hot_bytes: AtomicUsize,
     /// Rises whenever something was applied or flushed.
-    tick: watch::Sender<u64>,
+    pub(crate) tick: watch::Sender<u64>,
     /// The flush thread sleeps on it.
     pub(crate) flush_wanted: (Mutex<bool>, Condvar),
     pub(crate) flushes: AtomicU64,
     pub(crate) last_flush_error: Mutex<Option<String>>,
-    failed: OnceLock<Error>,
-    closing: AtomicBool,
-    stopping: AtomicBool,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    pub(crate) failed: OnceLock<Error>,
+    pub(crate) opening: AtomicBool,
+    pub(crate) closing: AtomicBool,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 /// What snapshots are made of. Changed as a whole, so that every row is in exactly one place.
@@ -144,6 +134,7 @@ impl Store {
             flushes: AtomicU64::new(0),
             last_flush_error: Mutex::new(None),
             failed: OnceLock::new(),
+            opening: AtomicBool::new(true),
             closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             threads: Mutex::new(Vec::new()),
@@ -153,9 +144,13 @@ impl Store {
             store.shared.recall_window()?;
         }
         crash_point(CrashPoint::ReplayStart);
-        store.start_threads()?;
+        store.shared.start_threads()?;
         let replayed_records = store.replay(progress)?;
         crash_point(CrashPoint::ReplayEnd);
+        store.shared.opening.store(false, Ordering::Release);
+        if store.shared.settings.dedup_recall == DedupRecall::Background {
+            store.shared.start_recall()?;
+        }
         Ok((store, OpenReport { replayed_records, dedup_rows }))
     }
 
@@ -242,9 +237,13 @@ impl Store {
     pub fn flush_blocking(&self) -> Result<FlushReport> {
         let (mut rows, mut rejections) = (0, 0);
         for partition in &self.shared.partitions {
-            let flushed = self.shared.flush_partition(partition)?;
-            rows += flushed.rows;
-            rejections += flushed.rejections;
+            // What a flush that failed has kept goes first, and what came after it next.
+            let times = if partition.flush.lock().sealed.is_some() { 2 } else { 1 };
+            for _ in 0..times {
+                let flushed = self.shared.flush_partition(partition)?;
+                rows += flushed.rows;
+                rejections += flushed.rejections;
+            }
         }
         let snapshot = self.snapshot();
         Ok(FlushReport { version: snapshot.version(), position: snapshot.flushed, rows, rejections })
@@ -270,6 +269,14 @@ impl Store {
         sum.iter().map(|(token, counts)| (token.to_owned(), counts)).collect()
     }
 
+    /// `Err` with the reason if the store takes no events. Never waits for apply.
+    ///
+    /// # Errors
+    /// That reason.
+    pub fn ready(&self) -> Result<()> {
+        self.shared.ready()
+    }
+
     /// Figures for operators.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -279,7 +286,7 @@ impl Store {
     /// A follower of stored events.
     #[must_use]
     pub fn live(&self) -> LiveTail {
-        LiveTail { shared: Arc::clone(&self.shared), ticks: self.shared.tick.subscribe() }
+        LiveTail::new(&self.shared)
     }
 
     /// Stops ingest, makes what was taken durable, applies it, flushes, ends the threads. Blocks.
@@ -352,29 +359,6 @@ impl Store {
         }
     }
 
-    fn start_threads(&self) -> Result<()> {
-        let mut threads = self.shared.threads.lock();
-        for index in 0..self.shared.partitions.len() {
-            let shared = Arc::clone(&self.shared);
-            threads
-                .push(spawn(format!("apply-{index}"), move || guard(&shared, "apply", || shared.apply_loop(index)))?);
-        }
-        if self.shared.settings.flush_by_itself {
-            let shared = Arc::clone(&self.shared);
-            threads.push(spawn("flush".to_owned(), move || guard(&shared, "flush", || shared.flush_loop()))?);
-        }
-        if self.shared.settings.dedup_recall == DedupRecall::Background {
-            let shared = Arc::clone(&self.shared);
-            let run = move || {
-                be_nice();
-                shared.recall_window()
-            };
-            let shared = Arc::clone(&self.shared);
-            threads.push(spawn("recall".to_owned(), move || guard(&shared, "recall", run))?);
-        }
-        Ok(())
-    }
-
     /// Waits until apply has caught up with what the logs held when they were opened.
     fn replay(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<u64> {
         let ends: Vec<_> = self.shared.partitions.iter().map(|partition| partition.log.end().previous()).collect();
@@ -391,55 +375,6 @@ impl Store {
         }
         progress(total, total);
         Ok(total)
-    }
-}
-
-/// Follows stored events as they are applied.
-pub struct LiveTail {
-    shared: Arc<Shared>,
-    ticks: watch::Receiver<u64>,
-}
-
-impl LiveTail {
-    /// Waits until something past `after` is applied (at most `timeout`), then visits up to `max` events past it, in
-    /// order within each partition.
-    ///
-    /// # Errors
-    /// `Unavailable` if the store failed or closed.
-    pub async fn next(
-        &mut self,
-        after: &Position,
-        timeout: Duration,
-        max: usize,
-        visit: &mut (dyn FnMut(&crate::StoredEvent<'_>) + Send),
-    ) -> Result<LiveStep> {
-        let ticks = &mut self.ticks;
-        let shared = &self.shared;
-        let moved = async {
-            while after.covers(&shared.position()) && !shared.stopping.load(Ordering::Acquire) {
-                if ticks.changed().await.is_err() {
-                    break;
-                }
-            }
-        };
-        // Nothing new in time is no error: the caller sends a heartbeat.
-        let _ = tokio::time::timeout(timeout, moved).await;
-        shared.healthy()?;
-        if shared.stopping.load(Ordering::Acquire) {
-            return Err(Error::new(Kind::Unavailable, "the service is stopping"));
-        }
-        let mut left = max;
-        let (mut seen, mut gone, mut is_gap) = (Vec::new(), Vec::new(), false);
-        for partition in &shared.partitions {
-            let taken = partition.backlog.lock().take(after.of(partition.id), left);
-            left -= taken.len();
-            is_gap |= taken.gone.is_some();
-            gone.push(taken.gone.unwrap_or(after.of(partition.id)));
-            seen.push(taken.seen);
-            taken.visit(visit)?;
-        }
-        let gap = is_gap.then(|| Gap { from: after.clone(), to: Position::new(gone) });
-        Ok(LiveStep { position: Position::new(seen), gap })
     }
 }
 
@@ -505,7 +440,7 @@ impl Shared {
         self.partitions.iter().any(|partition| partition.applied() < partition.log.end().previous())
     }
 
-    fn fail(&self, error: Error) {
+    pub(crate) fn fail(&self, error: Error) {
         tracing::error!(error = %error, "the store has failed: it takes no more events until it is opened again");
         let _ = self.failed.set(error);
         self.fail_waiters_if_failed();
@@ -519,136 +454,6 @@ impl Shared {
             for (_, waiter) in partition.waiters.lock().drain() {
                 let _ = waiter.send(Err(error.clone()));
             }
-        }
-    }
-
-    fn apply_loop(&self, index: usize) -> Result<()> {
-        let partition = &self.partitions[index];
-        let mut applied = partition.applied();
-        let replay_end = partition.log.end();
-        while !self.stopping.load(Ordering::Acquire) {
-            match partition.log.wait_past(applied.plus(1), TICK) {
-                Ok(end) if end > applied.plus(1) => {}
-                Ok(_) => continue,
-                // There will be nothing more to apply; the log's health says why. Reads go on.
-                Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => {
-                    std::thread::sleep(TICK);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            }
-            self.wait_for_room();
-            let mut records = partition.log.read(applied.plus(1), APPLY_BYTES)?;
-            if sabotaged(Sabotage::DropOnReplay) && applied.plus(1) < replay_end && records.len() > 1 {
-                records.remove(records.len() - 2);
-            }
-            if !records.is_empty() {
-                applied = self.apply_group(partition, index, records)?;
-            }
-            if applied < replay_end {
-                crash_point(CrashPoint::ReplayGroup);
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_group(
-        &self,
-        partition: &Partition,
-        index: usize,
-        records: Vec<eye_log::Record>,
-    ) -> Result<eye_log::Offset> {
-        let mut state = partition.state.lock();
-        let group = state.decide(records)?;
-        let applied = state.applied();
-        let active = Arc::clone(&self.view.read().hot[index].active);
-        let before = active.bytes();
-        partition.backlog.lock().extend(&group.records);
-        crash_point(CrashPoint::ApplyBeforePublish);
-        let answers = apply::publish(group, &active)?;
-        partition.set_applied(applied);
-        let grown = active.bytes() - before;
-        let hot = self.hot_bytes.fetch_add(grown, Ordering::AcqRel) + grown;
-        let is_due = active.bytes() >= self.settings.flush_bytes_max || active.len() >= self.settings.flush_rows_max;
-        drop(state);
-        crash_point(CrashPoint::ApplyBeforeAnswer);
-        apply::answer(answers, &partition.waiters);
-        crash_point(CrashPoint::ApplyAfterAnswer);
-        self.moved();
-        if is_due || hot > self.settings.hot_bytes_max {
-            self.want_flush();
-        }
-        Ok(applied)
-    }
-
-    /// Holds apply back (at start-up above all) while flushing is behind. Ingest is held back earlier.
-    fn wait_for_room(&self) {
-        let hot_bytes_max = self.settings.hot_bytes_max / 4 * 5;
-        while self.hot_bytes.load(Ordering::Acquire) > hot_bytes_max && !self.stopping.load(Ordering::Acquire) {
-            self.want_flush();
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Reads the dedup window back from the table, newest files first. Apply goes on meanwhile.
-    fn recall_window(&self) -> Result<()> {
-        for partition in &self.partitions {
-            let next = || partition.state.lock().recall().and_then(Recall::newest);
-            while let Some(file) = next() {
-                for group in file.row_groups()? {
-                    let batch = file.read(group.index, Recall::columns(), None)?;
-                    for start in (0..batch.num_rows()).step_by(RECALL_ROWS) {
-                        if self.stopping.load(Ordering::Acquire) {
-                            return Ok(());
-                        }
-                        let rows = batch.slice(start, RECALL_ROWS.min(batch.num_rows() - start));
-                        partition.state.lock().recall_rows(&rows)?;
-                    }
-                }
-                partition.state.lock().newest_is_recalled();
-            }
-            let ids = partition.state.lock().dedup().len();
-            tracing::info!(partition = partition.id.0, ids, "the dedup window is in memory");
-        }
-        Ok(())
-    }
-
-    fn flush_loop(&self) -> Result<()> {
-        be_nice();
-        while !self.stopping.load(Ordering::Acquire) {
-            {
-                let mut wanted = self.flush_wanted.0.lock();
-                if !*wanted {
-                    self.flush_wanted.1.wait_for(&mut wanted, TICK);
-                }
-                *wanted = false;
-            }
-            self.flush_due();
-        }
-        Ok(())
-    }
-}
-
-/// Whoever waits for an acknowledgement goes first; ingest waits for flushes only when the hot buffer is full.
-/// Where this is not allowed, the thread works all the same.
-fn be_nice() {
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BACKGROUND_NICENESS);
-}
-
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
-    let spawned = std::thread::Builder::new().name(name).spawn(run);
-    spawned.map_err(|error| Error::new(Kind::Internal, format!("a thread could not be started: {error}")))
-}
-
-/// Runs a thread's loop; an error or a panic stops writes.
-fn guard(shared: &Shared, name: &str, run: impl FnOnce() -> Result<()>) {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => shared.fail(error.context(format_args!("{name} stopped"))),
-        Err(panic) => {
-            let message = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            shared.fail(Error::new(Kind::Internal, format!("{name} panicked: {message}")));
         }
     }
 }

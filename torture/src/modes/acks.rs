@@ -89,11 +89,13 @@ fn traced(rig: &mut Rig<'_>, acknowledgements: u64, inject: Option<&str>) -> Res
     let wrapper = ["strace", "-D", "-f", "-y", "-qq", "-s", "400000", "-e", &calls, "-e", "signal=none", "-o", &text];
     rig.launch.wrapper = wrapper.map(Into::into).into();
     rig.launch.wrapper.extend(inject.iter().flat_map(|inject| ["-e".into(), format!("inject={inject}").into()]));
+    rig.notes.set_disk_fails(inject.is_some());
     let mut server = match (rig.launch.start(), inject) {
         (Ok(server), _) => server,
         // It may refuse to start: that is what the fault is for.
         (Err(error), Some(_)) if error.is::<NotStarted>() => {
             rig.launch.wrapper.clear();
+            rig.notes.set_disk_fails(false);
             rig.recover_and_check()?;
             return Ok(Checked::default());
         }
@@ -117,8 +119,15 @@ fn traced(rig: &mut Rig<'_>, acknowledgements: u64, inject: Option<&str>) -> Res
         }
         Ok(())
     })?;
-    let _ = server.stop(PATIENCE)?;
+    match inject {
+        // It may have to be killed: that is what the fault is for.
+        Some(_) => {
+            let _ = server.stop(PATIENCE)?;
+        }
+        None => rig.stop(&mut server)?,
+    }
     rig.launch.wrapper.clear();
+    rig.notes.set_disk_fails(false);
     let calls = trace::parse(&await_trace(&path)?);
     let (checked, findings) = trace::check(&calls, &rig.launch.data.display().to_string());
     rig.notes.witness().findings.extend(findings);

@@ -4,6 +4,7 @@
 //! Nothing is sent twice here: how long a repeat is known is a matter of the clock by definition.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
@@ -32,6 +33,7 @@ pub fn run(ground: &Ground, jumps: u64) -> Result<Report> {
     let mut random = Random::new(ground.seed).fork(11);
     let shape = Shape { repeats: false, ..Shape::new("j") };
     let mut rig = Rig::new(ground, shape, &mut random, None)?;
+    let notes = Arc::clone(&rig.notes);
     let clock = rig.launch.work.join("clock");
     rig.set("LD_PRELOAD", library.as_os_str());
     rig.set("FAKETIME_TIMESTAMP_FILE", clock.as_os_str());
@@ -51,18 +53,19 @@ pub fn run(ground: &Ground, jumps: u64) -> Result<Report> {
             fs::rename(&new, &clock)?;
             std::thread::sleep(second);
             if kills {
-                server.process.kill();
+                notes.judge_end(server.process.kill());
             }
             Ok(())
         })?;
         if !kills {
             rig.check_running(&server);
-            server.stop(crate::server::PATIENCE)?;
+            rig.stop(&mut server)?;
         }
         rig.tally.faults += 2;
         fs::write(&clock, random.of(&JUMPS))?;
         rig.recover_and_check()?;
     }
+    rig.demand_acknowledged()?;
     report.add(rig.finish());
     Ok(report)
 }

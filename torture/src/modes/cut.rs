@@ -52,6 +52,7 @@ fn one_folder(
             // Again while it starts: in recovery, or in the first start.
             let mut starting = rig.launch.spawn()?;
             std::thread::sleep(Duration::from_micros(random.below(40_000)));
+            rig.notes.judge_end(starting.ended());
             mount.cut()?;
             starting.kill();
             mount.restore()?;
@@ -59,8 +60,8 @@ fn one_folder(
         }
         rig.recover_and_check()?;
     }
-    let finished = rig.finish();
-    Ok(finished)
+    rig.demand_acknowledged()?;
+    Ok(rig.finish())
 }
 
 /// Load, cut, restore: nothing is started or checked after it.
@@ -79,6 +80,7 @@ pub fn one_cut(rig: &mut Rig<'_>, mount: &Mount, random: &mut Random) -> Result<
     rig.load_with(&mut server, |server| {
         std::thread::sleep(moment);
         server.process.freeze()?;
+        notes.judge_end(server.process.ended());
         notes.set_dark(true);
         mount.cut()?;
         if let Some(time) = runs_on {

@@ -1,14 +1,16 @@
 //! `kill -9` at random moments under load: before, in and after flushes, in start-up, in an orderly stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::Result;
 use crate::load::Shape;
+use crate::oracle::Findings;
 use crate::random::Random;
 use crate::report::Report;
-use crate::rig::{Ground, Rig};
+use crate::rig::{Ground, Rig, Tally};
 
 /// A new data folder after so many kills: reading all of it back takes longer and longer.
 const KILLS_PER_FOLDER: u64 = 10;
@@ -29,13 +31,9 @@ pub fn run(ground: &Ground, kills: u64) -> Result<Report> {
     Ok(report)
 }
 
-fn one_folder(
-    ground: &Ground,
-    mut random: Random,
-    folder: u64,
-    kills: u64,
-) -> Result<(crate::rig::Tally, crate::oracle::Findings)> {
+fn one_folder(ground: &Ground, mut random: Random, folder: u64, kills: u64) -> Result<(Tally, Findings)> {
     let mut rig = Rig::new(ground, Shape::new(format!("k{folder}")), &mut random, None)?;
+    let notes = Arc::clone(&rig.notes);
     while rig.tally.faults < kills && !rig.has_findings() {
         let Some(mut server) = rig.start()? else { break };
         let moment = Duration::from_millis(random.below(400));
@@ -47,7 +45,9 @@ fn one_folder(
                 server.process.signal(Signal::TERM)?;
                 std::thread::sleep(stopping);
             }
-            server.process.kill();
+            // An orderly stop may have come to its end before.
+            let ended = server.process.kill();
+            notes.judge_end(ended.filter(|status| !stops_first || !status.success()));
             Ok(())
         })?;
         rig.tally.faults += 1;
@@ -55,10 +55,11 @@ fn one_folder(
             // Again while it starts.
             let mut starting = rig.launch.spawn()?;
             std::thread::sleep(Duration::from_micros(random.below(40_000)));
-            starting.kill();
+            notes.judge_end(starting.kill());
             rig.tally.faults += 1;
         }
         rig.recover_and_check()?;
     }
+    rig.demand_acknowledged()?;
     Ok(rig.finish())
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -176,15 +177,18 @@ fn prepare(rig: &mut Rig<'_>, scene: Scene) -> Result<()> {
         let _ = Rig::client(&server).post("/v1/flush", "application/json", b"{}");
     }
     rig.steps(&server, 6);
-    server.process.kill();
+    rig.notes.judge_end(server.process.kill());
     let data = rig.launch.data.clone();
     match scene {
         Scene::Torn => {
-            let newest = observe::segments(&data, 0)?.pop().ok_or("no segment")?;
+            let (newest, end) = observe::written_end(&data, 0)?;
             // The beginning of a group that never came to an end.
-            OpenOptions::new().append(true).open(newest)?.write_all(&[b'E'; 100])?;
+            OpenOptions::new().write(true).open(newest)?.write_all_at(&[b'E'; 100], end)?;
         }
         Scene::Unfinished => {
+            // No segment is begun before the room of the one before is cut off.
+            let (newest, written) = observe::written_end(&data, 0)?;
+            OpenOptions::new().write(true).open(newest)?.set_len(written)?;
             let end = observe::log_end(&data, 0)?;
             File::create(data.join("log/0").join(format!("{end:020}.seg")))?.write_all(b"EYE-LOG\n")?;
         }

@@ -1,6 +1,7 @@
 //! Builds with a bug, one at a time: the oracle must name each. The same scenarios without a bug must pass.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use eye_fault::Sabotage;
@@ -14,7 +15,6 @@ use crate::oracle::{Findings, Violation};
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
-use crate::server::PATIENCE;
 
 /// How often every scenario is tried before a bug counts as not caught.
 const ROUNDS: u64 = 3;
@@ -44,7 +44,9 @@ pub fn run(ground: &Ground) -> Result<Report> {
         );
         return Ok(report);
     }
-    let scenarios: Vec<_> = SCENARIOS.into_iter().filter(|(name, _)| is_possible(name, &mut report)).collect();
+    let mut missing = Vec::new();
+    let scenarios: Vec<_> = SCENARIOS.into_iter().filter(|(name, _)| is_possible(name, &mut missing)).collect();
+    report.skipped.extend(missing.iter().map(|why| format!("the scenario {why}")));
     for (name, scenario) in &scenarios {
         let run = scenario(ground, None, 0)?;
         if !run.1.is_empty() {
@@ -62,22 +64,25 @@ pub fn run(ground: &Ground) -> Result<Report> {
                 caught += 1;
                 report.details.push(format!("{}: {} by {scenario}, run {runs}", bug.name(), findings.names()));
             }
-            None => report.findings.add(Violation::NotTested, format!("{} is not caught: {}", bug.name(), bug.about())),
+            None if missing.is_empty() => {
+                report.findings.add(Violation::NotTested, format!("{} is not caught: {}", bug.name(), bug.about()));
+            }
+            // What could not be run here may be the one that catches it.
+            None => report.skip(format!("the sabotage {}, not caught without {}", bug.name(), missing.join("; "))),
         }
     }
     report.notes.push(format!("{caught} of {} sabotages caught", Sabotage::ALL.len()));
     Ok(report)
 }
 
-fn is_possible(name: &str, report: &mut Report) -> bool {
+/// False, and a word about it, if this machine cannot run it.
+fn is_possible(name: &str, missing: &mut Vec<String>) -> bool {
     let why = match name {
         "order" | "sync error" | "write error" => cannot_strace(),
         "cut" => cannot_cut(FileSystem::Ext4),
         _ => None,
     };
-    if let Some(why) = &why {
-        report.skip(format!("the scenario {name}, because {why}"));
-    }
+    missing.extend(why.iter().map(|why| format!("{name}, because {why}")));
     why.is_none()
 }
 
@@ -95,7 +100,8 @@ fn catch(
             runs += 1;
             let (run, findings) = scenario(ground, Some(bug), 1 + round)?;
             tally.add(run);
-            if !findings.is_empty() {
+            // A run that tested nothing caught nothing.
+            if findings.counts().keys().any(|violation| *violation != Violation::NotTested) {
                 return Ok(Some((name, runs, findings)));
             }
         }
@@ -130,13 +136,17 @@ fn kill(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Fi
         }
         let Some(mut server) = rig.start()? else { break };
         let moment = Duration::from_millis(200 + random.below(300));
+        let notes = Arc::clone(&rig.notes);
         rig.load_with(&mut server, |server| {
             std::thread::sleep(moment);
-            server.process.kill();
+            notes.judge_end(server.process.kill());
             Ok(())
         })?;
         rig.tally.faults += 1;
         rig.recover_and_check()?;
+    }
+    if bug.is_none() {
+        rig.demand_acknowledged()?;
     }
     Ok(rig.finish())
 }
@@ -166,15 +176,18 @@ fn damage(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, 
     rig.flag("flush-age-max", "60s");
     rig.flag("flush-bytes-max", "16MiB");
     let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    let notes = Arc::clone(&rig.notes);
     rig.load_with(&mut server, |server| {
         std::thread::sleep(Duration::from_millis(300));
-        server.process.kill();
+        notes.judge_end(server.process.kill());
         Ok(())
     })?;
     let segment = observe::segments(&rig.launch.data, 0)?.into_iter().next().ok_or("no segment")?;
     let whole = fs::read(&segment)?;
     let mut damaged = whole.clone();
-    let at = whole.len() / 4 + random.below(whole.len() as u64 / 4) as usize;
+    // Behind what was written lies room, which is nothing to damage.
+    let written = whole.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let at = written / 4 + random.below(written as u64 / 4) as usize;
     damaged[at] ^= 0x20;
     fs::write(&segment, damaged)?;
     rig.tally.faults += 1;
@@ -197,14 +210,14 @@ fn token(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, F
     let answer = Rig::client(&server).post("/v1/tokens", "application/json", body)?;
     let made: serde_json::Value = serde_json::from_slice(&answer.body)?;
     let secret = made["token"].as_str().ok_or_else(|| format!("no token was made: {}", answer.text()))?.to_owned();
-    server.process.kill();
+    rig.notes.judge_end(server.process.kill());
     rig.tally.faults += 1;
     let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
     let answer = crate::http::Client::new(server.address, &secret).get("/v1/events?limit=1")?;
     if answer.status != 200 {
         rig.find(Violation::Lost, format!("a token that was made is answered with {}", answer.status));
     }
-    server.stop(PATIENCE)?;
+    rig.stop(&mut server)?;
     Ok(rig.finish())
 }
 
@@ -220,6 +233,9 @@ fn power_cut(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tall
         }
         cut::one_cut(&mut rig, &mount, &mut random)?;
         rig.recover_and_check()?;
+    }
+    if bug.is_none() {
+        rig.demand_acknowledged()?;
     }
     Ok(rig.finish())
 }

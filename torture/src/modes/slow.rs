@@ -1,5 +1,6 @@
 //! A slow disk: every sync takes long. Acknowledgements come late, and none is wrong.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
@@ -35,16 +36,18 @@ pub fn run(ground: &Ground, runs: u64) -> Result<Report> {
             report.add(rig.finish());
             break;
         };
+        let notes = Arc::clone(&rig.notes);
         rig.load_with(&mut server, |server| {
+            if !notes.await_acknowledged(1) {
+                let detail = format!("nothing is acknowledged when a sync takes {delay} µs");
+                notes.find(Violation::NotRecovered, detail);
+            }
             std::thread::sleep(Duration::from_millis(2_000 + random.below(500)));
-            server.process.kill();
+            notes.judge_end(server.process.kill());
             Ok(())
         })?;
         rig.tally.faults += 1;
         rig.launch.wrapper.clear();
-        if rig.notes.witness().acknowledged() == 0 {
-            rig.find(Violation::NotRecovered, format!("nothing is acknowledged when a sync takes {delay} µs"));
-        }
         rig.recover_and_check()?;
         report.add(rig.finish());
         if !report.is_good() {

@@ -1,6 +1,7 @@
 //! The process stands still for a while (SIGSTOP, SIGCONT), as under a debugger, a paused container or a machine that
 //! swaps. Nothing may be lost, and it goes on by itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -22,27 +23,28 @@ pub fn run(ground: &Ground, stops: u64) -> Result<Report> {
     let mut rig = Rig::new(ground, Shape::new("t"), &mut random, None)?;
     while rig.tally.faults < stops && !rig.has_findings() {
         let Some(mut server) = rig.start()? else { break };
-        let [before, still, after] = [300, 2_000, 200].map(|most| Duration::from_millis(random.below(most)));
+        let [before, still, after] = [300, 2_000, 700].map(|most| Duration::from_millis(random.below(most)));
         let kills_still = random.one_in(3);
-        let notes = std::sync::Arc::clone(&rig.notes);
+        let notes = Arc::clone(&rig.notes);
         rig.load_with(&mut server, |server| {
             std::thread::sleep(before);
             server.process.freeze()?;
+            notes.judge_end(server.process.ended());
             std::thread::sleep(Duration::from_millis(1_000) + still);
             if !kills_still {
-                let acknowledged = notes.witness().acknowledged();
                 server.process.signal(Signal::CONT)?;
-                std::thread::sleep(Duration::from_millis(500) + after);
-                if notes.witness().acknowledged() == acknowledged {
-                    notes.witness().findings.add(Violation::NotRecovered, "it does not go on after it stood still");
+                if !notes.await_acknowledged(1) {
+                    notes.find(Violation::NotRecovered, "it does not go on after it stood still");
                 }
+                std::thread::sleep(after);
             }
-            server.process.kill();
+            notes.judge_end(server.process.kill());
             Ok(())
         })?;
         rig.tally.faults += 1;
         rig.recover_and_check()?;
     }
+    rig.demand_acknowledged()?;
     report.add(rig.finish());
     Ok(report)
 }

@@ -116,7 +116,7 @@ settings! {
     "Limits on one request" {
         events_max: Count = "10000", "Events in one request.";
         body_bytes_max: Size = "20MiB", "A body, after decompression.";
-        body_budget_bytes_max: Size = "256MiB", "Bodies of all requests in flight together; above it requests are answered 503.";
+        body_budget_bytes_max: Size = "256MiB", "Bodies of all requests in flight together; above it requests are answered 503. An eighth of it, at least 1MiB, is for requests without a token in their head.";
         body_timeout: Time = "60s", "A whole body must have come within this.";
         body_idle_timeout: Time = "10s", "Longest pause while a body comes.";
         header_timeout: Time = "10s", "A request's head must have come within this; an idle connection is closed after it.";

@@ -1,4 +1,4 @@
-//! The accept loop and the life of one connection.
+//! Serving connections, and the life of one.
 //!
 //! A ready-made `serve` leaves half-sent requests and silent connections open for ever, so this one is our own:
 //!
@@ -25,11 +25,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::limits::{Counted, PerAddress, connections_under_file_limit};
-use super::slots::{Life, Slots};
+use super::door::{Door, Guest};
+use super::slots::Life;
 use super::stream::ClientStream;
 use crate::collect;
 use crate::config::Settings;
@@ -40,8 +39,6 @@ use crate::state::AppState;
 
 /// A connection without a new request for this long is told to finish.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-/// The pause after the system refused a connection (too many open files, no memory).
-const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 /// Streams that a client may open and reset before we look at them (rapid reset).
@@ -66,75 +63,28 @@ pub(crate) async fn serve(
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),
     });
-    let mut slots = Slots::new(connections_under_file_limit(settings.connections_max));
-    let addresses = PerAddress::default();
-    let per_address_max = settings.connections_per_ip_max;
-    let mut connections = JoinSet::new();
+    let mut door = Door::new(listener, settings, metrics.clone());
     let mut stopping = pin!(shutdown.wait());
-    'serving: loop {
-        let (tcp, peer) = tokio::select! {
+    loop {
+        let guest = tokio::select! {
             biased;
             () = &mut stopping => break,
-            accepted = accept(&listener) => accepted,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            guest = door.next() => guest,
         };
-        let counted = match per_address_max {
-            0 => None,
-            max => match addresses.admit(peer.ip(), max) {
-                Some(counted) => Some(counted),
-                None => {
-                    metrics.connections_refused.inc();
-                    continue;
-                }
-            },
-        };
-        let slot = loop {
-            tokio::select! {
-                biased;
-                () = &mut stopping => break 'serving,
-                slot = slots.take() => break slot,
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            }
-        };
+        let Guest { tcp, peer, life, room } = guest;
         let (server, router) = (Arc::clone(&server), router.clone());
-        let life = Arc::new(Life::default());
-        slots.note_silent(&life);
-        connections.spawn(async move {
-            server.connection(tcp, peer, router, life, counted).await;
-            drop(slot);
+        door.open.spawn(async move {
+            server.connection(tcp, peer, router, life).await;
+            drop(room);
         });
     }
-    drop(listener);
+    let mut connections = door.close();
     let finished = async { while connections.join_next().await.is_some() {} };
     tokio::select! {
         () = finished => tracing::info!("all requests are finished"),
         () = sleep(settings.shutdown_timeout) => tracing::warn!("requests still in flight are cut off: shutdown_timeout is over"),
         () = hurry => tracing::warn!("requests still in flight are cut off: a second signal came"),
     }
-}
-
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "the system refuses new connections");
-                sleep(REFUSED_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn is_about_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::Interrupted
-    )
 }
 
 fn builder(settings: &Settings) -> Builder<TokioExecutor> {
@@ -167,14 +117,7 @@ struct Server {
 
 impl Server {
     /// Serves one connection to its end.
-    async fn connection(
-        &self,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        router: Router,
-        life: Arc<Life>,
-        _counted: Option<Counted>,
-    ) {
+    async fn connection(&self, tcp: TcpStream, peer: SocketAddr, router: Router, life: Arc<Life>) {
         let _open = self.metrics.connection_opened();
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");

@@ -1,6 +1,7 @@
 //! Reading a body: with a limit, against the clock, charged to a budget that all requests share.
 //!
-//! Authenticate first, then read: only [`read_unauthenticated`] reads for somebody unknown, and little.
+//! Authenticate first, then read: only [`read_unauthenticated`] reads for somebody unknown, and little, out of the share
+//! of the budget that strangers have.
 
 use std::time::Duration;
 
@@ -10,14 +11,12 @@ use http::{HeaderMap, header};
 use hyper::body::Body as _;
 use tokio::time::Instant;
 
-use super::budget::{Charge, too_large};
+use super::budget::{Charge, STRANGER_BYTES_MAX, too_large};
 use super::decompress::{Encoding, decompress};
 use super::receive::{ReceiveLimits, next_frame, receive};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::state::AppState;
 
-/// Read at most for somebody who may have put a token into the body.
-const UNAUTHENTICATED_BYTES_MAX: usize = 1 << 20;
 /// Read at most of a body of the managing routes.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// What is thrown away of a body that was refused, so that the client gets to read why.
@@ -40,9 +39,9 @@ pub(crate) async fn read(state: &AppState, headers: &HeaderMap, body: Body) -> A
     read_up_to(state, headers, body, state.settings.body_bytes_max, true).await
 }
 
-/// The same for somebody who has not said who they are, with a small limit.
+/// The same for a stranger, who may have put a token into the body, with a small limit.
 pub(crate) async fn read_unauthenticated(state: &AppState, headers: &HeaderMap, body: Body) -> ApiResult<Received> {
-    let bytes_max = UNAUTHENTICATED_BYTES_MAX.min(state.settings.body_bytes_max);
+    let bytes_max = STRANGER_BYTES_MAX.min(state.settings.body_bytes_max);
     read_up_to(state, headers, body, bytes_max, false).await
 }
 
@@ -73,7 +72,8 @@ async fn read_up_to(
         if declared > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
-        let mut charge = state.budget.charge(0)?;
+        let charge = if is_known { state.budget.charge(0) } else { state.budget.charge_stranger(0) };
+        let mut charge = charge?;
         let expected = usize::try_from(declared).unwrap_or(usize::MAX).min(bytes_max);
         let limits = ReceiveLimits {
             bytes_max,
@@ -116,5 +116,54 @@ async fn discard(body: &mut Body) {
         if left == 0 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use eye_log::memory::MemoryLog;
+    use futures_util::{StreamExt as _, stream};
+    use tokio::runtime::Runtime;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::state::testing;
+
+    /// A body of which this much comes, and then nothing.
+    fn held_body(bytes: usize) -> Body {
+        let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b' '; bytes]))]);
+        Body::from_stream(begun.chain(stream::pending()))
+    }
+
+    #[test]
+    fn strangers_that_hold_their_bodies_leave_room_for_others() {
+        let runtime = Runtime::new().unwrap();
+        let settings = Settings { body_budget_bytes_max: 8 << 20, ..Settings::defaults().unwrap() };
+        let state = testing::state(&runtime, settings, Arc::new(MemoryLog::new()));
+        let headers = HeaderMap::new();
+        runtime.block_on(async {
+            let mut refused = 0;
+            let mut held = Vec::new();
+            for _ in 0..20 {
+                let mut stranger = Box::pin(read_unauthenticated(&state, &headers, held_body(600 << 10)));
+                let answer = timeout(Duration::from_millis(1), stranger.as_mut()).await;
+                match answer {
+                    Ok(answer) => {
+                        assert_eq!(answer.unwrap_err().code(), Code::Busy);
+                        refused += 1;
+                    }
+                    Err(_) => held.push(stranger),
+                }
+            }
+            assert_eq!((held.len(), refused), (1, 19));
+            let received = read(&state, &headers, Body::from(vec![b' '; 7 << 20])).await.unwrap();
+            assert_eq!(received.bytes.len(), 7 << 20);
+            drop((held, received));
+            assert_eq!(state.budget.used(), 0);
+        });
+        state.store.abandon();
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`accept`] | the accept loop and the life of one connection |
+//! | [`accept`] | serving connections, and the life of one |
+//! | [`door`] | who is let in |
 //! | [`stream`] | a TCP stream that gives up on a client that does not read |
 //! | [`limits`] | how many connections there may be |
 //! | [`slots`] | who makes room when all of it is taken |
@@ -15,6 +16,7 @@ pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod budget;
 pub(crate) mod decompress;
+mod door;
 mod limits;
 mod receive;
 mod slots;

@@ -10,10 +10,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// A new connection has this long to begin a request before it may have to make room.
 const SILENT_MIN: Duration = Duration::from_secs(1);
+/// One that was told to leave is looked at this often, as long as it neither went nor began a request.
+const LEAVING_LOOK: Duration = Duration::from_millis(5);
 
 /// What is known of one connection.
 #[derive(Debug, Default)]
@@ -58,18 +60,24 @@ impl Slots {
         Self { free: Arc::new(Semaphore::new(max)), max, silent: VecDeque::new() }
     }
 
-    /// Room for one more. If there is none, the oldest silent connection is told to leave when its time has come.
-    /// Dropping the future takes nothing.
+    /// Room for one more. If there is none, the oldest silent connection is told to leave when its time has come; the
+    /// next one only if that one begins a request in this very moment, and so stays.
+    /// Dropping the future takes nothing, but whoever was told to leave goes all the same.
     pub(super) async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
         while self.free.available_permits() == 0 {
             let Some((came, oldest)) = self.oldest_silent() else { break };
             if let Ok(slot) = timeout_at(came + SILENT_MIN, Arc::clone(&self.free).acquire_owned()).await {
                 return slot.ok();
             }
-            if oldest.begun() == 0 {
-                self.silent.pop_front();
-                oldest.leave.notify_one();
-                break;
+            if oldest.begun() > 0 {
+                continue;
+            }
+            self.silent.pop_front();
+            oldest.leave.notify_one();
+            while oldest.begun() == 0 {
+                if let Ok(slot) = timeout(LEAVING_LOOK, Arc::clone(&self.free).acquire_owned()).await {
+                    return slot.ok();
+                }
             }
         }
         // It is never closed.
@@ -120,6 +128,29 @@ mod tests {
         assert!(slots.take().await.is_some());
         leaving.await.unwrap();
         assert!(slots.oldest_silent().is_none(), "nobody else is silent");
+    }
+
+    #[tokio::test]
+    async fn if_the_oldest_begins_when_it_is_told_to_leave_the_next_one_makes_room() {
+        let mut slots = Slots::new(2);
+        let (first, second) = (Arc::new(Life::default()), Arc::new(Life::default()));
+        let first_slot = slots.take().await;
+        slots.note_silent(&first);
+        let second_slot = slots.take().await;
+        slots.note_silent(&second);
+        let staying = tokio::spawn(async move {
+            first.leave.notified().await;
+            first.begin();
+            first_slot
+        });
+        let leaving = tokio::spawn(async move {
+            second.is_to_leave().await;
+            drop(second_slot);
+        });
+        let taken = timeout(Duration::from_secs(30), slots.take()).await;
+        assert!(taken.is_ok_and(|slot| slot.is_some()), "the newcomer waits for the one that stays");
+        leaving.await.unwrap();
+        assert!(staying.await.unwrap().is_some());
     }
 
     #[tokio::test]

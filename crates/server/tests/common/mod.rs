@@ -276,8 +276,8 @@ pub fn read_answer(stream: &mut impl Read, is_head: bool) -> io::Result<Answer> 
     }
     if answer.header("transfer-encoding").is_some() {
         read_chunks(&mut reader, &mut answer.body)?;
-    } else if let Some(length) = answer.header("content-length").map(|length| length.parse().unwrap()) {
-        answer.body.resize(length, 0);
+    } else if let Some(length) = answer.header("content-length").map(str::parse) {
+        answer.body.resize(length.map_err(|_| unreadable())?, 0);
         reader.read_exact(&mut answer.body)?;
     } else {
         reader.read_to_end(&mut answer.body)?;

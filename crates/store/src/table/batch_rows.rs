@@ -65,8 +65,8 @@ impl RowSource for BatchRows<'_> {
         })
     }
 
-    fn session(&self, row: u32) -> Result<Option<&str>> {
-        Ok(self.session.map(|session| session.value(row as usize)))
+    fn session(&self, row: u32) -> Result<Option<&[u8]>> {
+        Ok(self.session.map(|session| session.value(row as usize).as_bytes()))
     }
 
     fn take(&self, rows: &[u32]) -> Result<RecordBatch> {

@@ -6,12 +6,13 @@ use eye_fault::{CrashPoint, crash_point};
 
 use super::kernel::Kernel;
 use super::version::{TableFile, TableVersion};
-use super::{FileHash, FilePath, Table, paths};
+use super::{FileHash, Table, paths};
 use crate::error::{Error, Kind, Result};
 
 impl Table {
     /// Writes a checkpoint of the current version and proves it: the table loaded from it must have the same files,
-    /// rows and `flushed` offsets. Its hash is kept, so that rot in it is noticed. Commits may go on meanwhile.
+    /// rows and `flushed` offsets. Its hash is kept, so that rot in it is noticed. Commits may go on meanwhile. One that is
+    /// proven already is left as it is: its hash says what it was, whatever it is by now.
     ///
     /// # Errors
     /// `Corrupt` if the checkpoint differs from the state it was made of; it is then moved to `_quarantine`.
@@ -19,6 +20,10 @@ impl Table {
     pub fn checkpoint(&self) -> Result<()> {
         let _maintenance = self.maintenance.lock();
         let before = self.current();
+        let proof = paths::checkpoint_hash(before.version);
+        if self.io.get(&proof)?.is_some() {
+            return Ok(());
+        }
         let partitions: BTreeSet<_> = before.flushed.keys().copied().collect();
         let kernel = Kernel::new(&self.io, self.options.kind);
         crash_point(CrashPoint::CheckpointBeforeWrite);
@@ -35,7 +40,7 @@ impl Table {
         let path = paths::checkpoint(before.version);
         let bytes = self.io.get(&path)?.ok_or_else(|| Error::new(Kind::Corrupt, format!("{path} is missing")))?;
         let hash = FileHash::of(&bytes).to_string();
-        self.io.put(&paths::checkpoint_hash(before.version), hash.into())
+        self.io.put(&proof, hash.into())
     }
 }
 
@@ -44,12 +49,16 @@ fn assert_same(before: &TableVersion, after: &TableVersion) -> Result<()> {
     let what = match () {
         () if before.flushed != after.flushed => "flushed offsets",
         () if before.rows() != after.rows() => "rows",
-        () if !before.files.iter().map(|file| key(file)).eq(after.files.iter().map(|file| key(file))) => "files",
+        () if !before.files.iter().map(|file| entry(file)).eq(after.files.iter().map(|file| entry(file))) => "files",
         () => return Ok(()),
     };
     Err(Error::new(Kind::Corrupt, format!("the checkpoint of version {} has other {what}", before.version)))
 }
 
-fn key(file: &TableFile) -> (&FilePath, u64, u64, Option<FileHash>) {
-    (&file.path, file.bytes, file.rows, file.sha256)
+/// All that the log says of a file.
+fn entry(file: &TableFile) -> impl PartialEq + use<'_> {
+    let TableFile { path, bytes, rows, received_date, partition, sha256, sums, .. } = file;
+    let times = (file.timestamp_min, file.timestamp_max, file.received_min, file.received_max);
+    let offsets = (file.offset_min, file.offset_max);
+    ((path, bytes, rows, received_date), (partition, times, offsets), (sha256, sums))
 }

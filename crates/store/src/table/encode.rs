@@ -60,7 +60,7 @@ pub trait RowSource {
     ///
     /// # Errors
     /// A row that cannot be read.
-    fn session(&self, row: u32) -> Result<Option<&str>>;
+    fn session(&self, row: u32) -> Result<Option<&[u8]>>;
 
     /// A number that the rows of one session share and no other row has; `None` for every row where that is not known.
     fn session_number(&self, _row: u32) -> Option<u32> {
@@ -138,10 +138,10 @@ fn in_slice(source: &dyn RowSource, slice: &[Place]) -> Result<Vec<u32>> {
 }
 
 /// The first 16 bytes of a text as a number that sorts as the text does; equal for texts that differ later.
-fn head(text: &str) -> u128 {
+fn head(text: &[u8]) -> u128 {
     let mut bytes = [0; 16];
     let length = text.len().min(16);
-    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    bytes[..length].copy_from_slice(&text[..length]);
     u128::from_be_bytes(bytes)
 }
 

@@ -122,7 +122,9 @@ impl Kernel {
         }
         let date = map_value(rows.partition_values, row, RECEIVED_DATE);
         let received_date = date.as_deref().and_then(day_of).ok_or_else(|| unusable("it has no received_date"))?;
-        let (hash, sums) = (map_value(rows.tags, row, HASH_TAG), map_value(rows.tags, row, SUMS_TAG));
+        // Other programs write none; one that is there and cannot be read has rotted.
+        let tag = |name| map_value(rows.tags, row, name).filter(|value| !value.is_empty());
+        let rotten = |name: &str| unusable(&format!("its tag {name} cannot be read"));
         Ok(TableFile {
             path: FilePath::from_log(path),
             bytes: u64::try_from(rows.size.value(row)).map_err(|_| unusable("its size is negative"))?,
@@ -135,8 +137,8 @@ impl Kernel {
             received_max: stats.received.1,
             offset_min: stats.offset.0,
             offset_max: stats.offset.1,
-            sha256: hash.and_then(|hash| hash.parse().ok()),
-            sums: sums.and_then(|sums| sums.parse().ok()),
+            sha256: tag(HASH_TAG).map(|hash| hash.parse()).transpose().map_err(|_| rotten(HASH_TAG))?,
+            sums: tag(SUMS_TAG).map(|sums| sums.parse()).transpose().map_err(|_| rotten(SUMS_TAG))?,
             io: Arc::clone(&self.io),
             footer: OnceLock::new(),
             blooms: OnceLock::new(),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
+use eye_log::disk::is_out_of_reach;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -128,9 +129,15 @@ impl DurableLocal {
     }
 
     /// Makes the missing folders from the top down, each durable in its parent before the next.
+    ///
+    /// The lowest that was there already may have been made by a process that died, so its name is synced too. Above it
+    /// is what whoever runs this made, and may be closed to us.
     fn make_folders(&self, folder: &FsPath) -> io::Result<()> {
         if folder.is_dir() {
-            return Ok(());
+            return match parent(folder).and_then(|above| self.sync_folder(above)) {
+                Err(error) if !is_out_of_reach(&error) => Err(error),
+                _ => Ok(()),
+            };
         }
         let above = parent(folder)?;
         self.make_folders(above)?;
@@ -369,8 +376,10 @@ mod tests {
         let (store, steps) = recording(None);
         store.put_opts(&location(folder.path(), "a/b/file"), "x".into(), create()).await.unwrap();
         store.put(&location(folder.path(), "a/b/file"), "y".into()).await.unwrap();
-        let top = folder.path().file_name().unwrap().to_str().unwrap();
+        let name = |path: &FsPath| path.file_name().unwrap().to_string_lossy().into_owned();
+        let (top, above) = (&*name(folder.path()), &*name(folder.path().parent().unwrap()));
         let expected = [
+            (Step::SyncFolder, above),
             (Step::MakeFolder, "a"),
             (Step::SyncFolder, top),
             (Step::MakeFolder, "b"),
@@ -468,7 +477,7 @@ mod tests {
         store.rename(&from, &to).await.unwrap();
         let seen: Vec<Step> = steps.lock().iter().map(|(step, _)| *step).collect();
         use Step::{MakeFolder, Rename, SyncFile, SyncFolder};
-        assert_eq!(seen, [MakeFolder, SyncFolder, Rename, SyncFile, SyncFolder, SyncFolder]);
+        assert_eq!(seen, [SyncFolder, MakeFolder, SyncFolder, Rename, SyncFile, SyncFolder, SyncFolder]);
         assert!(store.head(&from).await.is_err());
     }
 }

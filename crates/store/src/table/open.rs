@@ -58,6 +58,12 @@ impl LogFiles {
         self.commits.is_empty() && self.checkpoints.is_empty()
     }
 
+    /// True if commits, on top of an older checkpoint or of nothing, say all that this checkpoint says.
+    fn replace(&self, checkpoint: u64) -> bool {
+        let first = self.checkpoints.range(..checkpoint).last().map_or(0, |older| older + 1);
+        (first..=checkpoint).all(|version| self.commits.contains(&version))
+    }
+
     /// The versions whose commits make up the state on top of the newest checkpoint.
     ///
     /// # Errors
@@ -89,6 +95,7 @@ pub(crate) fn open(io: &Arc<TableIo>, options: &TableOptions) -> Result<(TableVe
         if set_aside_checkpoint(io, &files)? {
             continue;
         }
+        drop_stale_hint(io, &files)?;
         match check(io, &files)? {
             Ok(tail) => return Ok((load(io, options, &files, &tail)?, report)),
             Err(damaged) if report.quarantined.is_none() => report.quarantined = Some(set_aside(io, &damaged)?),
@@ -97,9 +104,10 @@ pub(crate) fn open(io: &Arc<TableIo>, options: &TableOptions) -> Result<(TableVe
     }
 }
 
-/// Loads the table as it is now, with the checked commits after the newest checkpoint. Nothing is made or moved.
+/// Loads the table as it is now, with the checked commits after the newest checkpoint. Nothing of it is made or moved.
 pub(crate) fn reload(io: &Arc<TableIo>, options: &TableOptions) -> Result<(TableVersion, Tail)> {
     let files = LogFiles::list(io)?;
+    drop_stale_hint(io, &files)?;
     match check(io, &files)? {
         Ok(tail) => Ok((load(io, options, &files, &tail)?, tail)),
         Err(damaged) => Err(corrupt(&damaged)),
@@ -150,21 +158,41 @@ fn set_aside(io: &TableIo, damaged: &Damaged) -> Result<Quarantined> {
     Ok(Quarantined { version: damaged.version, moved_to, why: damaged.why.clone() })
 }
 
-/// Moves the newest checkpoint away if it is not what was written; true if it was moved. The commits say the same.
+/// Moves the newest checkpoint away if it is not what was written, or was never proven; true if it was moved. The commits
+/// say the same, as long as they are all there: else a damaged one is refused by name, and one without a proof (another
+/// program wrote it, and removed what it stands for) is trusted.
 fn set_aside_checkpoint(io: &TableIo, files: &LogFiles) -> Result<bool> {
     let Some(version) = files.checkpoints.last() else { return Ok(false) };
     let from = paths::checkpoint(*version);
-    let (Some(hash), Some(bytes)) = (io.get(&paths::checkpoint_hash(*version))?, io.get(&from)?) else {
-        return Ok(false);
-    };
-    if hash == FileHash::of(&bytes).to_string() {
-        return Ok(false);
+    let Some(bytes) = io.get(&from)? else { return Ok(false) };
+    let proof = io.get(&paths::checkpoint_hash(*version))?;
+    let is_whole = proof.as_ref().map(|hash| *hash == FileHash::of(&bytes).to_string());
+    match (is_whole, files.replace(*version)) {
+        (Some(true), _) | (None, false) => return Ok(false),
+        (Some(false), false) => {
+            let detail = format!("{from} is damaged, and the commits that it stands for are not all there: restore it");
+            return Err(Error::new(Kind::Corrupt, detail));
+        }
+        (_, true) => {}
     }
     let moved_to = paths::quarantined(&from);
     io.remove(&paths::last_checkpoint())?;
     io.rename(&from, &moved_to)?;
-    tracing::warn!(file = %from, %moved_to, "the newest checkpoint was damaged and is set aside");
+    let why = if is_whole.is_some() { "it was damaged" } else { "it was never proven" };
+    tracing::warn!(file = %from, %moved_to, why, "the newest checkpoint is set aside");
     Ok(true)
+}
+
+/// Removes the hint that names the newest checkpoint if that one is not there: readers would look for it and nothing
+/// else. Its write may have been answered with an error, and have landed after the checkpoint was set aside.
+fn drop_stale_hint(io: &TableIo, files: &LogFiles) -> Result<()> {
+    let Some(hint) = io.get(&paths::last_checkpoint())? else { return Ok(()) };
+    let named = serde_json::from_slice(&hint).ok().and_then(|hint: serde_json::Value| hint["version"].as_u64());
+    if named.is_some_and(|version| files.checkpoints.contains(&version)) {
+        return Ok(());
+    }
+    tracing::warn!(?named, "the hint to the newest checkpoint names none that is there: it is removed");
+    io.remove(&paths::last_checkpoint())
 }
 
 fn corrupt(damaged: &Damaged) -> Error {
