@@ -39,11 +39,13 @@ impl Drop for Postgres {
 }
 
 impl Postgres {
-    /// Makes a cluster under `folder` and starts it.
+    /// Makes a cluster under `folder` (of root: under `/var/tmp`) and starts it.
     pub(crate) fn start(folder: &Path) -> Result<Self, Error> {
         let programs = programs()?;
-        let folder = server::data_folder(&folder.canonicalize()?)?;
         let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
+        // Another user may not come to a folder of root's.
+        let folder = if is_root { Path::new("/var/tmp") } else { folder };
+        let folder = server::data_folder(&folder.canonicalize()?)?;
         let user = if is_root { Some(hand_over(folder.path())?) } else { None };
         let postgres = Self { programs, folder, user };
         let data = postgres.data();
