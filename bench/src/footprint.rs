@@ -19,21 +19,34 @@ const BATCHES: usize = 200;
 /// How often memory is looked at, and how often it is printed.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const PRINT_EVERY: usize = 30;
-/// Ids are forgotten soon, so that what else takes memory is seen.
+/// A million ids at most are remembered, so that what else takes memory is seen.
+const FEW_IDS: [&str; 2] = ["--dedup-ids-max", "1000000"];
 const SHORT_WINDOW: [&str; 2] = ["--dedup-window", "1m"];
 
-/// Runs everything and prints it.
+/// Runs everything, or the part asked for (`idle`, `dedup`, `top`, `top-few-ids`, `stored`, `crash`), and prints it.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     let options = Options::parse(arguments)?;
     println!("machine: {}", machine::line());
     println!("command: cargo xtask bench footprint {}", arguments.join(" "));
     let mut report = Report::default();
-    idle(&options, &mut report)?;
-    memory::measure(&mut report)?;
-    at_top_rate(&options, &[], "default settings", &mut report)?;
-    at_top_rate(&options, &SHORT_WINDOW, "dedup window 1m", &mut report)?;
-    stored(&options, &mut report)?;
-    after_a_crash(&options, &mut report)?;
+    if options.wants("idle") {
+        idle(&options, &mut report)?;
+    }
+    if options.wants("dedup") {
+        memory::measure(&mut report)?;
+    }
+    if options.wants("top") {
+        at_top_rate(&options, &[], "default settings", &mut report)?;
+    }
+    if options.wants("top-few-ids") {
+        at_top_rate(&options, &FEW_IDS, "a million ids", &mut report)?;
+    }
+    if options.wants("stored") {
+        stored(&options, &mut report)?;
+    }
+    if options.wants("crash") {
+        after_a_crash(&options, &mut report)?;
+    }
     report.print();
     Ok(())
 }

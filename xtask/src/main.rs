@@ -31,6 +31,7 @@ usage: cargo xtask <command>
                        --peers: beside Django, PostgreSQL and ClickHouse's engine too
                        --only single|seed|batches|latency|steps
   bench footprint      memory, start-up, bytes on disk         [--minutes N] [--events N] [--log-mib N] [--folder DIR]
+                       --only idle|dedup|top|top-few-ids|stored|crash
   bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]
   bench steps          CPU time of each step of the write path
   bench dedup          memory of the dedup window

@@ -63,6 +63,7 @@ pub(crate) async fn events(State(state): State<AppState>, request: Request) -> R
 async fn collect(state: &AppState, parts: &Parts, body: Body) -> ApiResult<Vec<u8>> {
     let known = admit(state, &parts.headers)?;
     let received = read(state, &parts.headers, body, known.is_some()).await?;
+    let _turn = state.turns.take(received.bytes.len()).await?;
     let received_at = state.clock.now();
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let decoded = decode(state, &received, content_type, known.is_some())?;

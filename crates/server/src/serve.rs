@@ -29,6 +29,7 @@ use crate::config::Settings;
 use crate::config::kind::Format;
 use crate::edge::accept;
 use crate::edge::budget::BodyBudget;
+use crate::edge::turns::Turns;
 use crate::first_start;
 use crate::jobs;
 use crate::metrics::Metrics;
@@ -150,6 +151,7 @@ impl Opened {
             seed_limits: eye_protocol::seed::limits(&settings.limits()),
             metrics: metrics.clone(),
             budget: BodyBudget::new(settings.body_budget_bytes_max),
+            turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max),
             decompressing: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             shutdown: shutdown.clone(),
             settings: settings.clone(),

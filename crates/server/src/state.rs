@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Settings;
 use crate::edge::budget::BodyBudget;
+use crate::edge::turns::Turns;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) budget: BodyBudget,
     /// How many bodies may be decompressed at once.
     pub(crate) decompressing: Semaphore,
+    /// Whose turn it is to have a large body worked on.
+    pub(crate) turns: Turns,
     /// Tells that the process is stopping.
     pub(crate) shutdown: Shutdown,
 }
@@ -113,6 +116,7 @@ pub(crate) mod testing {
             metrics: Metrics::new().unwrap(),
             clock: Clock::new(),
             budget: BodyBudget::new(settings.body_budget_bytes_max),
+            turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max),
             decompressing: Semaphore::new(1),
             shutdown: crate::shutdown::pair().1,
             settings,

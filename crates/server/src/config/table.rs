@@ -117,6 +117,7 @@ settings! {
         events_max: Count = "10000", "Events in one request.";
         body_bytes_max: Size = "20MiB", "A body, after decompression.";
         body_budget_bytes_max: Size = "256MiB", "Bodies of all requests in flight together; above it requests are answered 503. An eighth of it, at least 1MiB, is for requests without a token in their head.";
+        large_bodies_max: Count = "0", "Bodies above 64KiB that are worked on at once; the others wait for their turn, `ingest_wait_max` at most, so that small ones never wait behind many of them. 0: three for each core.";
         body_timeout: Time = "60s", "A whole body must have come within this.";
         body_idle_timeout: Time = "10s", "Longest pause while a body comes.";
         header_timeout: Time = "10s", "A request's head must have come within this; an idle connection is closed after it.";

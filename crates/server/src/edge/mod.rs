@@ -10,6 +10,7 @@
 //! | [`body`] | reading the body of a request |
 //! | [`receive`] | its frames, with a limit, against the clock |
 //! | [`budget`] | the bytes that all bodies share |
+//! | [`turns`] | how many large bodies are worked on at once |
 //! | [`decompress`] | gzip, zstd, deflate and brotli, bounded |
 
 pub(crate) mod accept;
@@ -21,3 +22,4 @@ mod limits;
 mod receive;
 mod slots;
 mod stream;
+pub(crate) mod turns;
