@@ -28,8 +28,11 @@ fn open(disk: &SimDisk) -> LocalLog {
     open_with(disk, options()).unwrap().0
 }
 
+/// Waits until readers see it too: whoever appends is told before.
 fn append(log: &dyn Log, text: &str) -> Result<Offset> {
-    append_blocking(log, Bytes::copy_from_slice(text.as_bytes()), 1)
+    let offset = append_blocking(log, Bytes::copy_from_slice(text.as_bytes()), 1)?;
+    log.wait_past(offset, std::time::Duration::from_secs(60))?;
+    Ok(offset)
 }
 
 fn send(log: &dyn Log, payload: Bytes) -> Receiver<Result<Offset>> {
