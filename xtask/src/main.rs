@@ -17,7 +17,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test                 everything a change must pass; installs what the tests need
-  test fmt|clippy|doc|deny|unit|fuzz|torture
+  test fmt|clippy|doc|deny|unit|run|fuzz|torture
                        one step of it
   fuzz                 what reads strangers' bytes, on bytes that coverage guides
                        [--seconds N] [--replay: the kept corpus only | --keep: what was found too] [target…]

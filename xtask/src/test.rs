@@ -10,12 +10,13 @@ use crate::torture;
 
 type Step = (&'static str, fn() -> Result<(), Error>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
     ("deny", deny),
     ("unit", unit),
+    ("run", start),
     ("fuzz", fuzz),
     ("torture", torture::slice),
 ];
@@ -80,6 +81,11 @@ fn unit() -> Result<(), Error> {
         command(&program, &["nextest", "run", "--release", "--workspace", "--locked", "--run-ignored", "all"])?;
     tests.env("XTASK_PYTHON", python);
     run_command(tests)
+}
+
+/// What the README tells a newcomer to type starts the product, not another binary of the package.
+fn start() -> Result<(), Error> {
+    cargo(&["run", "--release", "--locked", "--", "--version"])
 }
 
 /// A minute for each target, after its corpus.
