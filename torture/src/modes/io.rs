@@ -368,7 +368,11 @@ mod tests {
         let path = Path::new("/torture/no-such-trace");
         assert!(!is_argument(path).unwrap());
         let mut process = Command::new("sh").args(["-c", "read line"]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
-        assert!(is_argument(path).unwrap());
+        // Its arguments can be read a moment after it was started. It does not end before it is told.
+        while !is_argument(path).unwrap() {
+            assert!(process.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        }
         drop(process.stdin.take());
         process.wait().unwrap();
         assert!(!is_argument(path).unwrap());
