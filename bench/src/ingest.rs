@@ -66,13 +66,13 @@ fn single(options: &Options, report: &mut Report) -> Result<f64, Error> {
     series.print("bare axum handler", "requests/s");
     series.print("p50", "ms");
     series.print("p99", "ms");
-    series.print("server CPU", "µs an event, flushing included");
+    series.print("server CPU", "µs an event, flushes meanwhile included");
     let measure = |name: &str| series.median(name);
     report.add("single events: the eye", measure("the eye"), "requests/s", Goal::None);
     report.add("single events: bare axum handler", measure("bare axum handler"), "requests/s", Goal::None);
     report.add("single events: ratio to the handler", measure("ratio"), "", Goal::AtLeast(0.5));
     report.add("single events: acknowledgement p99 at the top rate", measure("p99"), "ms", Goal::None);
-    report.add("single events: server CPU, flushing included", measure("server CPU"), "µs", Goal::None);
+    report.add("single events: server CPU, flushes meanwhile included", measure("server CPU"), "µs", Goal::None);
     Ok(measure("the eye").unwrap_or_default())
 }
 
@@ -127,7 +127,7 @@ fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
     series.print("ClickHouse", "rows/s (its engine; no HTTP, fsync or dedup)");
     series.print("ClickHouse's best batch", "rows");
     series.print("p99", "ms of a batch");
-    series.print("server CPU", "µs an event, flushing included");
+    series.print("server CPU", "µs an event, flushes meanwhile included");
     series.print("memory", "MiB of the server at its highest");
     let measure = |name: &str| series.median(name);
     report.add("batches of 500: the eye", measure("the eye"), "events/s", Goal::None);
@@ -135,7 +135,7 @@ fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
     report.add("batches of 500: ratio to PostgreSQL COPY", measure("ratio to PostgreSQL"), "", Goal::AtLeast(8.0));
     report.add("batches of 500: ratio to ClickHouse's engine", measure("ratio to ClickHouse"), "", Goal::AtLeast(1.0));
     report.add("batches of 500: acknowledgement p99 at the top rate", measure("p99"), "ms", Goal::None);
-    report.add("batches of 500: server CPU, flushing included", measure("server CPU"), "µs", Goal::None);
+    report.add("batches of 500: server CPU, flushes meanwhile included", measure("server CPU"), "µs", Goal::None);
     skipped.tell(report);
     Ok(())
 }
