@@ -317,6 +317,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_takes_no_offset_never_verifies() {
+        let salt = header().salt;
+        for (count, verifies) in [(0, false), (1, true)] {
+            let mut bytes = Vec::new();
+            put_record(&mut bytes, salt, Offset(1), count, b"hello");
+            assert_eq!(RecordHeader::decode(&bytes).unwrap().verifies(&bytes, salt), verifies, "count {count}");
+        }
+    }
+
+    #[test]
     fn faults_of_a_header_are_told_apart() {
         let good = header().encode();
         let mut newer = good;
