@@ -106,13 +106,11 @@ fn read(bytes: Bytes) {
 
 fn key_of<'a>(entry: &Entry<'a>) -> EntryKey<'a> {
     match entry {
-        Entry::Event(event) => {
-            EntryKey::Event {
-                event_id: event.event_id.as_bytes(),
-                session_id: event.session_id.as_bytes(),
-                timestamp: event.timestamp,
-            }
-        }
+        Entry::Event(event) => EntryKey::Event {
+            event_id: event.event_id.as_bytes(),
+            session_id: event.session_id.as_bytes(),
+            timestamp: event.timestamp,
+        },
         Entry::Rejection(_) => EntryKey::Rejection,
     }
 }
