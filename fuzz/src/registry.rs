@@ -20,15 +20,13 @@ pub fn run(data: &[u8]) {
         Err(error) => {
             assert!(matches!(error, Error::Corrupt { .. }), "{error}");
             let message = error.to_string();
-            // The names of a newer version's types and fields are repeated, so that one sees what it is.
-            let is_newer = message.contains("is not known here") || message.contains("unknown field");
-            assert!(is_newer || !has_hash(&message), "a hash is repeated: {message}");
+            assert!(!repeats_hash(data, &message), "a hash is repeated: {message}");
             return;
         }
     };
     let state = registry.state();
     assert_eq!(*Registry::open(Arc::clone(&log)).expect("it opens again").state(), *state);
-    assert!(!has_hash(&format!("{state:?}")), "a hash is shown");
+    assert!(!repeats_hash(data, &format!("{state:?}")), "a hash is shown");
     for token in state.tokens() {
         assert_eq!(state.token(&token.id).map(|found| &found.id), Some(&token.id));
     }
@@ -62,6 +60,12 @@ fn change(registry: &Registry) {
     registry.persist_last_used(now).expect("uses can be kept");
 }
 
-fn has_hash(text: &str) -> bool {
-    text.as_bytes().split(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f')).any(|digits| digits.len() >= 64)
+/// True if the text says a hash of the records that stands nowhere else in them: a name may look like anything.
+fn repeats_hash(records: &[u8], text: &str) -> bool {
+    let records = String::from_utf8_lossy(records);
+    let values = records.match_indices("hash\":\"").filter_map(|(at, key)| records[at + key.len()..].split('"').next());
+    let mut hashes = values.filter(|value| value.len() >= 64);
+    hashes.any(|hash| {
+        text.contains(hash) && records.matches(hash).count() == records.matches(&format!("hash\":\"{hash}")).count()
+    })
 }

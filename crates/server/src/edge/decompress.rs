@@ -25,6 +25,9 @@ const SUSPICIOUS_BYTES: usize = INLINE_BYTES_MAX;
 const SUSPICIOUS_RATIO: usize = 64;
 /// 2^23 bytes: 8 MiB, the most that RFC 8878 wants every decoder to take.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// The first seven bits of "large window brotli", a bit pattern that RFC 7932 (9.1) forbids. Our decoder knows it, and would
+/// take a window of up to 1 GiB for a few bytes.
+const BROTLI_LARGE_WINDOW: u8 = 0x11;
 /// brotli's input buffer.
 const BROTLI_BUFFER_BYTES: usize = 4096;
 
@@ -173,6 +176,10 @@ enum Decoder {
 
 impl Decoder {
     fn new(encoding: Encoding, input: Bytes) -> ApiResult<Self> {
+        if encoding == Encoding::Brotli && input.first().is_some_and(|byte| byte & 0x7f == BROTLI_LARGE_WINDOW) {
+            let detail = "the body is br with a large window, which is not RFC 7932: send a window of at most 16 MiB";
+            return Err(ApiError::invalid_body("", detail));
+        }
         let is_zlib = is_zlib(&input);
         let input = Cursor::new(input);
         Ok(match encoding {
@@ -360,6 +367,13 @@ mod tests {
         encoder.write_all(&vec![7; 1 << 20]).unwrap();
         let error = decode(Encoding::Zstd, encoder.finish().unwrap(), 20 << 20).await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidBody);
+        let params =
+            brotli::enc::BrotliEncoderParams { large_window: true, lgwin: 25, quality: 1, ..Default::default() };
+        let mut large = Vec::new();
+        brotli::BrotliCompress(&mut &b"{\"a\":1}"[..], &mut large, &params).unwrap();
+        let error = decode(Encoding::Brotli, large, 20 << 20).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidBody);
+        assert!(error.detail().contains("large window"), "{error:?}");
     }
 
     #[test]
