@@ -448,3 +448,31 @@ fn room_that_cannot_be_given_back_poisons() {
         assert_eq!(texts(&open_with(&disk, options).unwrap().0), ["one"], "{operation:?}");
     }
 }
+
+#[test]
+fn what_a_log_takes_on_disk_is_what_its_files_hold() {
+    let disk = SimDisk::new();
+    let (log, _) = open_with(&disk, LocalOptions { segment_bytes_max: 250, ..options() }).unwrap();
+    for number in 0..10 {
+        append(&log, &format!("{number}")).unwrap();
+        assert_eq!(log.bytes_on_disk(), disk.used_bytes());
+    }
+    log.trim(Offset(8)).unwrap();
+    assert_eq!(log.bytes_on_disk(), disk.used_bytes());
+}
+
+#[test]
+fn a_group_takes_up_to_sixteen_mebibytes() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    disk.hold_syncs();
+    let mut sent = vec![send(&log, "first".into())];
+    disk.wait_for_held_sync();
+    // Header of the group, three records, the bound; the next one begins a group.
+    let size = (16 * 1024 * 1024 - 48) / 3 - 20;
+    sent.extend((0..4).map(|number| send(&log, vec![number; size].into())));
+    let before = disk.syncs_done();
+    disk.release_syncs();
+    assert!(sent.into_iter().all(|sent| sent.recv().unwrap().is_ok()));
+    assert_eq!(disk.syncs_done() - before, 3);
+}
