@@ -242,7 +242,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_the_documented_ones() {
+    fn the_limits_are_the_documented_ones() {
+        assert_eq!(RECORD_BYTES_MAX, 536_870_912);
         let options = LocalOptions::new("log", PartitionId(3));
         assert_eq!(options.segment_bytes_max, 67_108_864);
         assert_eq!(options.record_bytes_max, 33_554_432);
