@@ -252,6 +252,15 @@ fn a_segment_cut_while_the_log_is_open_is_named_by_reads() {
 }
 
 #[test]
+fn damage_behind_what_is_asked_for_fails_no_read() {
+    let disk = SimDisk::new();
+    let (log, path, groups) = five_groups(&disk);
+    disk.flip(&path, groups[1], 1).unwrap();
+    assert_eq!(log.read(Offset(1), 1).unwrap().len(), 1);
+    assert!(log.read(Offset(1), 1000).is_err());
+}
+
+#[test]
 fn reads_from_files_keep_to_their_bound_to_the_byte() {
     let (log, _, _) = five_groups(&SimDisk::new());
     for (bytes_max, records) in [(0, 1), (99, 1), (100, 2), (149, 2), (150, 3), (1000, 4)] {

@@ -331,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_group_that_does_not_continue_the_one_before_is_damage() {
-        let changes: [(&str, fn(&mut GroupHeader)); 5] = [
+        type Change = fn(&mut GroupHeader);
+        let changes: [(&str, Change); 5] = [
             ("nothing", |_| {}),
             ("position", |group| group.position += 1),
             ("watermark", |group| group.watermark += 1),
