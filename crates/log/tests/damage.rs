@@ -342,6 +342,37 @@ fn a_segment_whose_creation_was_interrupted_is_counted_and_reported() {
     assert_eq!(checked.torn_tail, Some(TornTail { segment: path, byte: 0, bytes: 3 }));
 }
 
+/// The next segment is only begun when all of the one before is durable.
+#[test]
+fn the_segment_before_an_unfinished_one_cannot_be_torn() {
+    let (disk, records) = closed_log();
+    let newest = contents(&disk).into_keys().next_back().unwrap();
+    let file = disk.open(&newest, true).unwrap();
+    file.truncate(file.byte_len().unwrap() - 1).unwrap();
+    assert_eq!(verify(Path::new(DIR), &disk.fork()).unwrap().records, records.len() as u64, "the newest one can");
+    disk.put(&Path::new(DIR).join(format!("{:020}.seg", records.len() + 1)), b"EYE".to_vec());
+    for error in [verify(Path::new(DIR), &disk).unwrap_err(), open(&disk).err().unwrap()] {
+        assert!(matches!(error.kind(), ErrorKind::Corrupt { file, .. } if *file == newest), "{error}");
+    }
+}
+
+/// Going on without it would use its offsets again.
+#[test]
+fn an_only_segment_without_a_header_is_damage_unless_the_log_begins_with_it() {
+    let alone = |name: &str| {
+        let (disk, path) = (SimDisk::new(), Path::new(DIR).join(name));
+        disk.put(&path, b"EYE".to_vec());
+        (disk, path)
+    };
+    let (disk, path) = alone("00000000000000000007.seg");
+    for error in [verify(Path::new(DIR), &disk).unwrap_err(), open(&disk).err().unwrap()] {
+        assert_eq!(*error.kind(), ErrorKind::Corrupt { file: path.clone(), byte: 0 });
+    }
+    let (disk, path) = alone(GOOD);
+    let (log, report) = open(&disk).unwrap();
+    assert_eq!((log.end(), &report.cuts[0].segment), (Offset::FIRST, &path));
+}
+
 #[test]
 fn a_second_tail_cut_at_the_same_byte_is_kept_beside_the_first() {
     let (disk, expected) = closed_log();

@@ -205,6 +205,18 @@ fn a_segment_whose_name_is_not_durable_poisons() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_created_poisons() {
+    for operation in [Operation::Create, Operation::Write] {
+        let disk = SimDisk::new();
+        let (log, _) = open_with(&disk, LocalOptions { segment_bytes_max: 150, ..options() }).unwrap();
+        append(&log, "one").unwrap();
+        disk.fail(operation, 1, Fault::Io);
+        assert_eq!(kind(append(&log, "two")), ErrorKind::Poisoned, "{operation:?}");
+        assert_eq!(texts(&log), ["one"], "{operation:?}");
+    }
+}
+
+#[test]
 fn a_full_queue_says_busy_and_takes_records_again() {
     let disk = SimDisk::new();
     let mut options = options();

@@ -201,4 +201,25 @@ mod tests {
             assert_eq!(shared.health().is_ok(), then == ErrorKind::Closed);
         }
     }
+
+    /// The end passes and the log stops at one moment, while somebody waits.
+    #[test]
+    fn who_waits_is_told_of_an_end_that_came_before_the_log_stopped() {
+        let shared = Shared::new(Queue::new(0), Vec::new(), Offset::FIRST, 0);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| shared.wait_past(Offset::FIRST, Duration::from_secs(60)));
+            loop {
+                let mut recent = shared.recent.lock();
+                // It waits, and goes on when the lock is free.
+                if shared.moved.notify_all() > 0 {
+                    shared.end.store(2, Ordering::Release);
+                    recent.stopped = Some(Error::closed());
+                    break;
+                }
+                drop(recent);
+                std::thread::yield_now();
+            }
+            assert_eq!(waiter.join().unwrap().unwrap(), Offset(2));
+        });
+    }
 }
