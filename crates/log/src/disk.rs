@@ -206,3 +206,47 @@ impl DiskFile for OsFile {
         self.0.sync_data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_others_are_out_of_reach_and_broken_disks_are_not() {
+        use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull, Unsupported};
+        for kind in [InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported] {
+            assert!(is_out_of_reach(&kind.into()), "{kind}");
+        }
+        for error in [io::Error::other("input/output error"), StorageFull.into(), NotFound.into()] {
+            assert!(!is_out_of_reach(&error), "{error}");
+        }
+    }
+
+    /// Files of `/proc` cannot be synced: whoever says that they were has not asked.
+    #[test]
+    fn a_real_disk_asks_the_operating_system_to_sync() {
+        let refused = OsDisk.open(Path::new("/proc/self/status"), false).unwrap().sync_data().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        let refused = OsDisk.sync_dir(Path::new("/proc/self")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_folder_that_is_there_is_fine_though_nobody_can_sync_the_one_above() {
+        OsDisk.create_dir_all(Path::new("/proc/self/task")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_named_by_way_of_a_new_one_is_created() {
+        let folder = tempfile::tempdir().unwrap();
+        OsDisk.create_dir_all(&folder.path().join("new/../other")).unwrap();
+        assert!(folder.path().join("other").is_dir());
+    }
+
+    #[test]
+    fn a_folder_inside_a_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = OsDisk.create_dir_all(&file.path().join("folder")).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotADirectory);
+    }
+}

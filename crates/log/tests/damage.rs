@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 use eye_log::disk::sim::SimDisk;
 use eye_log::disk::{Disk, OsDisk};
-use eye_log::local::{LocalLog, LocalOptions, RecoveryReport, verify};
+use eye_log::local::{LocalLog, LocalOptions, RecoveryReport, TornTail, verify};
 use eye_log::{ErrorKind, Log, NewRecord, Offset, PartitionId, Record, Result, append_blocking};
 
 const DIR: &str = "log";
@@ -207,6 +207,170 @@ fn damage_that_comes_while_the_log_is_open_is_named_by_reads() {
         assert!(matches!(error.kind(), ErrorKind::Corrupt { file, byte: at } if *file == path && *at <= byte as u64));
     }
     assert_eq!(records(&log).len(), 25);
+}
+
+/// A log of five groups of one record each, all of one length, that keeps nothing in memory. Where the groups begin.
+fn five_groups(disk: &SimDisk) -> (LocalLog, PathBuf, [usize; 5]) {
+    let options = LocalOptions { segment_bytes_max: 100_000, recent_bytes_max: 0, ..options() };
+    let (log, _) = LocalLog::open(options, Arc::new(disk.clone())).unwrap();
+    for number in 0..5 {
+        append_blocking(&log, Bytes::from(vec![number; 30]), 1).unwrap();
+    }
+    log.wait_past(Offset(5), std::time::Duration::from_secs(60)).unwrap();
+    (log, Path::new(DIR).join(GOOD), [0, 1, 2, 3, 4].map(|group| 64 + group * (48 + 20 + 30)))
+}
+
+/// Puts what stands at `from` at `to` too.
+fn copy(disk: &SimDisk, path: &Path, from: usize, to: usize, length: usize) {
+    let bytes = disk.content(path).unwrap();
+    for at in 0..length {
+        disk.flip(path, to + at, bytes[from + at] ^ bytes[to + at]).unwrap();
+    }
+}
+
+#[test]
+fn a_valid_piece_in_the_place_of_another_is_named_by_reads() {
+    for (what, before, length) in [("a group header", 0, 48), ("a record", 48, 50)] {
+        let disk = SimDisk::new();
+        let (log, path, groups) = five_groups(&disk);
+        let place = groups[2] + before;
+        copy(&disk, &path, groups[1] + before, place, length);
+        let error = log.read(Offset::FIRST, usize::MAX).unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Corrupt { file: path, byte: place as u64 }, "{what}");
+    }
+}
+
+#[test]
+fn a_segment_cut_while_the_log_is_open_is_named_by_reads() {
+    let disk = SimDisk::new();
+    let (log, path, groups) = five_groups(&disk);
+    let file = disk.open(&path, true).unwrap();
+    file.truncate(file.byte_len().unwrap() - 1).unwrap();
+    let error = log.read(Offset::FIRST, usize::MAX).unwrap_err();
+    let ErrorKind::Corrupt { file, byte } = error.kind() else { panic!("{error}") };
+    assert!(*file == path && *byte <= groups[4] as u64, "{error}");
+}
+
+#[test]
+fn damage_behind_what_is_asked_for_fails_no_read() {
+    let disk = SimDisk::new();
+    let (log, path, groups) = five_groups(&disk);
+    disk.flip(&path, groups[1], 1).unwrap();
+    assert_eq!(log.read(Offset(1), 1).unwrap().len(), 1);
+    assert!(log.read(Offset(1), 1000).is_err());
+}
+
+#[test]
+fn reads_from_files_keep_to_their_bound_to_the_byte() {
+    let (log, _, _) = five_groups(&SimDisk::new());
+    for (bytes_max, records) in [(0, 1), (99, 1), (100, 2), (149, 2), (150, 3), (1000, 4)] {
+        assert_eq!(log.read(Offset(2), bytes_max).unwrap().len(), records, "{bytes_max} bytes");
+    }
+}
+
+#[test]
+fn every_offset_of_a_long_segment_is_found_while_it_is_written_and_after_it_is_opened() {
+    let disk = SimDisk::new();
+    let options = LocalOptions { segment_bytes_max: 1 << 30, recent_bytes_max: 0, ..options() };
+    let payload = |number: u64| Bytes::from(vec![number as u8; 2000]);
+    let (log, _) = LocalLog::open(options.clone(), Arc::new(disk.clone())).unwrap();
+    append_together(&disk, &log, (1..200).map(payload));
+    log.wait_past(Offset(200), std::time::Duration::from_secs(60)).unwrap();
+    let check = |log: &LocalLog| {
+        for number in 1..200 {
+            let found = log.read(Offset(number + 1), 1).unwrap();
+            assert_eq!(found, [Record { offset: Offset(number + 1), count: 1, payload: payload(number) }]);
+        }
+    };
+    check(&log);
+    log.close().unwrap();
+    drop(log);
+    check(&LocalLog::open(options, Arc::new(disk)).unwrap().0);
+}
+
+#[test]
+fn nothing_of_a_torn_group_is_left_when_its_offsets_are_used_again() {
+    let disk = SimDisk::new();
+    let options = LocalOptions { segment_bytes_max: 1 << 30, recent_bytes_max: 0, ..options() };
+    let (log, _) = LocalLog::open(options.clone(), Arc::new(disk.clone())).unwrap();
+    append_together(&disk, &log, (1..5).map(|number| Bytes::from(vec![number; 70_000])));
+    disk.kill();
+    drop(log);
+    // Into the last record of the group.
+    let path = Path::new(DIR).join(GOOD);
+    let mut torn = disk.content(&path).unwrap();
+    torn.truncate(torn.len() - 1);
+    disk.put(&path, torn);
+    let (log, report) = LocalLog::open(options, Arc::new(disk)).unwrap();
+    assert_eq!((report.cuts.len(), log.end()), (1, Offset(2)));
+    for number in 0..8 {
+        let payload = Bytes::from(vec![number; 50_000]);
+        let offset = append_blocking(&log, payload.clone(), 1).unwrap();
+        log.wait_past(offset, std::time::Duration::from_secs(60)).unwrap();
+        assert_eq!(log.read(offset, 1).unwrap(), [Record { offset, count: 1, payload }]);
+    }
+}
+
+/// It has the same identity, the same offsets and the same lengths; only what was written before it differs.
+#[test]
+fn a_segment_of_another_history_is_refused() {
+    let [(disk, _), (other, _)] = [b'a', b'b'].map(|letter| {
+        let disk = SimDisk::new();
+        let (log, _) = open(&disk).unwrap();
+        for _ in 0..25 {
+            append_blocking(&log, Bytes::from(vec![letter; 30]), 1).unwrap();
+        }
+        log.close().unwrap();
+        (disk, log)
+    });
+    let mut paths = contents(&disk).into_keys();
+    let (before, path) = (paths.next().unwrap(), paths.next().unwrap());
+    disk.put(&path, other.content(&path).unwrap());
+    let error = verify(Path::new(DIR), &disk).unwrap_err();
+    let length = disk.content(&before).unwrap().len() as u64;
+    assert_eq!(*error.kind(), ErrorKind::Corrupt { file: before, byte: length });
+}
+
+#[test]
+fn a_segment_whose_creation_was_interrupted_is_counted_and_reported() {
+    let (disk, records) = closed_log();
+    let segments = contents(&disk).len() as u64;
+    let path = Path::new(DIR).join(format!("{:020}.seg", records.len() + 1));
+    disk.put(&path, b"EYE".to_vec());
+    let checked = verify(Path::new(DIR), &disk).unwrap();
+    assert_eq!((checked.segments, checked.records), (segments + 1, records.len() as u64));
+    assert_eq!(checked.torn_tail, Some(TornTail { segment: path, byte: 0, bytes: 3 }));
+}
+
+/// The next segment is only begun when all of the one before is durable.
+#[test]
+fn the_segment_before_an_unfinished_one_cannot_be_torn() {
+    let (disk, records) = closed_log();
+    let newest = contents(&disk).into_keys().next_back().unwrap();
+    let file = disk.open(&newest, true).unwrap();
+    file.truncate(file.byte_len().unwrap() - 1).unwrap();
+    assert_eq!(verify(Path::new(DIR), &disk.fork()).unwrap().records, records.len() as u64, "the newest one can");
+    disk.put(&Path::new(DIR).join(format!("{:020}.seg", records.len() + 1)), b"EYE".to_vec());
+    for error in [verify(Path::new(DIR), &disk).unwrap_err(), open(&disk).err().unwrap()] {
+        assert!(matches!(error.kind(), ErrorKind::Corrupt { file, .. } if *file == newest), "{error}");
+    }
+}
+
+/// Going on without it would use its offsets again.
+#[test]
+fn an_only_segment_without_a_header_is_damage_unless_the_log_begins_with_it() {
+    let alone = |name: &str| {
+        let (disk, path) = (SimDisk::new(), Path::new(DIR).join(name));
+        disk.put(&path, b"EYE".to_vec());
+        (disk, path)
+    };
+    let (disk, path) = alone("00000000000000000007.seg");
+    for error in [verify(Path::new(DIR), &disk).unwrap_err(), open(&disk).err().unwrap()] {
+        assert_eq!(*error.kind(), ErrorKind::Corrupt { file: path.clone(), byte: 0 });
+    }
+    let (disk, path) = alone(GOOD);
+    let (log, report) = open(&disk).unwrap();
+    assert_eq!((log.end(), &report.cuts[0].segment), (Offset::FIRST, &path));
 }
 
 #[test]

@@ -205,6 +205,18 @@ fn a_segment_whose_name_is_not_durable_poisons() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_created_poisons() {
+    for operation in [Operation::Create, Operation::Write] {
+        let disk = SimDisk::new();
+        let (log, _) = open_with(&disk, LocalOptions { segment_bytes_max: 150, ..options() }).unwrap();
+        append(&log, "one").unwrap();
+        disk.fail(operation, 1, Fault::Io);
+        assert_eq!(kind(append(&log, "two")), ErrorKind::Poisoned, "{operation:?}");
+        assert_eq!(texts(&log), ["one"], "{operation:?}");
+    }
+}
+
+#[test]
 fn a_full_queue_says_busy_and_takes_records_again() {
     let disk = SimDisk::new();
     let mut options = options();
@@ -447,4 +459,101 @@ fn room_that_cannot_be_given_back_poisons() {
         drop(log);
         assert_eq!(texts(&open_with(&disk, options).unwrap().0), ["one"], "{operation:?}");
     }
+}
+
+#[test]
+fn what_a_log_takes_on_disk_is_what_its_files_hold() {
+    let disk = SimDisk::new();
+    let (log, _) = open_with(&disk, LocalOptions { segment_bytes_max: 250, ..options() }).unwrap();
+    for number in 0..10 {
+        append(&log, &format!("{number}")).unwrap();
+        assert_eq!(log.bytes_on_disk(), disk.used_bytes());
+    }
+    log.trim(Offset(8)).unwrap();
+    assert_eq!(log.bytes_on_disk(), disk.used_bytes());
+}
+
+#[test]
+fn a_group_takes_up_to_sixteen_mebibytes() {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    disk.hold_syncs();
+    let mut sent = vec![send(&log, "first".into())];
+    disk.wait_for_held_sync();
+    // Header of the group, three records, the bound; the next one begins a group.
+    let size = (16 * 1024 * 1024 - 48) / 3 - 20;
+    sent.extend((0..4).map(|number| send(&log, vec![number; size].into())));
+    let before = disk.syncs_done();
+    disk.release_syncs();
+    assert!(sent.into_iter().all(|sent| sent.recv().unwrap().is_ok()));
+    assert_eq!(disk.syncs_done() - before, 3);
+}
+
+#[test]
+fn records_that_gathered_fill_the_segment_before_the_next_one_begins() {
+    let disk = SimDisk::new();
+    // One record, then a group of two, to the byte.
+    let segment_bytes_max = 64 + (48 + 30) + (48 + 2 * 30);
+    let (log, _) = open_with(&disk, LocalOptions { segment_bytes_max, ..options() }).unwrap();
+    disk.hold_syncs();
+    let mut sent = vec![send(&log, vec![0; 10].into())];
+    disk.wait_for_held_sync();
+    sent.extend((1..6).map(|number| send(&log, vec![number; 10].into())));
+    disk.release_syncs();
+    assert!(sent.into_iter().all(|sent| sent.recv().unwrap().is_ok()));
+    let mut names = disk.list(Path::new("log")).unwrap();
+    names.sort();
+    assert_eq!(names, [1, 4].map(|first| format!("{first:020}.seg")));
+    assert_eq!(disk.content(&Path::new("log").join(&names[0])).unwrap().len() as u64, segment_bytes_max);
+}
+
+#[test]
+fn the_reserve_is_kept_to_the_byte() {
+    let disk = SimDisk::new();
+    let (log, _) = open_with(&disk, LocalOptions { reserve_bytes: 1000, ..options() }).unwrap();
+    // A group of one record, and a segment header in case it needs one.
+    let needed = 48 + 20 + 5 + 64;
+    disk.set_capacity(Some(disk.used_bytes() + 1000 + needed - 1));
+    assert_eq!(kind(append(&log, "12345")), ErrorKind::Full);
+    disk.set_capacity(Some(disk.used_bytes() + 1000 + needed));
+    append(&log, "12345").unwrap();
+}
+
+#[test]
+fn a_group_of_a_sixteenth_of_the_room_brings_room_and_a_larger_one_none() {
+    for (bytes, room) in [(256, 4096), (257, 0)] {
+        let disk = SimDisk::new();
+        let (log, _) = open_with(&disk, options_with_room()).unwrap();
+        append(&log, &"x".repeat(bytes - 48 - 20)).unwrap();
+        assert_eq!(newest(&disk).len(), 64 + bytes + room, "a group of {bytes} bytes");
+    }
+}
+
+/// A log whose process was killed: opening it writes header and last group again and syncs them, then writes a seal.
+fn killed_log() -> SimDisk {
+    let disk = SimDisk::new();
+    let log = open(&disk);
+    append(&log, "one").unwrap();
+    disk.kill();
+    drop(log);
+    assert_eq!(newest(&disk).len(), 64 + 48 + 20 + 3, "no seal");
+    disk
+}
+
+#[test]
+fn a_seal_that_fails_at_the_opening_is_an_error() {
+    let disk = killed_log();
+    disk.fail(Operation::Sync, 2, Fault::Io);
+    assert_eq!(kind(open_with(&disk, options()).map(drop)), ErrorKind::Poisoned);
+}
+
+#[test]
+fn a_log_opens_without_a_seal_that_finds_no_space() {
+    let disk = killed_log();
+    disk.fail(Operation::Write, 3, Fault::NoSpace);
+    let (log, report) = open_with(&disk, options()).unwrap();
+    assert!(!report.clean);
+    assert_eq!(newest(&disk).len(), 64 + 48 + 20 + 3, "no seal");
+    append(&log, "two").unwrap();
+    assert_eq!(texts(&log), ["one", "two"]);
 }

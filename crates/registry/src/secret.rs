@@ -211,6 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn as_many_characters_are_drawn_as_were_asked_for() {
+        for count in [0, 1, 32, 64, 1_000] {
+            assert_eq!(random_base62(count).unwrap().len(), count);
+        }
+    }
+
+    #[test]
+    fn a_text_of_another_length_or_alphabet_is_no_secret_whatever_its_checksum() {
+        for (random, well_formed) in
+            [("a".repeat(32), true), ("a".repeat(31), false), ("a".repeat(33), false), ("-".repeat(32), false)]
+        {
+            let body = format!("eye_sk_{random}");
+            assert_eq!(is_well_formed(&format!("{body}{}", checksum(&body))), well_formed, "{body}");
+        }
+    }
+
+    #[test]
     fn imports_are_checked() {
         let django = "9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b";
         assert_eq!(Secret::import(django, TokenKind::Secret).unwrap().reveal(), django);
@@ -229,6 +246,7 @@ mod tests {
         let hash = SecretHash::digest("abc");
         let text = serde_json::to_string(&hash).unwrap();
         assert_eq!(text, "\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"");
+        assert_eq!(format!("{hash:?}"), "SecretHash(…)");
         assert_eq!(serde_json::from_str::<SecretHash>(&text).unwrap(), hash);
         for bad in ["\"\"", "\"BA\"", "\"+a7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\""] {
             assert!(serde_json::from_str::<SecretHash>(bad).is_err(), "{bad}");

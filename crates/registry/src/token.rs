@@ -356,6 +356,33 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_prints_its_name() {
+        assert_eq!(TokenKind::Secret.to_string(), "secret");
+    }
+
+    #[test]
+    fn what_a_token_is_made_of_prints_all_but_the_imported_text() {
+        let new = NewToken { import: Some("planted text".to_owned()), ..NewToken::new("a name", TokenKind::Read) };
+        let printed = format!("{new:?}");
+        assert!(
+            printed.contains("\"a name\"") && printed.contains("Read") && printed.contains("…redacted"),
+            "{printed}"
+        );
+        assert!(!printed.contains("planted"), "{printed}");
+    }
+
+    #[test]
+    fn last_uses_are_the_same_if_their_times_are() {
+        let (one, other) = (LastUsed::never(), LastUsed::never());
+        assert_eq!(one, other);
+        one.note(Timestamp::from_micros(5));
+        assert_ne!(one, other);
+        other.note(Timestamp::from_micros(5));
+        assert_eq!(one, other);
+        assert_eq!(format!("{one:?}"), format!("{:?}", Some(Timestamp::from_micros(5))));
+    }
+
+    #[test]
     fn the_last_use_never_goes_back() {
         let used = LastUsed::never();
         assert_eq!(used.get(), None);

@@ -236,3 +236,20 @@ impl Drop for LocalLog {
         drop(self.close());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_the_documented_ones() {
+        assert_eq!(RECORD_BYTES_MAX, 536_870_912);
+        let options = LocalOptions::new("log", PartitionId(3));
+        assert_eq!(options.segment_bytes_max, 67_108_864);
+        assert_eq!(options.record_bytes_max, 33_554_432);
+        assert_eq!(options.queue_bytes_max, 67_108_864);
+        assert_eq!(options.reserve_bytes, 67_108_864);
+        assert_eq!(options.room_bytes, 1_048_576);
+        assert_eq!(options.recent_bytes_max, 33_554_432);
+    }
+}

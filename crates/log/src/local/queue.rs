@@ -96,3 +96,80 @@ impl Queue {
         self.arrived.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(bytes: usize) -> NewRecord {
+        NewRecord::new(vec![1; bytes].into(), 1, |_| {})
+    }
+
+    /// The error of a refused record.
+    fn refused(queue: &Queue, bytes: usize) -> ErrorKind {
+        queue.push(record(bytes)).err().unwrap().1.kind().clone()
+    }
+
+    fn sizes(records: &VecDeque<NewRecord>) -> Vec<usize> {
+        records.iter().map(|record| record.payload.len()).collect()
+    }
+
+    #[test]
+    fn the_bound_is_met_to_the_byte_and_counts_what_the_writer_has_in_hand() {
+        let queue = Queue::new(2 * (300 + RECORD_OVERHEAD_BYTES));
+        let mut taken = VecDeque::new();
+        assert!(queue.push(record(300)).is_ok());
+        assert_eq!(refused(&queue, 301), ErrorKind::Busy);
+        assert!(queue.push(record(300)).is_ok());
+        assert!(queue.take(&mut taken));
+        assert_eq!(refused(&queue, 0), ErrorKind::Busy);
+        queue.release(weight(&taken[0]));
+        assert_eq!(refused(&queue, 301), ErrorKind::Busy);
+        assert!(queue.push(record(300)).is_ok());
+        queue.release(2 * weight(&taken[0]));
+        assert!(queue.push(record(10_000)).is_ok(), "into an empty queue one always fits");
+    }
+
+    #[test]
+    fn what_arrives_while_the_writer_has_records_is_taken_behind_them() {
+        let queue = Queue::new(10_000);
+        let mut taken = VecDeque::new();
+        for bytes in [1, 2] {
+            assert!(queue.push(record(bytes)).is_ok());
+        }
+        assert!(queue.take(&mut taken));
+        for bytes in [3, 4] {
+            assert!(queue.push(record(bytes)).is_ok());
+        }
+        queue.take_more(&mut taken);
+        assert_eq!(sizes(&taken), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_was_pushed_before_closing_is_taken_and_then_no_more() {
+        let queue = Queue::new(10_000);
+        let mut taken = VecDeque::new();
+        assert!(queue.push(record(1)).is_ok());
+        queue.refuse(Error::closed());
+        assert_eq!(refused(&queue, 2), ErrorKind::Closed);
+        assert!(queue.take(&mut taken));
+        assert_eq!(sizes(&taken), [1]);
+        taken.clear();
+        assert!(!queue.take(&mut taken));
+    }
+
+    #[test]
+    fn the_first_reason_stays_unless_it_was_only_closed() {
+        let queue = Queue::new(10_000);
+        let reason = |kind| Error::new(kind, "a reason");
+        for (kind, then) in [
+            (ErrorKind::Closed, ErrorKind::Closed),
+            (ErrorKind::Poisoned, ErrorKind::Poisoned),
+            (ErrorKind::Closed, ErrorKind::Poisoned),
+            (ErrorKind::Io, ErrorKind::Poisoned),
+        ] {
+            queue.refuse(reason(kind));
+            assert_eq!(refused(&queue, 1), then);
+        }
+    }
+}

@@ -261,3 +261,145 @@ fn lost_sector(bytes: &[u8], group: usize, bad: usize, record: usize) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::{Salt, put_record};
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::record::PartitionId;
+
+    /// A segment as it grows.
+    struct Growing {
+        header: SegmentHeader,
+        bytes: Vec<u8>,
+        next: Offset,
+        chain: u32,
+    }
+
+    impl Growing {
+        fn from(first: u64) -> Self {
+            let header = SegmentHeader {
+                log_id: *b"0123456789abcdef",
+                partition: PartitionId(1),
+                salt: Salt::new(7),
+                first: Offset(first),
+                chain_before: 0,
+            };
+            Self { bytes: header.encode().to_vec(), next: header.first, chain: header.chain(), header }
+        }
+
+        /// Adds a group of records of these counts and payloads, with a changed header. Where it and its records begin.
+        fn add(&mut self, records: &[(u32, &[u8])], change: impl FnOnce(&mut GroupHeader)) -> (usize, Vec<usize>) {
+            let start = self.bytes.len();
+            let (mut body, mut places, mut checksums) = (Vec::new(), Vec::new(), Vec::new());
+            let first = self.next;
+            for (count, payload) in records {
+                places.push(start + GROUP_HEADER_BYTES + body.len());
+                checksums.push(put_record(&mut body, self.header.salt, self.next, *count, payload));
+                self.next = self.next.plus(u64::from(*count));
+            }
+            let mut group = GroupHeader {
+                position: start as u64,
+                watermark: start as u64,
+                first,
+                body_bytes: body.len() as u32,
+                records: records.len() as u32,
+                chain_before: self.chain,
+            };
+            change(&mut group);
+            let head = group.encode(self.header.salt);
+            self.chain = checksums.into_iter().fold(chain_of(&head), chain_after);
+            self.bytes.extend(head);
+            self.bytes.extend(body);
+            (start, places)
+        }
+
+        fn scan(&self, may_be_torn: bool) -> Result<Scan> {
+            scan(&self.bytes, PathBuf::from("segment"), self.header.clone(), may_be_torn)
+        }
+
+        /// Where the newest segment of a log is damaged; `None` if its end only looks torn.
+        fn damage(&self) -> Option<u64> {
+            match self.scan(true).map_err(|error| error.kind().clone()) {
+                Ok(_) => None,
+                Err(ErrorKind::Corrupt { byte, .. }) => Some(byte),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_that_does_not_continue_the_one_before_is_damage() {
+        type Change = fn(&mut GroupHeader);
+        let changes: [(&str, Change); 5] = [
+            ("nothing", |_| {}),
+            ("position", |group| group.position += 1),
+            ("watermark", |group| group.watermark += 1),
+            ("first", |group| group.first.0 += 1),
+            ("chain", |group| group.chain_before ^= 1),
+        ];
+        for (what, change) in changes {
+            let mut segment = Growing::from(1);
+            segment.add(&[(1, b"one")], |_| {});
+            let (start, _) = segment.add(&[(1, b"two")], change);
+            match segment.scan(false).map_err(|error| error.kind().clone()) {
+                Ok(found) => assert_eq!((what, found.records), ("nothing", 2)),
+                Err(ErrorKind::Corrupt { byte, .. }) => assert_ne!((what, byte), ("nothing", start as u64)),
+                Err(other) => panic!("{what}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_record_at_the_very_end_shows_that_the_one_before_it_is_damaged() {
+        let mut segment = Growing::from(1);
+        let (_, records) = segment.add(&[(1, b"one"), (1, b"")], |_| {});
+        segment.bytes[records[0] + RECORD_HEADER_BYTES] ^= 1;
+        assert_eq!(segment.damage(), Some(records[0] as u64));
+        segment.bytes.pop();
+        assert_eq!(segment.damage(), None);
+    }
+
+    #[test]
+    fn a_record_shows_damage_before_it_however_many_offsets_lie_between() {
+        let mut segment = Growing::from(1 << 60);
+        let (_, records) = segment.add(&[(u32::MAX, b"one"), (u32::MAX, b"two"), (1, b"three")], |_| {});
+        for record in &records[..2] {
+            segment.bytes[record + RECORD_HEADER_BYTES] ^= 1;
+        }
+        assert_eq!(segment.damage(), Some(records[0] as u64));
+    }
+
+    /// Its payload holds what could be the header of a record of two mebibytes.
+    #[test]
+    fn a_payload_that_looks_like_a_record_does_not_hide_the_valid_one_behind_it() {
+        const SIZE: u32 = 2 * 1024 * 1024;
+        let mut payload = vec![1; SIZE as usize + RECORD_HEADER_BYTES];
+        payload[0..4].copy_from_slice(&SIZE.to_le_bytes());
+        payload[4..8].copy_from_slice(&1_u32.to_le_bytes());
+        payload[8..16].copy_from_slice(&2_u64.to_le_bytes());
+        let mut segment = Growing::from(1);
+        let (_, records) = segment.add(&[(1, &payload), (1, b"valid")], |_| {});
+        segment.bytes[records[1] - 1] ^= 1;
+        assert_eq!(segment.damage(), Some(records[0] as u64));
+    }
+
+    #[test]
+    fn only_a_whole_sector_of_zeros_between_the_bad_place_and_the_record_was_lost() {
+        let lost = |zeros: std::ops::Range<usize>, group, bad, record| {
+            let mut bytes = vec![1; 4 * SECTOR_BYTES];
+            bytes[zeros].fill(0);
+            lost_sector(&bytes, group, bad, record)
+        };
+        assert!(!lost(0..0, 100, 700, 2000));
+        assert!(lost(1024..1536, 100, 700, 2000));
+        assert!(!lost(1025..1537, 100, 700, 2000), "no whole sector");
+        assert!(lost(512..1024, 100, 700, 2000), "the sector of the bad place");
+        assert!(!lost(0..512, 100, 700, 2000), "before the bad place");
+        assert!(!lost(1536..2000, 100, 700, 2000), "the record begins in it");
+        assert!(lost(1536..2048, 100, 700, 2048));
+        assert!(lost(600..1024, 600, 650, 2000), "what lies before the group does not count");
+        assert!(!lost(600..1024, 599, 650, 2000));
+    }
+}

@@ -204,4 +204,12 @@ mod tests {
         assert_eq!(index.seek(Offset(29)), Some((Offset(10), 70_000)));
         assert_eq!(index.seek(Offset(30)), Some((Offset(30), 200_000)));
     }
+
+    /// The published numbers of SplitMix64, seed 0: logs made from a seed look the same for ever.
+    #[test]
+    fn a_seed_gives_the_same_numbers_everywhere() {
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(0x9e37_79b9_7f4a_7c15), 0x6e78_9e6a_a1b9_65f4);
+        assert_eq!(mix(0x3c6e_f372_fe94_f82a), 0x06c4_5d18_8009_454f);
+    }
 }

@@ -146,3 +146,80 @@ impl Recent {
         Some(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Ten bytes of payload and two offsets each.
+    fn record(offset: u64) -> Record {
+        Record { offset: Offset(offset), count: 2, payload: Bytes::from(vec![offset as u8; 10]) }
+    }
+
+    fn recent(bytes_max: usize) -> Recent {
+        Recent { records: VecDeque::new(), bytes: 0, bytes_max, stopped: None }
+    }
+
+    #[test]
+    fn the_newest_records_stay_up_to_the_bound_and_the_others_are_given_back() {
+        let mut recent = recent(3 * record_bytes(10));
+        assert_eq!(recent.extend(vec![record(1), record(3), record(5)]), []);
+        assert_eq!(recent.extend(vec![record(7), record(9)]), [record(1), record(3)]);
+        assert_eq!(recent.extend(vec![record(11)]), [record(5)]);
+        assert_eq!(recent.records, [record(7), record(9), record(11)]);
+        assert_eq!(recent.bytes, 3 * record_bytes(10));
+    }
+
+    #[test]
+    fn recent_records_are_read_up_to_the_bound_from_the_one_that_holds_the_offset() {
+        let mut recent = recent(1000);
+        assert_eq!(recent.read(Offset(1), 1000), None);
+        drop(recent.extend(vec![record(5), record(7), record(9)]));
+        assert_eq!(recent.read(Offset(4), 1000), None, "only a file has that one");
+        assert_eq!(recent.read(Offset(5), 1000).unwrap(), [record(5), record(7), record(9)]);
+        assert_eq!(recent.read(Offset(6), 1000).unwrap(), [record(5), record(7), record(9)]);
+        assert_eq!(recent.read(Offset(7), 1000).unwrap(), [record(7), record(9)]);
+        assert_eq!(recent.read(Offset(5), 2 * record_bytes(10)).unwrap(), [record(5), record(7)]);
+        assert_eq!(recent.read(Offset(5), 2 * record_bytes(10) - 1).unwrap(), [record(5)]);
+        assert_eq!(recent.read(Offset(5), 0).unwrap(), [record(5)]);
+    }
+
+    #[test]
+    fn the_first_reason_to_stop_stays_unless_it_was_only_closed() {
+        let shared = Shared::new(Queue::new(0), Vec::new(), Offset::FIRST, 0);
+        let kind = |result: Result<Offset>| result.unwrap_err().kind().clone();
+        for (reason, then) in [
+            (ErrorKind::Closed, ErrorKind::Closed),
+            (ErrorKind::Poisoned, ErrorKind::Poisoned),
+            (ErrorKind::Closed, ErrorKind::Poisoned),
+            (ErrorKind::Io, ErrorKind::Poisoned),
+        ] {
+            shared.stop(Error::new(reason, "a reason"));
+            assert_eq!(kind(shared.wait_past(Offset::FIRST, Duration::ZERO)), then);
+            assert_eq!(shared.health().is_ok(), then == ErrorKind::Closed);
+        }
+    }
+
+    /// The end passes and the log stops at one moment, while somebody waits.
+    #[test]
+    fn who_waits_is_told_of_an_end_that_came_before_the_log_stopped() {
+        let shared = Shared::new(Queue::new(0), Vec::new(), Offset::FIRST, 0);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| shared.wait_past(Offset::FIRST, Duration::from_secs(60)));
+            loop {
+                let mut recent = shared.recent.lock();
+                // It waits, and goes on when the lock is free.
+                if shared.moved.notify_all() > 0 {
+                    shared.end.store(2, Ordering::Release);
+                    recent.stopped = Some(Error::closed());
+                    break;
+                }
+                drop(recent);
+                std::thread::yield_now();
+            }
+            assert_eq!(waiter.join().unwrap().unwrap(), Offset(2));
+        });
+    }
+}

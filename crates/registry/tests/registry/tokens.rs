@@ -110,6 +110,18 @@ fn rotating_never_lengthens_the_old_token_and_renews_the_new() {
 }
 
 #[test]
+fn tokens_overlap_for_a_year_at_most() {
+    const YEAR: u64 = 31_536_000;
+    let (registry, _log) = with_shop();
+    let (old, old_secret) = registry.create_token(&CLI, at(0), secret_token("a")).unwrap();
+    let longer = Duration::new(YEAR, 1);
+    assert!(is_invalid(registry.rotate_token(&CLI, at(0), &old.id, longer), "overlap"));
+    registry.rotate_token(&CLI, at(0), &old.id, Duration::from_secs(YEAR)).unwrap();
+    assert!(registry.authenticate(old_secret.reveal(), at(YEAR as i64 - 1)).is_ok());
+    assert_eq!(registry.authenticate(old_secret.reveal(), at(YEAR as i64)).unwrap_err(), Denied::Expired);
+}
+
+#[test]
 fn an_old_token_revoked_during_the_overlap_leaves_the_new_one_alone() {
     let (registry, log) = with_shop();
     let (old, old_secret) = registry.create_token(&CLI, at(1), secret_token("a")).unwrap();
@@ -159,11 +171,15 @@ fn scopes_never_go_beyond_the_kind() {
 #[test]
 fn a_token_that_needs_an_application_has_one() {
     let (registry, _log) = empty();
-    assert!(is_invalid(registry.create_token(&CLI, at(0), secret_token("a")), "application"), "none yet");
+    let none_yet = registry.create_token(&CLI, at(0), secret_token("a"));
+    assert!(none_yet.as_ref().unwrap_err().to_string().contains("make one first"));
+    assert!(is_invalid(none_yet, "application"), "none yet");
     let reads_all = NewToken { reads_all: true, ..NewToken::new("reader", TokenKind::Read) };
     let (token, secret) = registry.create_token(&CLI, at(0), reads_all).unwrap();
     assert_eq!(token.application, None);
     assert!(registry.authenticate(secret.reveal(), at(0)).unwrap().may_read("anything"));
+    let manages = NewToken { scopes: Some(Scopes { admin: true, ..Scopes::NONE }), ..secret_token("manager") };
+    assert_eq!(registry.create_token(&CLI, at(0), manages).unwrap().0.application, None);
     registry.create_application(&CLI, at(1), "one", None).unwrap();
     assert_eq!(registry.create_token(&CLI, at(2), secret_token("a")).unwrap().0.application.unwrap(), "one");
     registry.create_application(&CLI, at(3), "two", None).unwrap();
