@@ -200,6 +200,9 @@ fn properties(options: &TableOptions) -> Result<WriterProperties> {
         .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
         .set_bloom_filter_position(BloomFilterPosition::End)
         .set_statistics_enabled(EnabledStatistics::None);
+    for name in options.kind.random_columns() {
+        builder = builder.set_column_encoding(column_path(name), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+    }
     for name in options.kind.dictionary_columns() {
         builder = builder.set_column_dictionary_enabled(column_path(name), true);
     }
