@@ -15,7 +15,7 @@
 
 use bytes::Bytes;
 
-use crate::event::EventRef;
+use crate::event::{Event, EventRef, RawEvent};
 use crate::problem::Problems;
 use crate::rejection::RejectionRef;
 use crate::time::Timestamp;
@@ -54,12 +54,18 @@ pub enum EncodingError {
 }
 
 /// What all entries of a batch share.
+pub type BatchHeader<'a> = Header<&'a str>;
+
+/// What all entries of a batch share, its texts not checked again.
+pub type RawHeader<'a> = Header<&'a [u8]>;
+
+/// What all entries of a batch share; `T` is what its texts are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchHeader<'a> {
+pub struct Header<T> {
     /// The application the token belongs to.
-    pub application: &'a str,
+    pub application: T,
     /// The id (never the secret) of the token that sent it: the ledger's key.
-    pub token: &'a str,
+    pub token: T,
     /// The edge's clock when the request had been read.
     pub received_at: Timestamp,
 }
@@ -193,7 +199,7 @@ impl Batch {
     /// A newer version, or a header that is cut short or not UTF-8.
     pub fn parse(bytes: Bytes) -> Result<Self, EncodingError> {
         let mut reader = Reader { bytes: &bytes, at: 0 };
-        let _ = read_header(&mut reader)?;
+        let _: BatchHeader<'_> = read_header(&mut reader)?;
         let count = reader.u32()?;
         let entries_at = reader.at;
         Ok(Self { bytes, entries_at, count })
@@ -204,6 +210,14 @@ impl Batch {
     /// # Errors
     /// Never after [`Batch::parse`]; kept so that damage can never panic.
     pub fn header(&self) -> Result<BatchHeader<'_>, EncodingError> {
+        read_header(&mut Reader { bytes: &self.bytes, at: 0 })
+    }
+
+    /// [`Batch::header`] for whoever needs it row by row: texts are not checked again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn raw_header(&self) -> Result<RawHeader<'_>, EncodingError> {
         read_header(&mut Reader { bytes: &self.bytes, at: 0 })
     }
 
@@ -265,15 +279,28 @@ impl Batch {
     pub fn entry_at(&self, position: u32) -> Result<Entry<'_>, EncodingError> {
         read_entry(&mut Reader { bytes: &self.bytes, at: position as usize })
     }
+
+    /// The event at a position that [`Batch::entries`] gave, for whoever checks many texts at once; `None` for a rejection.
+    ///
+    /// # Errors
+    /// A position that holds no whole entry.
+    pub fn raw_event_at(&self, position: u32) -> Result<Option<RawEvent<'_>>, EncodingError> {
+        let (kind, at, mut body) = take_entry(&mut Reader { bytes: &self.bytes, at: position as usize })?;
+        match kind {
+            KIND_EVENT => read_event(&mut body).map(Some),
+            KIND_REJECTION => Ok(None),
+            kind => Err(EncodingError::Kind { kind, at }),
+        }
+    }
 }
 
-fn read_header<'a>(reader: &mut Reader<'a>) -> Result<BatchHeader<'a>, EncodingError> {
+fn read_header<'a, T: Text<'a>>(reader: &mut Reader<'a>) -> Result<Header<T>, EncodingError> {
     let version = reader.u8()?;
     if version != VERSION {
         return Err(EncodingError::Version(version));
     }
     let received_at = reader.timestamp()?;
-    Ok(BatchHeader { application: reader.text()?, token: reader.text()?, received_at })
+    Ok(Header { application: T::read(reader)?, token: T::read(reader)?, received_at })
 }
 
 /// Steps over one entry; returns its kind, where it began, and a reader of its body.
@@ -321,15 +348,15 @@ fn read_entry<'a>(reader: &mut Reader<'a>) -> Result<Entry<'a>, EncodingError> {
     }
 }
 
-fn read_event<'a>(body: &mut Reader<'a>) -> Result<EventRef<'a>, EncodingError> {
+fn read_event<'a, T: Text<'a>>(body: &mut Reader<'a>) -> Result<Event<T>, EncodingError> {
     let flags = body.u8()?;
     let timestamp = body.timestamp()?;
     let problems = Problems::from_bits(body.u32()?);
     let sent_at = if flags & SENT_AT != 0 { Some(body.timestamp()?) } else { None };
     let [event_id, session_id, category, name, data] =
-        [body.text()?, body.text()?, body.text()?, body.text()?, body.text()?];
-    let mut optional = |bit: u8| if flags & bit != 0 { body.text().map(Some) } else { Ok(None) };
-    Ok(EventRef {
+        [T::read(body)?, T::read(body)?, T::read(body)?, T::read(body)?, T::read(body)?];
+    let mut optional = |bit: u8| if flags & bit != 0 { T::read(body).map(Some) } else { Ok(None) };
+    Ok(Event {
         event_id,
         session_id,
         category,
@@ -355,6 +382,25 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
     #[expect(clippy::cast_possible_truncation, reason = "below 0x80")]
     bytes.push(length as u8);
     bytes.extend_from_slice(text.as_bytes());
+}
+
+/// What a text is read as.
+trait Text<'a>: Sized {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, EncodingError>;
+}
+
+/// Checked.
+impl<'a> Text<'a> for &'a str {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, EncodingError> {
+        reader.text()
+    }
+}
+
+/// Not checked.
+impl<'a> Text<'a> for &'a [u8] {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, EncodingError> {
+        reader.text_bytes()
+    }
 }
 
 struct Reader<'a> {
@@ -455,6 +501,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_unchecked_is_the_same() {
+        let batch = Batch::parse(encoded()).unwrap();
+        let header = batch.raw_header().unwrap();
+        assert_eq!(
+            (header.application, header.token, header.received_at),
+            (&b"web"[..], &b"t1"[..], HEADER.received_at)
+        );
+        for (position, entry) in batch.entries().map(Result::unwrap) {
+            let raw = batch.raw_event_at(position).unwrap();
+            let Entry::Event(event) = entry else {
+                assert_eq!(raw, None);
+                continue;
+            };
+            let raw = raw.unwrap();
+            assert_eq!((raw.data, raw.context), (event.data.as_bytes(), event.context.map(str::as_bytes)));
+            assert_eq!((raw.timestamp, raw.sent_at, raw.problems), (event.timestamp, event.sent_at, event.problems));
+        }
+    }
+
+    #[test]
     fn the_encoding_is_this_to_the_byte() {
         let mut writer = BatchWriter::new(&HEADER, 0);
         writer.push_event(&event("{}", None));
@@ -481,6 +547,7 @@ mod tests {
                 let _ = batch.entries().take(1000).count();
                 let _ = batch.keys().take(1000).count();
                 let _ = batch.entry_at(at);
+                let _ = batch.raw_event_at(at);
             }
         }
 

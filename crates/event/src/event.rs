@@ -47,30 +47,36 @@ pub struct Draft<'a> {
 }
 
 /// One event as it is stored, borrowed from a draft or from the log.
+pub type EventRef<'a> = Event<&'a str>;
+
+/// One event as its bytes lie in the log: its texts are UTF-8 as they were written, not checked again.
+pub type RawEvent<'a> = Event<&'a [u8]>;
+
+/// One event as it is stored; `T` is what its texts are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventRef<'a> {
+pub struct Event<T> {
     /// The idempotency key: unique per (application, session).
-    pub event_id: &'a str,
+    pub event_id: T,
     /// Which session.
-    pub session_id: &'a str,
+    pub session_id: T,
     /// What happened, coarse.
-    pub category: &'a str,
+    pub category: T,
     /// What happened, fine.
-    pub name: &'a str,
+    pub name: T,
     /// When it occurred, as the client says; `received_at` if that could not be read.
     pub timestamp: Timestamp,
     /// The client's own text, kept only when it could not be read as a time.
-    pub timestamp_raw: Option<&'a str>,
+    pub timestamp_raw: Option<T>,
     /// The batch's clock when it was sent, if the protocol has one.
     pub sent_at: Option<Timestamp>,
     /// Who.
-    pub user_id: Option<&'a str>,
+    pub user_id: Option<T>,
     /// Who, before they were known.
-    pub anonymous_id: Option<&'a str>,
+    pub anonymous_id: Option<T>,
     /// The payload as sent: JSON text, an object unless flagged `payload_unexpected`.
-    pub data: &'a str,
+    pub data: T,
     /// What the SDK added: JSON text.
-    pub context: Option<&'a str>,
+    pub context: Option<T>,
     /// What is wrong with it.
     pub problems: Problems,
 }

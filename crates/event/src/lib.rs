@@ -4,7 +4,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`event`] | [`Draft`] (what a client said), [`EventRef`] (what is stored) |
+//! | [`event`] | [`Draft`] (what a client said), [`Event`] (what is stored) |
 //! | [`mod@check`] | the one function that turns a draft into an event or a rejection |
 //! | [`time`] | [`Timestamp`]: UTC microseconds, read and written without loss |
 //! | [`limits`] | every limit on one event, named |
@@ -21,9 +21,9 @@ pub mod problem;
 pub mod rejection;
 pub mod time;
 
-pub use batch::{Batch, BatchHeader, BatchWriter, EncodingError, Entry, EntryKey};
+pub use batch::{Batch, BatchHeader, BatchWriter, EncodingError, Entry, EntryKey, Header, RawHeader};
 pub use check::{Checked, check};
-pub use event::{Draft, EventRef, RawTime, partition_of};
+pub use event::{Draft, Event, EventRef, RawEvent, RawTime, partition_of};
 pub use limits::Limits;
 pub use problem::{Problem, Problems};
 pub use rejection::{RejectCode, Rejection, RejectionRef};

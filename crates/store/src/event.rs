@@ -1,13 +1,19 @@
 //! One stored row, wherever it lies: the same view over the hot buffer and the table.
 
-use eye_event::{EventRef, RejectionRef, Timestamp};
+use eye_event::{Event, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
 
 /// A stored event, borrowed. Columns that were not asked for are empty.
+pub type StoredEvent<'a> = Stored<&'a str>;
+
+/// A stored event as its bytes lie in the log: texts are not checked again.
+pub(crate) type RawStoredEvent<'a> = Stored<&'a [u8]>;
+
+/// A stored event; `T` is what its texts are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredEvent<'a> {
+pub struct Stored<T> {
     /// Who sent it.
-    pub application: &'a str,
+    pub application: T,
     /// The edge's clock.
     pub received_at: Timestamp,
     /// The partition of the log it came through.
@@ -15,7 +21,7 @@ pub struct StoredEvent<'a> {
     /// Its place in that partition.
     pub offset: Offset,
     /// What was said.
-    pub event: EventRef<'a>,
+    pub event: Event<T>,
 }
 
 /// Where an event stands in every order: (timestamp, partition, offset). Unique.

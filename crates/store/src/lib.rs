@@ -43,7 +43,7 @@ mod threads;
 
 pub use columns::Columns;
 pub use error::{Error, Kind, Result};
-pub use event::{SortKey, StoredEvent, StoredRejection};
+pub use event::{SortKey, Stored, StoredEvent, StoredRejection};
 pub use ledger::{Counts, Ledger};
 pub use live::{Gap, LiveStep, LiveTail};
 pub use position::{ParsePositionError, Position};

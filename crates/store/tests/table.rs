@@ -19,7 +19,7 @@ use eye_store::table::{
 };
 use eye_store::{Kind, StoredEvent, StoredRejection};
 use object_store::ObjectStore;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use faulty::FaultyStore;
@@ -588,6 +588,26 @@ fn personal_fields_have_no_bounds_in_the_log() {
     flush(&table, 1, 10);
     let commit = fs::read_to_string(local.commit_file(1)).unwrap();
     assert!(commit.contains("session-1") && !commit.contains("secret-user"), "{commit}");
+}
+
+#[test]
+fn bounds_in_the_log_enclose_the_rows_of_every_row_group() {
+    let local = Local::new();
+    let table = local.open();
+    // Longer than any bound, so that both are cut; each of "é" takes two bytes.
+    let long = |offset| Spec { session: format!("{}{offset}", "é".repeat(60)), ..spec(offset) };
+    table.commit(commit_of(&table, 1, 250, &events(1..=250, long))).unwrap();
+    let version = table.current();
+    assert!(version.files[0].row_groups().unwrap().len() > 1);
+    let commit = fs::read_to_string(local.commit_file(1)).unwrap();
+    let add = commit.lines().find_map(|line| serde_json::from_str::<Value>(line).ok()?.get("add").cloned()).unwrap();
+    let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
+    let (low, high) = (&stats["minValues"], &stats["maxValues"]);
+    assert_eq!((&stats["numRecords"], &low["offset"], &high["offset"]), (&json!(250), &json!(1), &json!(250)));
+    assert_eq!((&low["name"], &high["name"], &low["partition"]), (&json!("buy"), &json!("view"), &json!(0)));
+    let (low, high) = (low["session_id"].as_str().unwrap(), high["session_id"].as_str().unwrap());
+    assert!(low.chars().count() <= 32 && high.chars().count() <= 32, "{low} {high}");
+    assert!((1..=250).all(|offset| low <= long(offset).session.as_str() && long(offset).session.as_str() <= high));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Int32Array, Int32Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch,
-    StringArray, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    ArrayRef, AsArray, BinaryBuilder, Int32Array, Int32Builder, Int64Array, Int64Builder, ListArray, ListBuilder,
+    RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use eye_event::{EventRef, Problem, Problems};
 use eye_fault::{Sabotage, sabotaged};
@@ -15,26 +15,26 @@ use super::{
     text_at, text_column, time_at, time_column,
 };
 use crate::error::{Error, Kind, Result};
-use crate::event::StoredEvent;
+use crate::event::{Stored, StoredEvent};
 
-/// Events on their way to a file, column by column.
+/// Events on their way to a file, column by column. Texts are taken as bytes: each column is checked as a whole.
 ///
 /// One batch holds at most 2 GiB of text in each column, which is Arrow's bound: finish it long before.
 #[derive(Debug)]
 pub struct EventColumns {
-    event_id: StringBuilder,
-    application: StringBuilder,
-    session_id: StringBuilder,
-    category: StringBuilder,
-    name: StringBuilder,
+    event_id: BinaryBuilder,
+    application: BinaryBuilder,
+    session_id: BinaryBuilder,
+    category: BinaryBuilder,
+    name: BinaryBuilder,
     timestamp: TimestampMicrosecondBuilder,
-    timestamp_raw: StringBuilder,
+    timestamp_raw: BinaryBuilder,
     sent_at: TimestampMicrosecondBuilder,
     received_at: TimestampMicrosecondBuilder,
-    user_id: StringBuilder,
-    anonymous_id: StringBuilder,
-    data: StringBuilder,
-    context: StringBuilder,
+    user_id: BinaryBuilder,
+    anonymous_id: BinaryBuilder,
+    data: BinaryBuilder,
+    context: BinaryBuilder,
     problems: ListBuilder<StringBuilder>,
     partition: Int32Builder,
     offset: Int64Builder,
@@ -44,7 +44,7 @@ impl EventColumns {
     /// Empty columns with room for `capacity` rows.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let text = |bytes: usize| StringBuilder::with_capacity(capacity, capacity * bytes);
+        let text = |bytes: usize| BinaryBuilder::with_capacity(capacity, capacity * bytes);
         let time = || TimestampMicrosecondBuilder::with_capacity(capacity).with_timezone("UTC");
         Self {
             event_id: text(36),
@@ -67,7 +67,7 @@ impl EventColumns {
     }
 
     /// Adds a row.
-    pub fn push(&mut self, stored: &StoredEvent<'_>) {
+    pub fn push<T: AsRef<[u8]> + Copy>(&mut self, stored: &Stored<T>) {
         let event = &stored.event;
         self.event_id.append_value(event.event_id);
         self.application.append_value(stored.application);
@@ -107,22 +107,22 @@ impl EventColumns {
     /// The rows as one batch in the table's order of columns; the builder is empty afterwards.
     ///
     /// # Errors
-    /// Never in practice: only if the columns did not match the schema.
+    /// `Corrupt` if a text is not UTF-8. Otherwise never in practice: only if the columns did not match the schema.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.event_id.finish()),
-            Arc::new(self.application.finish()),
-            Arc::new(self.session_id.finish()),
-            Arc::new(self.category.finish()),
-            Arc::new(self.name.finish()),
+            texts("event_id", &mut self.event_id)?,
+            texts("application", &mut self.application)?,
+            texts("session_id", &mut self.session_id)?,
+            texts("category", &mut self.category)?,
+            texts("name", &mut self.name)?,
             Arc::new(self.timestamp.finish()),
-            Arc::new(self.timestamp_raw.finish()),
+            texts("timestamp_raw", &mut self.timestamp_raw)?,
             Arc::new(self.sent_at.finish()),
             Arc::new(self.received_at.finish()),
-            Arc::new(self.user_id.finish()),
-            Arc::new(self.anonymous_id.finish()),
-            Arc::new(self.data.finish()),
-            Arc::new(self.context.finish()),
+            texts("user_id", &mut self.user_id)?,
+            texts("anonymous_id", &mut self.anonymous_id)?,
+            texts("data", &mut self.data)?,
+            texts("context", &mut self.context)?,
             Arc::new(self.problems.finish()),
             Arc::new(self.partition.finish()),
             Arc::new(self.offset.finish()),
@@ -130,6 +130,13 @@ impl EventColumns {
         RecordBatch::try_new(TableKind::Events.schema(), columns)
             .map_err(|error| Error::new(Kind::Internal, format!("cannot make a batch of events: {error}")))
     }
+}
+
+/// A column of texts, checked.
+fn texts(name: &str, column: &mut BinaryBuilder) -> Result<ArrayRef> {
+    let checked = StringArray::try_from_binary(column.finish());
+    let checked = checked.map_err(|error| Error::new(Kind::Corrupt, format!("{name} of an event: {error}")))?;
+    Ok(Arc::new(checked))
 }
 
 /// Events of a batch, row by row. Columns that are not there read as empty.
@@ -279,6 +286,39 @@ mod tests {
         assert!(columns.is_empty());
         let read: Vec<_> = EventRows::new(&batch).unwrap().iter().collect();
         assert_eq!(read, rows);
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf_8_is_corrupt() {
+        let good = event(None, Problems::NONE);
+        // Together they would be one character: each text is looked at, not only the column.
+        for data in [&b"\xff"[..], &b"\xc3"[..]] {
+            let raw = eye_event::RawEvent {
+                event_id: b"e",
+                session_id: b"s",
+                category: b"c",
+                name: b"n",
+                timestamp: good.event.timestamp,
+                timestamp_raw: None,
+                sent_at: None,
+                user_id: None,
+                anonymous_id: None,
+                data,
+                context: None,
+                problems: Problems::NONE,
+            };
+            let mut columns = EventColumns::new(2);
+            let row = |event| Stored {
+                application: &b"web"[..],
+                received_at: good.received_at,
+                partition: good.partition,
+                offset: good.offset,
+                event,
+            };
+            columns.push(&row(raw));
+            columns.push(&row(eye_event::RawEvent { data: b"\xa9", ..raw }));
+            assert_eq!(columns.finish().unwrap_err().kind(), Kind::Corrupt);
+        }
     }
 
     #[test]

@@ -156,15 +156,13 @@ pub(crate) fn encode(options: &TableOptions, source: &dyn RowSource, day: &Day) 
     let failed = |error: parquet::errors::ParquetError| internal(&error);
     let mut writer =
         ArrowWriter::try_new_with_options(Blocks::new(), options.kind.schema(), writer_options).map_err(failed)?;
-    let mut bounds = Bounds::new(options.kind);
     for slice in day.rows.chunks(options.row_group_rows.max(1)) {
         for rows in in_slice(source, slice)?.chunks(options.page_rows.max(1) * PAGES_AT_ONCE) {
-            let batch = source.take(rows)?;
-            bounds.add(&batch)?;
-            writer.write(&batch).map_err(failed)?;
+            writer.write(&source.take(rows)?).map_err(failed)?;
         }
         writer.flush().map_err(failed)?;
     }
+    let bounds = Bounds::of(options.kind, writer.flushed_row_groups())?;
     Ok((writer.into_inner().map_err(failed)?.0.freeze(), bounds))
 }
 
@@ -202,6 +200,9 @@ fn properties(options: &TableOptions) -> Result<WriterProperties> {
         .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
         .set_bloom_filter_position(BloomFilterPosition::End)
         .set_statistics_enabled(EnabledStatistics::None);
+    for name in options.kind.random_columns() {
+        builder = builder.set_column_encoding(column_path(name), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+    }
     for name in options.kind.dictionary_columns() {
         builder = builder.set_column_dictionary_enabled(column_path(name), true);
     }

@@ -231,7 +231,7 @@ impl Table {
 
     fn write_day(&self, rows: &dyn RowSource, day: &encode::Day, partition: PartitionId) -> Result<NewFile> {
         let (bytes, bounds) = encode::encode(&self.options, rows, day)?;
-        let stats = bounds.to_json()?;
+        let stats = bounds.to_json();
         let of_file = FileStats::parse(&stats).map_err(|why| Error::new(Kind::Internal, why))?;
         let path = FilePath::fresh(day.day, partition, of_file.offset.0, of_file.offset.1);
         let file = TableFile {

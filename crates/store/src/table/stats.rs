@@ -3,14 +3,15 @@
 //! Bounds of long texts are cut: the lower bound to a prefix, the upper bound to a prefix rounded up, or left out where
 //! nothing is higher. Times keep all their microseconds. Personal columns have no bounds here.
 
-use arrow::array::RecordBatch;
-use arrow::compute;
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
+use parquet::data_type::ByteArray;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::columns::{TableKind, int_column, long_column, required, text_column, time_column};
+use crate::columns::TableKind;
 use crate::error::{Error, Kind, Result};
 
 /// Characters of a text's bound.
@@ -26,51 +27,41 @@ pub(crate) struct FileStats {
     pub(crate) partition: (PartitionId, PartitionId),
 }
 
-/// The lowest and highest values of a file's columns, added up batch by batch.
+/// The lowest and highest values of a file's columns. Texts may be bounds only: Parquet cuts long ones as we do.
 pub(crate) struct Bounds {
     kind: TableKind,
-    rows: usize,
+    rows: i64,
     /// In the order of [`TableKind::time_stats`].
-    times: Vec<Option<(i64, i64)>>,
-    partition: Option<(i32, i32)>,
-    offset: Option<(i64, i64)>,
+    times: Vec<(i64, i64)>,
+    partition: (i64, i64),
+    offset: (i64, i64),
     /// In the order of [`TableKind::text_stats`].
-    texts: Vec<Option<(String, String)>>,
+    texts: Vec<(String, String)>,
 }
 
 impl Bounds {
-    /// Of no row yet.
-    pub(crate) fn new(kind: TableKind) -> Self {
-        let (times, texts) = (vec![None; kind.time_stats().len()], vec![None; kind.text_stats().len()]);
-        Self { kind, rows: 0, times, partition: None, offset: None, texts }
-    }
-
-    /// Takes in the rows of a batch.
+    /// Of all rows of a file: what its writer has seen already.
     ///
     /// # Errors
-    /// `Internal` if a column is missing.
-    pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        for (bounds, name) in self.times.iter_mut().zip(self.kind.time_stats()) {
-            let column = required(time_column(batch, name)?, name)?;
-            widen(bounds, compute::min(column).zip(compute::max(column)));
-        }
-        let column = required(int_column(batch, "partition")?, "partition")?;
-        widen(&mut self.partition, compute::min(column).zip(compute::max(column)));
-        let column = required(long_column(batch, "offset")?, "offset")?;
-        widen(&mut self.offset, compute::min(column).zip(compute::max(column)));
-        for (bounds, name) in self.texts.iter_mut().zip(self.kind.text_stats()) {
-            let column = required(text_column(batch, name)?, name)?;
-            widen_text(bounds, compute::min_string(column).zip(compute::max_string(column)));
-        }
-        self.rows += batch.num_rows();
-        Ok(())
+    /// `Internal` if a column has no statistics, or if there is no row.
+    pub(crate) fn of(kind: TableKind, row_groups: &[RowGroupMetaData]) -> Result<Self> {
+        let numbers = |name: &&str| bounds_of(row_groups, name, number_bounds);
+        Ok(Self {
+            kind,
+            rows: row_groups.iter().map(RowGroupMetaData::num_rows).sum(),
+            times: kind.time_stats().iter().map(numbers).collect::<Result<_>>()?,
+            partition: numbers(&"partition")?,
+            offset: numbers(&"offset")?,
+            texts: kind
+                .text_stats()
+                .iter()
+                .map(|name| bounds_of(row_groups, name, text_bounds))
+                .collect::<Result<_>>()?,
+        })
     }
 
     /// The file's statistics as Delta's JSON.
-    ///
-    /// # Errors
-    /// `Internal` if there was no row.
-    pub(crate) fn to_json(&self) -> Result<String> {
+    pub(crate) fn to_json(&self) -> String {
         let (mut low, mut high, mut nulls) = (Map::new(), Map::new(), Map::new());
         let mut put = |name: &str, least: Value, most: Option<Value>| {
             low.insert(name.to_owned(), least);
@@ -78,40 +69,46 @@ impl Bounds {
             nulls.insert(name.to_owned(), json!(0));
         };
         let time = |micros: i64| json!(Timestamp::from_micros(micros).to_string());
-        for (bounds, name) in self.times.iter().zip(self.kind.time_stats()) {
-            let (min, max) = bounds.ok_or_else(no_rows)?;
-            put(name, time(min), Some(time(max)));
+        for ((min, max), name) in self.times.iter().zip(self.kind.time_stats()) {
+            put(name, time(*min), Some(time(*max)));
         }
-        let (min, max) = self.partition.ok_or_else(no_rows)?;
-        put("partition", json!(min), Some(json!(max)));
-        let (min, max) = self.offset.ok_or_else(no_rows)?;
-        put("offset", json!(min), Some(json!(max)));
-        for (bounds, name) in self.texts.iter().zip(self.kind.text_stats()) {
-            let (min, max) = bounds.as_ref().ok_or_else(no_rows)?;
+        for ((min, max), name) in [(self.partition, "partition"), (self.offset, "offset")] {
+            put(name, json!(min), Some(json!(max)));
+        }
+        for ((min, max), name) in self.texts.iter().zip(self.kind.text_stats()) {
             put(name, json!(cut(min).unwrap_or(min)), cut_up(max).map(Value::from));
         }
-        Ok(json!({"numRecords": self.rows, "minValues": low, "maxValues": high, "nullCount": nulls}).to_string())
+        json!({"numRecords": self.rows, "minValues": low, "maxValues": high, "nullCount": nulls}).to_string()
     }
 }
 
-fn no_rows() -> Error {
-    Error::new(Kind::Internal, "a file without rows has no statistics")
+/// A column's bounds over all row groups.
+fn bounds_of<T: Ord>(
+    row_groups: &[RowGroupMetaData],
+    name: &str,
+    read: impl Fn(&Statistics) -> Option<(T, T)>,
+) -> Result<(T, T)> {
+    let missing = || Error::new(Kind::Internal, format!("the written column {name} has no statistics"));
+    let of_group = |group: &RowGroupMetaData| {
+        let column = group.columns().iter().find(|column| column.column_path().string() == name);
+        column.and_then(|column| read(column.statistics()?)).ok_or_else(missing)
+    };
+    let widen = |(low, high): (T, T), (lower, higher): (T, T)| (low.min(lower), high.max(higher));
+    row_groups.iter().map(of_group).reduce(|bounds, more| Ok(widen(bounds?, more?))).ok_or_else(missing)?
 }
 
-fn widen<T: Ord + Copy>(bounds: &mut Option<(T, T)>, more: Option<(T, T)>) {
-    let Some((low, high)) = more else { return };
-    *bounds = Some(bounds.map_or((low, high), |(lowest, highest)| (lowest.min(low), highest.max(high))));
+fn number_bounds(statistics: &Statistics) -> Option<(i64, i64)> {
+    match statistics {
+        Statistics::Int32(bounds) => Some((i64::from(*bounds.min_opt()?), i64::from(*bounds.max_opt()?))),
+        Statistics::Int64(bounds) => Some((*bounds.min_opt()?, *bounds.max_opt()?)),
+        _ => None,
+    }
 }
 
-fn widen_text(bounds: &mut Option<(String, String)>, more: Option<(&str, &str)>) {
-    let Some((low, high)) = more else { return };
-    let (lowest, highest) = bounds.get_or_insert_with(|| (low.to_owned(), high.to_owned()));
-    if low < lowest.as_str() {
-        low.clone_into(lowest);
-    }
-    if high > highest.as_str() {
-        high.clone_into(highest);
-    }
+fn text_bounds(statistics: &Statistics) -> Option<(String, String)> {
+    let Statistics::ByteArray(bounds) = statistics else { return None };
+    let text = |bound: &ByteArray| bound.as_utf8().ok().map(str::to_owned);
+    Some((text(bounds.min_opt()?)?, text(bounds.max_opt()?)?))
 }
 
 /// The prefix of a text that is too long.
