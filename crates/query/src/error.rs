@@ -23,6 +23,9 @@ pub enum Error {
     /// Nobody waits for the answer any more.
     #[error("cancelled before the answer was ready: ask again if it is still wanted")]
     Cancelled,
+    /// A thread of the question panicked: a bug, which its message in the log tells more about.
+    #[error("the question could not be answered: the log of the service says more")]
+    Panicked,
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] eye_store::Error),

@@ -11,33 +11,56 @@
 //! | `sessions` | sessions with their figures |
 //! | `problems` | what is wrong with stored events |
 //! | `rejections` | what was refused |
+//! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
+//! | `json` | one value out of a payload |
 //! | `filter` | which events a question is about |
+//! | `frame`, `mask`, `scan` | slices as columns, the rows that are chosen, one pass over all of them |
+//! | `calendar`, `unit` | time cut into intervals, whose events belong together |
+//! | `exact` | sums that do not depend on the order |
 //! | `order`, `top`, `names` | places in an order, the first few of many, texts as numbers |
 //! | `cursor` | where a page ended |
 //! | `output` | how an event looks in an answer |
 //! | `source` | what a question reads |
 //! | `cancel` | how a question is stopped |
 
+mod calendar;
 mod cancel;
+pub mod condition;
 mod cursor;
 mod error;
 mod events;
+mod exact;
+pub mod field;
 mod filter;
+mod frame;
+mod funnel;
+mod json;
+pub mod line;
+mod mask;
 mod names;
 mod order;
 mod output;
+mod paths;
 mod problems;
 mod rejections;
+mod retention;
+mod scan;
 mod session;
 mod sessions;
 mod source;
 mod top;
+mod trend;
+mod unit;
 
+pub use calendar::{INTERVALS_MAX, Interval, WeekStart};
 pub use cancel::Cancel;
 pub use cursor::Cursor;
 pub use error::{Error, Result};
 pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, events, events_with};
+pub use field::Field;
 pub use filter::{Filter, ProblemFilter};
+pub use frame::Frame;
+pub use line::{Asked, Line};
 pub use order::Order;
 pub use output::{EventOut, write_event_json};
 pub use problems::{PROBLEM_KINDS_MAX, ProblemOut, ProblemsPage, ProblemsQuery, SAMPLES, SAMPLES_MAX, problems};
@@ -50,3 +73,4 @@ pub use sessions::{
     sessions,
 };
 pub use source::{Source, SourceSlice};
+pub use unit::By;

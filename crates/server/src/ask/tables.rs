@@ -29,6 +29,8 @@ const PROBLEM: Param = Param::query(
 );
 const FROM: Param = Param::query("from", Kind::Time, "Only what occurred at this time or later.");
 const TO: Param = Param::query("to", Kind::Time, "Only what occurred before this time.");
+const QUERY: Param =
+    Param::query("query", Kind::Text, "Only what this query line chooses, such as name~buy data.plan=pro since:24h.");
 const CURSOR: Param = Param::query("cursor", Kind::Text, "The next page: what the page before gave as next.");
 const AT_LEAST: Param = Param::query(
     "at_least",
@@ -46,6 +48,7 @@ pub(super) const SESSION: &[Param] =
 
 /// `GET /v1/sessions`.
 pub(super) const SESSIONS: &[Param] = &[
+    QUERY,
     APPLICATION,
     CATEGORY,
     NAME,
@@ -62,6 +65,7 @@ pub(super) const SESSIONS: &[Param] = &[
 
 /// `GET /v1/events`.
 pub(super) const EVENTS: &[Param] = &[
+    QUERY,
     SESSION_ID,
     APPLICATION,
     CATEGORY,
@@ -99,6 +103,7 @@ pub(super) const LEDGER: &[Param] = &[AT_LEAST];
 
 /// `GET /v1/live`: the filters of a list, without its times.
 pub(crate) const LIVE: &[Param] = &[
+    QUERY,
     SESSION_ID,
     APPLICATION,
     CATEGORY,
