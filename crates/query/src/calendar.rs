@@ -199,6 +199,11 @@ impl Calendar {
         self.starts.len()
     }
 
+    /// The range that was cut.
+    pub(crate) fn range(&self) -> (Timestamp, Timestamp) {
+        (Timestamp::from_micros(self.from), Timestamp::from_micros(self.to))
+    }
+
     /// When each begins.
     pub(crate) fn starts(&self) -> Vec<Timestamp> {
         self.starts.iter().copied().map(Timestamp::from_micros).collect()

@@ -40,8 +40,13 @@ impl Error {
 
 /// `limit` as given, if it is from 1 to `max`.
 pub(crate) fn checked_limit(limit: usize, max: usize) -> Result<usize> {
-    if (1..=max).contains(&limit) {
-        return Ok(limit);
+    checked("limit", limit, max)
+}
+
+/// A number as given, if it is from 1 to `max`.
+pub(crate) fn checked(field: &'static str, number: usize, max: usize) -> Result<usize> {
+    if (1..=max).contains(&number) {
+        return Ok(number);
     }
-    Err(Error::invalid("limit", format!("limit is {limit}: send a number from 1 to {max}")))
+    Err(Error::invalid(field, format!("{field} is {number}: send a number from 1 to {max}")))
 }

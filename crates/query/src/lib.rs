@@ -9,6 +9,7 @@
 //! | `session` | one session, newest first: the fast path |
 //! | `events` | events that match a filter |
 //! | `sessions` | sessions with their figures |
+//! | [`trend`](fn@trend) | a measure by interval and by values |
 //! | `problems` | what is wrong with stored events |
 //! | `rejections` | what was refused |
 //! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
@@ -73,4 +74,5 @@ pub use sessions::{
     sessions,
 };
 pub use source::{Source, SourceSlice};
+pub use trend::{BREAKDOWN_MAX, Figure, Measure, Period, SeriesOut, Statistic, TOP, TOP_MAX, Trend, TrendQuery, trend};
 pub use unit::By;

@@ -12,7 +12,7 @@ use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::frame::Frame;
-use crate::mask::{Chooser, Mask};
+use crate::mask::Chooser;
 use crate::source::{Source, SourceSlice};
 
 /// What a pass leaves: made once a thread, fed slice by slice, then put together.
@@ -21,7 +21,7 @@ pub(crate) trait State: Send {
     ///
     /// # Errors
     /// `TooMuch`, if a limit is met.
-    fn add(&mut self, frame: &Frame, mask: &Mask, slice: u32) -> Result<()>;
+    fn add(&mut self, frame: &Frame, mask: &[bool], slice: u32) -> Result<()>;
 
     /// Takes what another thread has seen.
     ///

@@ -134,4 +134,21 @@ impl Asked {
     pub const fn line(&self) -> &Line {
         &self.line
     }
+
+    /// From when on, if the line says so.
+    #[must_use]
+    pub const fn from(&self) -> Option<Timestamp> {
+        self.from
+    }
+
+    /// Until before when, if the line says so.
+    #[must_use]
+    pub const fn to(&self) -> Option<Timestamp> {
+        self.to
+    }
+
+    /// The same at any time.
+    pub(crate) fn without_times(self) -> Self {
+        Self { line: Line { since: None, until: None, ..self.line }, from: None, to: None }
+    }
 }

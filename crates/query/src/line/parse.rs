@@ -254,6 +254,11 @@ impl<'a> Parser<'a> {
         if self.rest.starts_with('"') {
             return quoted(&mut self.rest).map(Literal::quoted);
         }
+        if self.rest.starts_with(['=', '~', '<', '>', '!']) {
+            return Err(self.wrong(
+                "the operator is none of : = != ~ !~ < <= > >=: write a value that begins like this in quotes",
+            ));
+        }
         match bare(&mut self.rest) {
             "" => Err(self.wrong("a value is missing: write one, in quotes if it has blanks or is empty")),
             value => Ok(Literal::bare(value)),
@@ -328,6 +333,7 @@ mod tests {
             ("name:a foo:b", 8, "no field \"foo\""),
             ("name:", 6, "a value is missing"),
             ("name:a,", 8, "a value is missing"),
+            ("name==a", 6, "the operator is none of"),
             ("name:\"a", 6, "not closed"),
             ("name:\"a\\n\"", 8, "backslash"),
             ("(name:a", 1, "not closed"),
