@@ -5,6 +5,7 @@
 
 mod desk;
 pub(crate) mod params;
+mod questions;
 mod tables;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/problems", get(problems))
         .route("/v1/rejections", get(rejections))
         .route("/v1/ledger", get(ledger))
+        .merge(questions::routes())
         .layer(Extension(Desk::new()))
 }
 
@@ -255,9 +257,13 @@ pub(crate) fn filter(caller: &Caller, params: &Params) -> ApiResult<Filter> {
 
 /// The query line of a request, asked now.
 fn line(params: &Params) -> ApiResult<Option<Arc<Asked>>> {
-    let Some(text) = params.text("query") else { return Ok(None) };
+    params.text("query").map(|text| asked(text, Timestamp::now())).transpose()
+}
+
+/// A query line, asked at this moment.
+fn asked(text: &str, now: Timestamp) -> ApiResult<Arc<Asked>> {
     let line: Line = text.parse()?;
-    Ok(Some(Arc::new(line.at(Timestamp::now()))))
+    Ok(Arc::new(line.at(now)))
 }
 
 fn cursor(params: &Params) -> Option<Cursor> {

@@ -1,8 +1,8 @@
 //! What the routes of [`crate::ask`] take and give.
 
-use eye_query::{EventsPage, ProblemsPage, RejectionsPage, SessionPage, SessionsPage};
+use eye_query::{EventsPage, ProblemsPage, RejectionsPage, SessionPage, SessionsPage, Trend};
 
-use super::Ledger;
+use super::{Ledger, questions};
 use crate::error::Code;
 use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, Shape, shape};
 
@@ -15,6 +15,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/problems", &["GET"]),
     ("/v1/rejections", &["GET"]),
     ("/v1/ledger", &["GET"]),
+    ("/v1/query/trend", &["POST"]),
 ];
 
 const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
@@ -113,6 +114,7 @@ pub(crate) const LIVE: &[Param] = &[
     Param::header("Last-Event-ID", Kind::Offset, "Go on after this offset: the id of the last event that arrived."),
 ];
 
+const QUESTION_ERRORS: &[Code] = &[Code::InvalidParameter, Code::Busy, Code::Unavailable, Code::NotCaughtUp];
 const ERRORS: &[Code] = &[Code::Busy, Code::Unavailable, Code::NotCaughtUp];
 
 const fn ask(
@@ -134,6 +136,20 @@ const fn ask(
         body: Body::None,
         answer: Answer::json(200, "The answer, and what it has seen.", shape),
         errors,
+    }
+}
+
+const fn question(
+    path: &'static str,
+    summary: &'static str,
+    description: &'static str,
+    fields: &'static [Param],
+    shape: Shape,
+) -> Operation {
+    Operation {
+        method: "POST",
+        body: Body::Fields(fields),
+        ..ask(path, summary, description, &[], shape, QUESTION_ERRORS)
     }
 }
 
@@ -188,5 +204,12 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         LEDGER,
         shape::<Ledger>,
         ERRORS,
+    ),
+    question(
+        "/v1/query/trend",
+        "A measure of events, by interval of time and by values",
+        "Without from it begins 30 days before to; without to it ends now. The answer says both.",
+        questions::TREND,
+        shape::<Trend>,
     ),
 ];
