@@ -50,8 +50,8 @@ pub const FUNNEL_TOP_MAX: usize = 100;
 pub const FUNNEL_SAMPLES: usize = 5;
 /// How many ids each step may show.
 pub const FUNNEL_SAMPLES_MAX: usize = 20;
-/// How many events that match a step one question may keep unless asked otherwise: half a gigabyte of memory, twice that
-/// if most sessions have but one.
+/// How many events that match a step one question may keep unless asked otherwise: half a gigabyte of memory, three
+/// times that if most sessions have but one.
 pub const FUNNEL_MATCHES_MAX: usize = 20_000_000;
 /// How many distinct values a breakdown may have among the events of the first step.
 pub const FUNNEL_VALUES_MAX: usize = 100_000;

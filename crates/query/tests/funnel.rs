@@ -375,20 +375,13 @@ fn completed(memory: &Memory, query: &FunnelQuery) -> Result<u64, String> {
 #[test]
 fn more_values_than_the_limit_are_refused_with_what_to_do() {
     let count = i64::try_from(FUNNEL_VALUES_MAX).unwrap() + 1;
-    let mut all: Vec<Event> = (1..=count).map(|number| event("s", number, number.try_into().unwrap())).collect();
-    let query = FunnelQuery { breakdown: Field::parse("data.n"), ..steps(&["name:view", "name:view"]) };
-    // Each thread sees fewer than the limit: it is about all of them together.
-    let error = completed(&Memory::new(&all, 1_000), &query).unwrap_err();
+    let all: Vec<Event> = (1..=count).map(|number| event("s", number, number.try_into().unwrap())).collect();
+    let query = FunnelQuery { breakdown: Field::parse("event_id"), ..steps(&["name:view", "name:view"]) };
+    assert_eq!(completed(&Memory::new(&all, 10_000), &query), Ok(1), "one value, however often");
+    let query = FunnelQuery { breakdown: Field::parse("data.n"), ..query };
+    // Each thread may have seen fewer than the limit: it is about all of them together.
+    let error = completed(&Memory::new(&all, 10_000), &query).unwrap_err();
     assert!(error.contains("more than 100000 distinct values") && error.contains("narrow the time range"), "{error}");
-    all.pop();
-    assert_eq!(completed(&Memory::new(&all, 1_000), &query), Ok(1));
-
-    for event in &mut all[..65] {
-        event.data = format!("{{\"n\":\"{}{}\"}}", "x".repeat(1 << 20), event.offset);
-    }
-    let error = completed(&Memory::new(&all[..65], 10), &query).unwrap_err();
-    assert!(error.contains("more than 67108864 bytes"), "{error}");
-    assert_eq!(completed(&Memory::new(&all[..60], 10), &query), Ok(1));
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! [`Matches`]: the events that a funnel keeps of one pass, and [`Units`], the same by whom they belong to.
 //!
 //! Rows of a table's slice stand in session order, so the events of a session are one *run* of rows. What tells sessions
-//! apart (16 bytes) is kept once a run; each event is 24 bytes of numbers. Runs lie in buckets by the first bits of their
-//! key, so that all the runs of one unit are in one bucket, and buckets can be worked on at the same time.
+//! apart (16 bytes) is kept once a run; each event is 24 bytes of numbers. Keys lie in buckets by their first bits, so that
+//! all the runs of one unit are in one bucket, and buckets can be worked on at the same time. They only say which runs
+//! belong together: nearly all units have one run, and are looked at in the order of memory, which is several times as fast
+//! as in the order of keys.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
@@ -25,6 +27,8 @@ use crate::unit::{Key, Keys};
 const BUCKET_BITS: u32 = 8;
 /// How many buckets there are.
 pub(super) const BUCKETS: usize = 1 << BUCKET_BITS;
+/// So many runs are worked on at a time.
+const PIECE_RUNS: usize = 8_192;
 
 /// A set of steps, one bit each.
 pub(super) type Steps = u16;
@@ -115,51 +119,64 @@ impl Kept {
 
 /// Events of one unit that were found one after the other in one slice.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
-    pub(super) key: Key,
+struct Run {
     /// A row that tells the unit's id.
-    pub(super) slice: u32,
-    pub(super) row: u32,
+    slice: u32,
+    row: u32,
     /// Where its events are among those of its part.
     first: u32,
     count: u32,
 }
 
+/// Whose run it is.
+#[derive(Clone, Copy)]
+struct Owner {
+    /// Halves of a key, as a whole one would leave a gap in every owner.
+    key: [u64; 2],
+    /// The number of the run in its part.
+    run: u32,
+}
+
 /// What one thread keeps.
-pub(super) struct Part {
-    runs: Vec<Vec<Run>>,
+struct Part {
+    /// In the order of their events.
+    runs: Vec<Run>,
     kept: Vec<Kept>,
+    /// The owners of the runs, by bucket.
+    owners: Vec<Vec<Owner>>,
     values: Values,
 }
 
 impl Part {
     fn new() -> Self {
-        Self { runs: vec![Vec::new(); BUCKETS], kept: Vec::new(), values: Values::default() }
+        Self { runs: Vec::new(), kept: Vec::new(), owners: vec![Vec::new(); BUCKETS], values: Values::default() }
     }
 
-    /// The runs of one bucket.
-    pub(super) fn runs(&self, bucket: usize) -> &[Run] {
-        self.runs.get(bucket).map_or(&[], |runs| runs)
-    }
-
-    /// The events of one of its runs.
-    pub(super) fn events(&self, run: &Run) -> &[Kept] {
+    /// The events of a run.
+    fn events(&self, run: &Run) -> &[Kept] {
         let first = run.first as usize;
         self.kept.get(first..first + run.count as usize).unwrap_or_default()
     }
 
     /// Adds an event behind the last one; `is_same` if it belongs to the same run.
     fn push(&mut self, (slice, row): (u32, usize), key: Key, is_same: bool, event: Kept) {
-        let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
         let first = number(self.kept.len());
         self.kept.push(event);
-        let bucket = usize::try_from(key >> (Key::BITS - BUCKET_BITS)).unwrap_or_default();
-        let Some(runs) = self.runs.get_mut(bucket) else { return };
-        match runs.last_mut() {
-            Some(run) if is_same => run.count += 1,
-            _ => runs.push(Run { key, slice, row: number(row), first, count: 1 }),
+        if let Some(run) = self.runs.last_mut().filter(|_| is_same) {
+            run.count += 1;
+            return;
         }
+        let [high, low] = [key >> 64, key].map(|half| (half & u128::from(u64::MAX)) as u64);
+        if let Some(owners) = self.owners.get_mut((high >> (u64::BITS - BUCKET_BITS)) as usize) {
+            owners.push(Owner { key: [high, low], run: number(self.runs.len()) });
+        }
+        self.runs.push(Run { slice, row: number(row), first, count: 1 });
     }
+}
+
+/// A place as it is kept: [`Plan::keep`] sees to it that it fits.
+fn number(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// What the pass has kept so far.
@@ -178,13 +195,12 @@ impl<'q> Matches<'q> {
     ///
     /// # Errors
     /// `TooMuch`, if there are too many values.
-    pub(super) fn finish(mut self) -> Result<Units> {
-        let mut values = std::mem::take(&mut self.mine.values);
-        let mine = (0..).take(values.len()).collect();
-        let mut parts = vec![(self.mine, mine)];
-        for part in self.others {
+    pub(super) fn finish(self) -> Result<Units> {
+        let (mut values, mut parts) = (Values::default(), Vec::new());
+        for part in std::iter::once(self.mine).chain(self.others) {
             let numbers = values.merge(&part.values)?;
-            parts.push((part, numbers));
+            let is_joined = part.runs.iter().map(|_| AtomicBool::new(false)).collect();
+            parts.push(Numbered { part, numbers, is_joined });
         }
         Ok(Units { parts, values })
     }
@@ -224,34 +240,87 @@ impl State for Matches<'_> {
     }
 }
 
-/// Everything that was kept, ready to be looked at unit by unit.
+/// A part whose values have numbers that are the same in all parts.
+struct Numbered {
+    part: Part,
+    /// The numbers, by the part's own.
+    numbers: Vec<u32>,
+    /// For each run whether its unit has others.
+    is_joined: Vec<AtomicBool>,
+}
+
+impl Numbered {
+    /// Adds the events of a run.
+    fn push_events(&self, run: &Run, events: &mut Vec<Kept>) {
+        let own = |value: u32| self.numbers.get(value as usize).copied().unwrap_or(NO_VALUE);
+        // A slice of the table has the latest first: turned round, the events are nearly always in order.
+        events.extend(self.part.events(run).iter().rev().map(|event| Kept { value: own(event.value), ..*event }));
+    }
+}
+
+/// Everything that was kept, ready to be looked at unit by unit: first those of several runs, bucket by bucket, then those
+/// of one run, which nearly all have, in the order of memory.
 pub(super) struct Units {
-    /// What each thread kept, and what its numbers of values are in [`Units::values`].
-    parts: Vec<(Part, Vec<u32>)>,
+    parts: Vec<Numbered>,
     /// The values of the breakdown.
     pub(super) values: Values,
 }
 
+/// A row that tells a unit's id: its slice, and its number there.
+pub(super) type Place = (u32, u32);
+
 impl Units {
-    /// Visits every unit of a bucket: a row that tells its id, and its events in order.
-    pub(super) fn each(&self, bucket: usize, mut visit: impl FnMut((u32, u32), &[Kept])) {
-        let of_part = |(part, numbers)| Part::runs(part, bucket).iter().map(move |run| (run, part, numbers));
-        let mut runs: Vec<(&Run, &Part, &Vec<u32>)> =
-            self.parts.iter().flat_map(|(part, numbers)| of_part((part, numbers))).collect();
-        runs.sort_unstable_by_key(|(run, ..)| run.key);
-        let mut events: Vec<Kept> = Vec::new();
-        for unit in runs.chunk_by(|(one, ..), (next, ..)| one.key == next.key) {
+    /// Visits every unit of a bucket that has several runs, with its events in order, and remembers the runs.
+    pub(super) fn each_joined(&self, bucket: usize, mut visit: impl FnMut(Place, &[Kept])) {
+        let of = |part: &'_ Numbered| part.part.owners.get(bucket).cloned().unwrap_or_default();
+        let mut owners: Vec<(Owner, &Numbered)> =
+            self.parts.iter().flat_map(|part| of(part).into_iter().map(move |owner| (owner, part))).collect();
+        owners.sort_unstable_by_key(|(owner, _)| owner.key);
+        let mut events = Vec::new();
+        for unit in owners.chunk_by(|(one, _), (next, _)| one.key == next.key).filter(|unit| unit.len() > 1) {
             events.clear();
-            for (run, part, numbers) in unit {
-                let own = |value: u32| numbers.get(value as usize).copied().unwrap_or(NO_VALUE);
-                events.extend(part.events(run).iter().map(|event| Kept { value: own(event.value), ..*event }));
+            let mut place = (0, 0);
+            for (owner, part) in unit {
+                let run = owner.run as usize;
+                let (Some(is_joined), Some(run)) = (part.is_joined.get(run), part.part.runs.get(run)) else { continue };
+                is_joined.store(true, Ordering::Relaxed);
+                part.push_events(run, &mut events);
+                place = (run.slice, run.row);
             }
-            // A slice of the table has the latest first: turned round, the events are nearly always in order.
-            events.reverse();
-            events.sort_unstable_by_key(Kept::key);
-            if let Some((run, ..)) = unit.first() {
+            in_order(&mut events);
+            visit(place, &events);
+        }
+    }
+
+    /// How many pieces the runs are cut into for [`Units::each_alone`].
+    pub(super) fn pieces(&self) -> usize {
+        self.parts.iter().map(|part| part.part.runs.len().div_ceil(PIECE_RUNS)).sum()
+    }
+
+    /// Visits every unit of a piece that has but one run, with its events in order. [`Units::each_joined`] must have
+    /// visited all the others.
+    pub(super) fn each_alone(&self, mut piece: usize, mut visit: impl FnMut(Place, &[Kept])) {
+        let mut events = Vec::new();
+        for part in &self.parts {
+            let pieces = part.part.runs.len().div_ceil(PIECE_RUNS);
+            if piece >= pieces {
+                piece -= pieces;
+                continue;
+            }
+            let runs = part.part.runs.iter().zip(&part.is_joined).skip(piece * PIECE_RUNS).take(PIECE_RUNS);
+            for (run, _) in runs.filter(|(_, is_joined)| !is_joined.load(Ordering::Relaxed)) {
+                events.clear();
+                part.push_events(run, &mut events);
+                in_order(&mut events);
                 visit((run.slice, run.row), &events);
             }
+            return;
         }
+    }
+}
+
+fn in_order(events: &mut [Kept]) {
+    if !events.is_sorted_by(|one, next| one.key() < next.key()) {
+        events.sort_unstable_by_key(Kept::key);
     }
 }

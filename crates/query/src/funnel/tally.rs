@@ -8,7 +8,7 @@ use eye_store::{Error as StoreError, Kind};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::funnel::chain::{Finder, Rules};
-use crate::funnel::matches::{BUCKETS, Kept, Units};
+use crate::funnel::matches::{BUCKETS, Kept, Place, Units};
 use crate::funnel::share::share;
 use crate::funnel::values::NO_VALUE;
 use crate::funnel::{FunnelOrder, FunnelQuery, FunnelStepOut};
@@ -16,9 +16,6 @@ use crate::line::Line;
 use crate::order::{Order, Rank};
 use crate::source::SourceSlice;
 use crate::unit::By;
-
-/// A row that tells a unit's id: its slice, and its number there.
-pub(super) type Place = (u32, u32);
 
 /// What units leave, step by step, as far as any of them came.
 #[derive(Default)]
@@ -124,36 +121,46 @@ fn percentile(times: &mut [i64], hundredths: usize) -> Option<i64> {
 }
 
 /// What one thread has of its own.
-struct Worker {
+struct Worker<'u> {
+    units: &'u Units,
+    rules: Rules,
+    samples: usize,
     finder: Finder,
     /// By the number of the value at the first step; behind them those without one.
     tallies: Vec<Tally>,
 }
 
+impl<'u> Worker<'u> {
+    fn new(query: &FunnelQuery, units: &'u Units) -> Self {
+        let rules = Rules {
+            steps: query.steps.len(),
+            window: query.window.map(|window| i64::try_from(window.as_micros()).unwrap_or(i64::MAX)),
+            is_strict: query.order == FunnelOrder::Strict,
+        };
+        let tallies = std::iter::repeat_with(Tally::default).take(units.values.len() + 1).collect();
+        Self { units, rules, samples: query.samples, finder: Finder::default(), tallies }
+    }
+
+    fn add(&mut self, place: Place, events: &[Kept]) {
+        let chain = self.finder.find(self.rules, events);
+        let Some(first) = chain.first() else { return };
+        let value = events[*first].value;
+        let number = if value == NO_VALUE { self.tallies.len() - 1 } else { value as usize };
+        if let Some(tally) = self.tallies.get_mut(number) {
+            tally.add(events, chain, place, self.samples);
+        }
+    }
+}
+
 /// Looks at every unit: a tally for each value at the first step, by its number, and one behind them for no value.
 pub(super) fn tally(query: &FunnelQuery, units: &Units, cancel: &Cancel) -> Result<Vec<Tally>> {
-    let rules = Rules {
-        steps: query.steps.len(),
-        window: query.window.map(|window| i64::try_from(window.as_micros()).unwrap_or(i64::MAX)),
-        is_strict: query.order == FunnelOrder::Strict,
-    };
-    let no_value = units.values.len();
-    let make = || Worker {
-        finder: Finder::default(),
-        tallies: std::iter::repeat_with(Tally::default).take(no_value + 1).collect(),
-    };
-    let work = |worker: &mut Worker, bucket: usize| {
-        units.each(bucket, |place, events| {
-            let chain = worker.finder.find(rules, events);
-            let Some(first) = chain.first() else { return };
-            let value = events[*first].value;
-            let number = if value == NO_VALUE { no_value } else { value as usize };
-            if let Some(tally) = worker.tallies.get_mut(number) {
-                tally.add(events, chain, place, query.samples);
-            }
-        });
-    };
-    let workers = share(BUCKETS, cancel, make, work)?;
+    let make = || Worker::new(query, units);
+    let mut workers = share(BUCKETS, cancel, make, |worker, bucket| {
+        worker.units.each_joined(bucket, |place, events| worker.add(place, events));
+    })?;
+    workers.extend(share(units.pieces(), cancel, make, |worker, piece| {
+        worker.units.each_alone(piece, |place, events| worker.add(place, events));
+    })?);
     let together = workers.into_iter().map(|worker| worker.tallies).reduce(|mut all, other| {
         all.iter_mut().zip(&other).for_each(|(tally, other)| tally.merge(other, query.samples));
         all

@@ -96,3 +96,36 @@ impl<'a> FrameValues<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(count: usize, text: impl Fn(usize) -> String) -> Values {
+        let mut values = Values::default();
+        for number in 0..count {
+            values.number(&text(number));
+        }
+        values
+    }
+
+    #[test]
+    fn threads_together_meet_the_limits_that_none_of_them_does() {
+        let half = FUNNEL_VALUES_MAX / 2;
+        let (mut all, same) =
+            (numbered(half, |number| format!("a{number}")), numbered(half, |number| format!("a{number}")));
+        let (other, one_more) = (numbered(half, |number| format!("b{number}")), numbered(1, |_| "c".into()));
+        assert_eq!(all.merge(&same).unwrap().last().copied().map(|number| number as usize), Some(half - 1));
+        assert_eq!(all.merge(&other).unwrap()[0] as usize, half);
+        assert!(matches!(all.merge(&one_more), Err(Error::TooMuch { message }) if message.contains("100000 distinct")));
+    }
+
+    #[test]
+    fn long_values_are_limited_by_their_bytes() {
+        let long = "x".repeat((1 << 20) - 4);
+        let mut all = numbered(FUNNEL_VALUES_BYTES_MAX >> 20, |number| format!("{number:4}{long}"));
+        all.check().unwrap();
+        let one_more = numbered(1, |_| "one more".into());
+        assert!(matches!(all.merge(&one_more), Err(Error::TooMuch { message }) if message.contains("67108864 bytes")));
+    }
+}
