@@ -10,6 +10,7 @@
 //! | `events` | events that match a filter |
 //! | `sessions` | sessions with their figures |
 //! | [`trend`](fn@trend) | a measure by interval and by values |
+//! | `funnel` | how many take step after step, and where the others stop |
 //! | `problems` | what is wrong with stored events |
 //! | `rejections` | what was refused |
 //! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
@@ -61,6 +62,11 @@ pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, 
 pub use field::Field;
 pub use filter::{Filter, ProblemFilter};
 pub use frame::Frame;
+pub use funnel::{
+    FUNNEL_MATCHES_MAX, FUNNEL_SAMPLES, FUNNEL_SAMPLES_MAX, FUNNEL_STEPS_MAX, FUNNEL_STEPS_MIN, FUNNEL_TOP,
+    FUNNEL_TOP_MAX, FUNNEL_VALUES_BYTES_MAX, FUNNEL_VALUES_MAX, FunnelAnswer, FunnelOrder, FunnelQuery,
+    FunnelSeriesOut, FunnelStepOut, funnel,
+};
 pub use line::{Asked, Line};
 pub use order::Order;
 pub use output::{EventOut, write_event_json};

@@ -31,15 +31,21 @@ impl<'f> Chooser<'f> {
     /// The rows that the filter chooses.
     pub(crate) fn choose(&self, frame: &Frame) -> Mask {
         let mut mask = vec![true; frame.rows()];
-        self.keep_times(frame, &mut mask);
+        self.keep(frame, &mut mask);
+        mask
+    }
+
+    /// Of the rows that are chosen already, those that the filter chooses too. The others cost nearly nothing.
+    pub(crate) fn keep(&self, frame: &Frame, mask: &mut Mask) {
+        self.keep_times(frame, mask);
         let Filter { allowed, session_id, application, category, name, user_id, problem, .. } = self.filter;
         if let Some(problem) = problem {
             let problems = frame.problems();
-            keep(&mut mask, |row| problem.matches(problems[row]));
+            keep(mask, |row| problem.matches(problems[row]));
         }
         if let Some(allowed) = allowed {
             let texts = frame.texts(&Field::Application);
-            keep_texts(&mut mask, texts, |text| text.is_some_and(|text| allows(Some(allowed), text)));
+            keep_texts(mask, texts, |text| text.is_some_and(|text| allows(Some(allowed), text)));
         }
         for (field, wanted) in [
             (Field::Application, application),
@@ -49,13 +55,12 @@ impl<'f> Chooser<'f> {
             (Field::UserId, user_id),
         ] {
             if let Some(wanted) = wanted {
-                keep_texts(&mut mask, frame.texts(&field), |text| text == Some(wanted));
+                keep_texts(mask, frame.texts(&field), |text| text == Some(wanted));
             }
         }
         for expr in &self.exprs {
-            keep_expr(&mut mask, frame, expr);
+            keep_expr(mask, frame, expr);
         }
-        mask
     }
 
     fn keep_times(&self, frame: &Frame, mask: &mut Mask) {
@@ -67,7 +72,7 @@ impl<'f> Chooser<'f> {
         let to = to.map(|to| to.micros());
         let times = frame.timestamps();
         for (chosen, time) in mask.iter_mut().zip(times) {
-            *chosen = from <= *time && to.is_none_or(|to| *time < to);
+            *chosen &= from <= *time && to.is_none_or(|to| *time < to);
         }
     }
 }
