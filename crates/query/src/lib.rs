@@ -12,6 +12,7 @@
 //! | [`trend`](fn@trend) | a measure by interval and by values |
 //! | `problems` | what is wrong with stored events |
 //! | `rejections` | what was refused |
+//! | `retention` | who comes back, period by period |
 //! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
 //! | `json` | one value out of a payload |
 //! | `filter` | which events a question is about |
@@ -67,6 +68,10 @@ pub use output::{EventOut, write_event_json};
 pub use problems::{PROBLEM_KINDS_MAX, ProblemOut, ProblemsPage, ProblemsQuery, SAMPLES, SAMPLES_MAX, problems};
 pub use rejections::{
     REJECTIONS_LIMIT, REJECTIONS_LIMIT_MAX, RejectionOut, RejectionsPage, RejectionsQuery, rejections,
+};
+pub use retention::{
+    CellOut, CellUnitOut, CohortOut, RETENTION_LIMIT, RETENTION_LIMIT_MAX, RETENTION_PERIODS, RETENTION_PERIODS_MAX,
+    RETENTION_SESSIONS, RETENTION_UNITS_MAX, RetentionMode, RetentionOut, RetentionQuery, retention,
 };
 pub use session::{SESSION_LIMIT_MAX, SessionPage, SessionQuery, session, session_with};
 pub use sessions::{
