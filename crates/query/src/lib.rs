@@ -13,6 +13,8 @@
 //! | `funnel` | how many take step after step, and where the others stop |
 //! | `problems` | what is wrong with stored events |
 //! | `rejections` | what was refused |
+//! | `retention` | who comes back, period by period |
+//! | `paths` | which ways people take |
 //! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
 //! | `json` | one value out of a payload |
 //! | `filter` | which events a question is about |
@@ -70,9 +72,17 @@ pub use funnel::{
 pub use line::{Asked, Line};
 pub use order::Order;
 pub use output::{EventOut, write_event_json};
+pub use paths::{
+    PATHS_DEPTH, PATHS_DEPTH_MAX, PATHS_EVENTS_MAX, PATHS_LABEL_BYTES_MAX, PATHS_LABELS_MAX, PATHS_NODES_MAX,
+    PATHS_TOP, PATHS_TOP_MAX, PathNodeOut, PathsOut, PathsQuery, paths,
+};
 pub use problems::{PROBLEM_KINDS_MAX, ProblemOut, ProblemsPage, ProblemsQuery, SAMPLES, SAMPLES_MAX, problems};
 pub use rejections::{
     REJECTIONS_LIMIT, REJECTIONS_LIMIT_MAX, RejectionOut, RejectionsPage, RejectionsQuery, rejections,
+};
+pub use retention::{
+    CellOut, CellUnitOut, CohortOut, RETENTION_LIMIT, RETENTION_LIMIT_MAX, RETENTION_PERIODS, RETENTION_PERIODS_MAX,
+    RETENTION_SESSIONS, RETENTION_UNITS_MAX, RetentionMode, RetentionOut, RetentionQuery, retention,
 };
 pub use session::{SESSION_LIMIT_MAX, SessionPage, SessionQuery, session, session_with};
 pub use sessions::{

@@ -3,9 +3,11 @@
 use eye_store::Columns;
 
 use crate::condition::{Condition, Expr};
+use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::filter::{Filter, allows};
 use crate::frame::{Frame, Texts};
+use crate::line::Asked;
 
 /// One flag a row.
 pub(crate) type Mask = Vec<bool>;
@@ -19,13 +21,7 @@ pub(crate) struct Chooser<'f> {
 
 impl<'f> Chooser<'f> {
     pub(crate) fn new(filter: &'f Filter) -> Self {
-        let mut exprs: Vec<&Expr> = match filter.expr() {
-            None => Vec::new(),
-            Some(Expr::All(all)) => all.iter().collect(),
-            Some(other) => vec![other],
-        };
-        exprs.sort_by_key(|expr| cost(expr.columns()));
-        Self { filter, exprs }
+        Self { filter, exprs: cheapest_first(filter.expr()) }
     }
 
     /// The rows that the filter chooses.
@@ -75,6 +71,50 @@ impl<'f> Chooser<'f> {
             *chosen &= from <= *time && to.is_none_or(|to| *time < to);
         }
     }
+}
+
+/// What a query line demands of rows that a filter has chosen already.
+pub(crate) struct Demand<'l> {
+    exprs: Vec<&'l Expr>,
+}
+
+impl<'l> Demand<'l> {
+    /// The demand of the parameter `field`; no line demands nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for a line with times: the range of a question is its filter's.
+    pub(crate) fn new(field: &'static str, line: Option<&'l Asked>) -> Result<Self> {
+        if line.is_some_and(|line| line.from.is_some() || line.to.is_some()) {
+            let message = format!("{field} has since or until: leave them out, and send from and to for the range");
+            return Err(Error::invalid(field, message));
+        }
+        Ok(Self { exprs: cheapest_first(line.and_then(|line| line.line.expr.as_ref())) })
+    }
+
+    /// The columns that it looks at.
+    pub(crate) fn columns(&self) -> Columns {
+        self.exprs.iter().fold(Columns::NONE, |columns, expr| columns | expr.columns())
+    }
+
+    /// Those of the chosen rows that meet it.
+    pub(crate) fn narrow(&self, frame: &Frame, mask: &[bool]) -> Mask {
+        let mut mask = mask.to_vec();
+        for expr in &self.exprs {
+            keep_expr(&mut mask, frame, expr);
+        }
+        mask
+    }
+}
+
+/// The parts that must all hold.
+fn cheapest_first(expr: Option<&Expr>) -> Vec<&Expr> {
+    let mut exprs: Vec<&Expr> = match expr {
+        None => Vec::new(),
+        Some(Expr::All(all)) => all.iter().collect(),
+        Some(other) => vec![other],
+    };
+    exprs.sort_by_key(|expr| cost(expr.columns()));
+    exprs
 }
 
 fn cost(columns: Columns) -> u8 {
