@@ -32,6 +32,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error of a parameter with another name, such as a query line that is one of several.
+    #[must_use]
+    pub fn of(self, field: &'static str) -> Self {
+        match self {
+            Self::Invalid { message, .. } => Self::Invalid { field, message },
+            other => other,
+        }
+    }
+
     /// A wrong parameter.
     pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }

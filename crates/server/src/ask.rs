@@ -257,13 +257,9 @@ pub(crate) fn filter(caller: &Caller, params: &Params) -> ApiResult<Filter> {
 
 /// The query line of a request, asked now.
 fn line(params: &Params) -> ApiResult<Option<Arc<Asked>>> {
-    params.text("query").map(|text| asked(text, Timestamp::now())).transpose()
-}
-
-/// A query line, asked at this moment.
-fn asked(text: &str, now: Timestamp) -> ApiResult<Arc<Asked>> {
+    let Some(text) = params.text("query") else { return Ok(None) };
     let line: Line = text.parse()?;
-    Ok(Arc::new(line.at(now)))
+    Ok(Some(Arc::new(line.at(Timestamp::now()))))
 }
 
 fn cursor(params: &Params) -> Option<Cursor> {

@@ -88,6 +88,11 @@ impl Fields {
         }
     }
 
+    /// True if the field was sent.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
     fn value(&self, name: &str) -> Option<&Value> {
         self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
     }

@@ -19,7 +19,7 @@ use crate::filter::Filter;
 use crate::frame::Frame;
 use crate::funnel::values::{FrameValues, NO_VALUE, Values};
 use crate::funnel::{FunnelOrder, FunnelQuery};
-use crate::mask::{Chooser, Mask};
+use crate::mask::Chooser;
 use crate::scan::State;
 use crate::unit::{Key, Keys};
 
@@ -63,10 +63,10 @@ impl<'q> Plan<'q> {
     }
 
     /// Which steps each of the chosen rows matches.
-    fn steps_of(&self, frame: &Frame, mask: &Mask) -> Vec<Steps> {
+    fn steps_of(&self, frame: &Frame, mask: &[bool]) -> Vec<Steps> {
         let mut steps = vec![0; mask.len()];
         for (number, chooser) in self.steps.iter().enumerate() {
-            let mut met = mask.clone();
+            let mut met = mask.to_vec();
             chooser.keep(frame, &mut met);
             for (steps, is_met) in steps.iter_mut().zip(met) {
                 *steps |= Steps::from(is_met) << number;
@@ -207,7 +207,7 @@ impl<'q> Matches<'q> {
 }
 
 impl State for Matches<'_> {
-    fn add(&mut self, frame: &Frame, mask: &Mask, slice: u32) -> Result<()> {
+    fn add(&mut self, frame: &Frame, mask: &[bool], slice: u32) -> Result<()> {
         let (plan, part) = (self.plan, &mut self.mine);
         let query = plan.query;
         let steps = plan.steps_of(frame, mask);

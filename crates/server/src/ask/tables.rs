@@ -1,6 +1,8 @@
 //! What the routes of [`crate::ask`] take and give.
 
-use eye_query::{EventsPage, ProblemsPage, RejectionsPage, SessionPage, SessionsPage, Trend};
+use eye_query::{
+    EventsPage, FunnelAnswer, PathsOut, ProblemsPage, RejectionsPage, RetentionOut, SessionPage, SessionsPage, Trend,
+};
 
 use super::{Ledger, questions};
 use crate::error::Code;
@@ -16,6 +18,9 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/rejections", &["GET"]),
     ("/v1/ledger", &["GET"]),
     ("/v1/query/trend", &["POST"]),
+    ("/v1/query/funnel", &["POST"]),
+    ("/v1/query/retention", &["POST"]),
+    ("/v1/query/paths", &["POST"]),
 ];
 
 const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
@@ -211,5 +216,26 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         "Without from it begins 30 days before to; without to it ends now. The answer says both.",
         questions::TREND,
         shape::<Trend>,
+    ),
+    question(
+        "/v1/query/funnel",
+        "How many take step after step, and where the others stop",
+        "Each session, user or anonymous id counts once, as far as it came. The range is that of a trend.",
+        questions::FUNNEL,
+        shape::<FunnelAnswer>,
+    ),
+    question(
+        "/v1/query/retention",
+        "Of those who started in one period, how many came back in the next ones",
+        "With cohort and period it lists who is behind a cell. The range is that of a trend.",
+        questions::RETENTION,
+        shape::<RetentionOut>,
+    ),
+    question(
+        "/v1/query/paths",
+        "Which ways people take, from a start or to an end",
+        "A tree of steps with how many take each. The range is that of a trend.",
+        questions::PATHS,
+        shape::<PathsOut>,
     ),
 ];
