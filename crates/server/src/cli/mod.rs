@@ -17,14 +17,17 @@ mod client;
 mod demo;
 mod events;
 mod failure;
+mod funnel;
 mod global;
 mod ledger;
 mod lines;
 mod output;
 mod password;
+mod paths;
 mod problems;
 mod question;
 mod rejections;
+mod retention;
 mod send;
 mod sender;
 mod session;
@@ -70,6 +73,15 @@ pub(crate) enum Command {
     /// Measure events by interval of time and by values
     #[command(after_help = help(trend::EXAMPLES))]
     Trend(trend::Args),
+    /// Count who takes step after step, and where the others stop
+    #[command(after_help = help(funnel::EXAMPLES))]
+    Funnel(funnel::Args),
+    /// Show who comes back, period by period
+    #[command(after_help = help(retention::EXAMPLES))]
+    Retention(retention::Args),
+    /// Show which ways people take, from a start or to an end
+    #[command(after_help = help(paths::EXAMPLES))]
+    Paths(paths::Args),
     /// List events, by any mix of filters
     #[command(after_help = help(events::EXAMPLES))]
     Events(events::Args),
@@ -133,6 +145,9 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Session(args) => session::run(context, &args),
         Command::Sessions(args) => sessions::run(context, &args),
         Command::Trend(args) => trend::run(context, &args),
+        Command::Funnel(args) => funnel::run(context, &args),
+        Command::Retention(args) => retention::run(context, &args),
+        Command::Paths(args) => paths::run(context, &args),
         Command::Events(args) => events::run(context, &args),
         Command::Problems(args) => problems::run(context, &args),
         Command::Rejections(args) => rejections::run(context, &args),

@@ -1,5 +1,8 @@
 //! What the commands that ask questions share: their flags, and the body of the request.
 
+use eye_event::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Context;
@@ -45,8 +48,52 @@ pub(crate) struct Zone {
 }
 
 impl Zone {
+    /// The zone's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.time_zone
+    }
+
     pub(crate) fn add(&self, body: &mut Body) {
         body.text("time_zone", Some(&self.time_zone)).text("week_start", Some(&self.week_start));
+    }
+}
+
+/// The range that an answer has looked at.
+#[derive(Deserialize)]
+pub(crate) struct Seen {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+/// The range in words.
+pub(crate) fn range_of(seen: &Seen) -> String {
+    let clock = Clock { zone: TimeZone::UTC, form: "%Y-%m-%d %H:%M:%S" };
+    let show = |at: Option<Timestamp>| at.map_or_else(|| "ever".to_owned(), |at| clock.show(at));
+    format!("from {} to {} UTC", show(seen.from), show(seen.to))
+}
+
+/// How moments are shown: by the clock of a zone, as fine as the interval needs.
+pub(crate) struct Clock {
+    zone: TimeZone,
+    form: &'static str,
+}
+
+impl Clock {
+    /// The clock of a zone that the server has accepted.
+    pub(crate) fn new(zone: &str, interval: &str) -> Self {
+        let form = match interval {
+            "day" | "week" => "%Y-%m-%d",
+            "month" => "%Y-%m",
+            "minute" | "hour" => "%Y-%m-%d %H:%M",
+            _ => "%Y-%m-%d %H:%M:%S",
+        };
+        Self { zone: TimeZone::get(zone).unwrap_or(TimeZone::UTC), form }
+    }
+
+    pub(crate) fn show(&self, at: Timestamp) -> String {
+        let moment = jiff::Timestamp::from_microsecond(at.micros());
+        let zoned = moment.map(|moment| moment.to_zoned(self.zone.clone()).strftime(self.form).to_string());
+        zoned.unwrap_or_else(|_| at.to_string())
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Context;
 use super::chart::{BAR_CHARS, bar, csv_figure, csv_line, figure, spark};
 use super::failure::Result;
-use super::question::{Body, Range, Zone};
+use super::question::{Body, Clock, Range, Seen, Zone, range_of};
 use super::text::safe;
 use super::view;
 
@@ -17,7 +17,7 @@ Without times it looks at the 30 days before now.
 
 Examples:
   eye trend 'since:7d' --interval hour
-  eye trend 'category:checkout' --measure 'sum(data.amount)' --by data.plan --time-zone Europe/Berlin
+  eye trend 'category:checkout' --measure 'sum(data.amount)' --breakdown data.plan --time-zone Europe/Berlin
   eye trend --measure sessions --interval week --compare --csv > sessions.csv";
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "INTERVAL", default_value = "day")]
     interval: String,
     /// A series for each value of this field; twice for pairs
-    #[arg(long = "by", value_name = "FIELD")]
+    #[arg(long, value_name = "FIELD")]
     breakdown: Vec<String>,
     /// How many series?
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -61,8 +61,8 @@ struct Trend {
 
 #[derive(Deserialize)]
 struct Period {
-    from: Timestamp,
-    to: Timestamp,
+    #[serde(flatten)]
+    range: Seen,
     times: Vec<Timestamp>,
     series: Vec<Series>,
     without_value: u64,
@@ -104,11 +104,10 @@ pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
 fn show(context: &Context<'_>, trend: &Trend) -> String {
     let period = &trend.period;
     let mut shown = format!(
-        "{} by {} from {} to {} ({})\n\n",
+        "{} by {} {}, cut by the clock of {}\n\n",
         safe(&trend.measure),
         safe(&trend.interval),
-        period.from.to_seed_string(),
-        period.to.to_seed_string(),
+        range_of(&period.range),
         safe(&trend.time_zone)
     );
     shown.push_str(&match trend.breakdown.is_empty() {
@@ -131,8 +130,9 @@ fn by_time(context: &Context<'_>, trend: &Trend) -> String {
     let all = series.values.iter().chain(before.iter().flat_map(|before| &before.values));
     let largest = all.filter_map(Value::as_f64).fold(0.0, f64::max);
     let header: &[&str] = if before.is_some() { &["begins", "value", "before", ""] } else { &["begins", "value", ""] };
+    let clock = Clock::new(&trend.time_zone, &trend.interval);
     let rows = trend.period.times.iter().zip(&series.values).enumerate().map(|(index, (time, value))| {
-        let mut row = vec![time.to_seed_string(), figure(value)];
+        let mut row = vec![clock.show(*time), figure(value)];
         row.extend(before.map(|before| before.values.get(index).map_or_else(String::new, figure)));
         row.push(bar(value.as_f64(), largest, BAR_CHARS));
         row
