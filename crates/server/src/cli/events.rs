@@ -20,6 +20,7 @@ const PAGE_MAX: usize = 10_000;
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filters {
     /// Which events? A query line, such as 'name~buy data.plan=pro since:24h'; all, if absent
+    #[arg(allow_hyphen_values = true)]
     query: Option<String>,
     /// Only this session
     #[arg(long, value_name = "ID")]

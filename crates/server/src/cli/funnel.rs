@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(required = true, num_args = 2.., value_name = "STEP")]
     steps: Vec<String>,
     /// Which events are looked at at all? A query line
-    #[arg(long = "where", value_name = "QUERY")]
+    #[arg(long = "where", value_name = "QUERY", allow_hyphen_values = true)]
     query: Option<String>,
     /// Whose events belong together? session, user, or anonymous
     #[arg(long, value_name = "WHO", default_value = "session")]

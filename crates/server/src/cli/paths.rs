@@ -7,7 +7,7 @@ use super::chart::{BAR_CHARS, bar, csv_line, percent};
 use super::failure::Result;
 use super::output::Tone;
 use super::question::{Body, Range, range_of};
-use super::text::{safe, thousands};
+use super::text::{cut, safe, thousands};
 use super::view;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -18,15 +18,19 @@ Examples:
   eye paths --end name:purchase --step data.path --by user
   eye paths 'app:web since:7d' --top 3 --json";
 
+/// Characters of a step's value that people are shown; `--json` and `--csv` have all of it.
+const LABEL_CHARS_MAX: usize = 60;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events are steps? A query line; all, if absent
+    #[arg(allow_hyphen_values = true)]
     query: Option<String>,
     /// Begin at the first event that this query line chooses
-    #[arg(long, value_name = "QUERY", conflicts_with = "end")]
+    #[arg(long, value_name = "QUERY", conflicts_with = "end", allow_hyphen_values = true)]
     start: Option<String>,
     /// Go back from the last event that this query line chooses
-    #[arg(long, value_name = "QUERY")]
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
     end: Option<String>,
     /// Whose events belong together? session, user, or anonymous
     #[arg(long, value_name = "WHO", default_value = "session")]
@@ -106,7 +110,8 @@ fn show(context: &Context<'_>, args: &Args, paths: &Paths) -> String {
 fn lines(children: &[Node], rest: u64, ended: u64, depth: usize, rows: &mut Vec<(String, u64)>) {
     let indent = "  ".repeat(depth);
     for node in children {
-        rows.push((format!("{indent}{}", node.label.as_deref().unwrap_or("(none)")), node.units));
+        let label = cut(node.label.as_deref().unwrap_or("(none)"), LABEL_CHARS_MAX);
+        rows.push((format!("{indent}{label}"), node.units));
         lines(&node.children, node.rest, node.ended, depth + 1, rows);
     }
     rows.extend((rest > 0).then(|| (format!("{indent}(others)"), rest)));

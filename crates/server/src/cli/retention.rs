@@ -22,12 +22,13 @@ Examples:
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events count at all? A query line; all, if absent
+    #[arg(allow_hyphen_values = true)]
     query: Option<String>,
     /// Which events start? A query line; any, if absent
-    #[arg(long, value_name = "QUERY")]
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
     start: Option<String>,
     /// Which events are a return? A query line; any, if absent
-    #[arg(long = "return", value_name = "QUERY")]
+    #[arg(long = "return", value_name = "QUERY", allow_hyphen_values = true)]
     back: Option<String>,
     /// Whose events belong together? session, user, or anonymous
     #[arg(long, value_name = "WHO", default_value = "user")]
@@ -127,6 +128,9 @@ fn show(context: &Context<'_>, args: &Args, retention: &Retention) -> String {
         format!("{}s by {} {}\n\n{table}", safe(&args.by), safe(&retention.interval), range_of(&retention.range));
     if let Some(cell) = &retention.cell {
         shown.push_str(&format!("\n\nbehind this cell: {}\n", counted(cell.total, &args.by)));
+        if cell.units.is_empty() {
+            return shown.trim_end().to_owned();
+        }
         let rows = cell.units.iter().map(|unit| vec![unit.id.clone(), unit.sessions.join(", ")]);
         shown.push_str(&context.output.table(&[&args.by, "sessions"], &[], rows));
     }

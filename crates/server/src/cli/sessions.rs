@@ -22,6 +22,7 @@ const PAGE_MAX: usize = 1_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events? A query line, such as 'name~buy data.plan=pro since:24h'; all, if absent
+    #[arg(allow_hyphen_values = true)]
     query: Option<String>,
     /// Sort by what? end, start, duration, or events
     #[arg(long, value_name = "FIGURE", default_value = "end")]

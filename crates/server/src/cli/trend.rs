@@ -23,6 +23,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events? A query line, such as 'name~buy data.plan=pro since:24h'; all, if absent
+    #[arg(allow_hyphen_values = true)]
     query: Option<String>,
     /// What is measured?
     #[arg(long, value_name = "MEASURE", default_value = "events")]
