@@ -51,6 +51,13 @@ impl Timestamp {
         parse_civil(text.as_bytes()).or_else(|| Self::parse_epoch(text))
     }
 
+    /// Reads a bound of a range, as people write it: a time, or a date, which stands for its first moment in UTC.
+    #[must_use]
+    pub fn parse_bound(text: &str) -> Option<Self> {
+        let is_date = text.len() == 10 && text.bytes().filter(|byte| *byte == b'-').count() == 2;
+        if is_date { Self::parse(&format!("{text}T00:00:00Z")) } else { Self::parse(text) }
+    }
+
     /// Reads an epoch number by its size: below 10^11 seconds, below 10^14 milliseconds, below 10^17 microseconds,
     /// else nanoseconds. Fractions are exact; exponents go through `f64`.
     #[must_use]
@@ -282,6 +289,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_date_is_the_first_moment_of_its_day() {
+        assert_eq!(Timestamp::parse_bound("2022-01-09"), Timestamp::parse("2022-01-09T00:00:00Z"));
+        assert_eq!(Timestamp::parse_bound("2022-01-09T01:00:00Z"), Timestamp::parse("2022-01-09T01:00:00Z"));
+        assert_eq!(Timestamp::parse_bound("1641719727"), Timestamp::parse("1641719727"));
+        for none in ["2022-02-30", "2022-1-9", "20220109", "22-01-09T0", "-2022-01-0", ""] {
+            assert_eq!(
+                Timestamp::parse_bound(none).map(|at| at.to_string()),
+                Timestamp::parse(none).map(|at| at.to_string()),
+                "{none}"
+            );
+        }
+        assert_eq!(Timestamp::parse("2022-01-09"), None, "an event's time has a time of day");
+    }
 
     #[test]
     fn reads_what_clients_write() {

@@ -23,12 +23,24 @@ pub enum Error {
     /// Nobody waits for the answer any more.
     #[error("cancelled before the answer was ready: ask again if it is still wanted")]
     Cancelled,
+    /// A thread of the question panicked: a bug, which its message in the log tells more about.
+    #[error("the question could not be answered: the log of the service says more")]
+    Panicked,
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] eye_store::Error),
 }
 
 impl Error {
+    /// The same error of a parameter with another name, such as a query line that is one of several.
+    #[must_use]
+    pub fn of(self, field: &'static str) -> Self {
+        match self {
+            Self::Invalid { message, .. } => Self::Invalid { field, message },
+            other => other,
+        }
+    }
+
     /// A wrong parameter.
     pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }
@@ -37,8 +49,13 @@ impl Error {
 
 /// `limit` as given, if it is from 1 to `max`.
 pub(crate) fn checked_limit(limit: usize, max: usize) -> Result<usize> {
-    if (1..=max).contains(&limit) {
-        return Ok(limit);
+    checked("limit", limit, max)
+}
+
+/// A number as given, if it is from 1 to `max`.
+pub(crate) fn checked(field: &'static str, number: usize, max: usize) -> Result<usize> {
+    if (1..=max).contains(&number) {
+        return Ok(number);
     }
-    Err(Error::invalid("limit", format!("limit is {limit}: send a number from 1 to {max}")))
+    Err(Error::invalid(field, format!("{field} is {number}: send a number from 1 to {max}")))
 }

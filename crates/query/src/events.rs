@@ -102,7 +102,7 @@ pub fn events_with<S: Source, T>(
     let search = Search { filter: &query.filter, order: query.order, after, limit };
     let found = if query.filter.is_impossible() {
         (Vec::new(), false)
-    } else if let Some(session_id) = &query.filter.session_id {
+    } else if let Some(session_id) = query.filter.only_session() {
         search.in_session(source, session_id, cancel, make)?
     } else {
         search.in_slices(source, cancel, make)?
@@ -154,7 +154,7 @@ impl Search<'_> {
 
     /// The slices that can hold a row of this page, best first.
     fn slices<S: Source>(self, source: &S) -> Result<Vec<S::Slice>> {
-        let (mut from, mut to) = (self.filter.from, self.filter.to);
+        let (mut from, mut to) = (self.filter.from(), self.filter.to());
         if let Some(at) = self.after.map(|rank| self.order.timestamp(rank)) {
             match self.order {
                 Order::Newest => {

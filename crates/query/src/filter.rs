@@ -3,12 +3,16 @@
 //! The rule: [`Filter::matches`] reads no column that [`Filter::columns`] does not name.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use eye_event::{Problem, Problems, Timestamp};
 use eye_store::{Columns, StoredEvent};
 
+use crate::condition::Expr;
 use crate::cursor::Question;
 use crate::error::Error;
+use crate::field::Field;
+use crate::line::Asked;
 
 /// Which events. Every condition must hold; an absent one always does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,10 +35,12 @@ pub struct Filter {
     pub to: Option<Timestamp>,
     /// Only what has a problem.
     pub problem: Option<ProblemFilter>,
+    /// Only what this query line chooses.
+    pub line: Option<Arc<Asked>>,
 }
 
 /// Which problem an event must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProblemFilter {
     /// Any at all.
     Any,
@@ -83,12 +89,35 @@ impl FromStr for ProblemFilter {
 }
 
 impl Filter {
+    /// From when on: the later of what is asked for.
+    #[must_use]
+    pub fn from(&self) -> Option<Timestamp> {
+        self.from.max(self.line.as_ref().and_then(|line| line.from))
+    }
+
+    /// Until when: the earlier of what is asked for.
+    #[must_use]
+    pub fn to(&self) -> Option<Timestamp> {
+        [self.to, self.line.as_ref().and_then(|line| line.to)].into_iter().flatten().min()
+    }
+
+    /// The one session that can match, if there is but one.
+    #[must_use]
+    pub fn only_session(&self) -> Option<&str> {
+        self.session_id.as_deref().or_else(|| self.expr()?.only(&Field::SessionId))
+    }
+
+    /// What the query line demands, but for its times.
+    pub(crate) fn expr(&self) -> Option<&Expr> {
+        self.line.as_ref()?.line.expr.as_ref()
+    }
+
     /// True if the event is asked for and may be seen.
     #[must_use]
     pub fn matches(&self, stored: &StoredEvent<'_>) -> bool {
         let event = &stored.event;
-        self.from.is_none_or(|from| from <= event.timestamp)
-            && self.to.is_none_or(|to| event.timestamp < to)
+        self.from().is_none_or(|from| from <= event.timestamp)
+            && self.to().is_none_or(|to| event.timestamp < to)
             && self.problem.is_none_or(|problem| problem.matches(event.problems))
             && is(&self.application, stored.application)
             && is(&self.category, event.category)
@@ -96,13 +125,14 @@ impl Filter {
             && is(&self.session_id, event.session_id)
             && self.user_id.as_deref().is_none_or(|user_id| event.user_id == Some(user_id))
             && allows(self.allowed.as_deref(), stored.application)
+            && self.expr().is_none_or(|expr| expr.matches(stored))
     }
 
     /// The columns that [`Filter::matches`] reads.
     #[must_use]
     pub fn columns(&self) -> Columns {
         [
-            (self.from.is_some() || self.to.is_some(), Columns::TIMESTAMP),
+            (self.from().is_some() || self.to().is_some(), Columns::TIMESTAMP),
             (self.problem.is_some(), Columns::PROBLEMS),
             (self.application.is_some() || self.allowed.is_some(), Columns::APPLICATION),
             (self.category.is_some(), Columns::CATEGORY),
@@ -112,18 +142,20 @@ impl Filter {
         ]
         .into_iter()
         .filter(|(is_read, _)| *is_read)
-        .fold(Columns::NONE, |columns, (_, column)| columns | column)
+        .fold(self.expr().map_or(Columns::NONE, Expr::columns), |columns, (_, column)| columns | column)
     }
 
     /// False if no event with a timestamp from `earliest` to `latest` (both inclusive) can match.
     #[must_use]
     pub fn slice_can_match(&self, (earliest, latest): (Timestamp, Timestamp)) -> bool {
-        !self.is_impossible() && self.from.is_none_or(|from| from <= latest) && self.to.is_none_or(|to| earliest < to)
+        !self.is_impossible()
+            && self.from().is_none_or(|from| from <= latest)
+            && self.to().is_none_or(|to| earliest < to)
     }
 
     /// True if no event at all can match: the time range is empty, or the application may not be seen.
     pub(crate) fn is_impossible(&self) -> bool {
-        let is_range_empty = self.from.zip(self.to).is_some_and(|(from, to)| from >= to);
+        let is_range_empty = self.from().zip(self.to()).is_some_and(|(from, to)| from >= to);
         is_range_empty
             || self.application.as_deref().is_some_and(|application| !allows(self.allowed.as_deref(), application))
     }
@@ -136,6 +168,8 @@ impl Filter {
             .number(self.from.map(Timestamp::micros))
             .number(self.to.map(Timestamp::micros))
             .text(self.problem.map(ProblemFilter::as_str))
+            // As it was asked: "24 hours ago" is the same question on the next page.
+            .text(self.line.as_ref().map(|line| line.line.to_string()).as_deref())
     }
 }
 

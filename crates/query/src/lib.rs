@@ -9,40 +9,80 @@
 //! | `session` | one session, newest first: the fast path |
 //! | `events` | events that match a filter |
 //! | `sessions` | sessions with their figures |
+//! | [`trend`](fn@trend) | a measure by interval and by values |
+//! | `funnel` | how many take step after step, and where the others stop |
 //! | `problems` | what is wrong with stored events |
 //! | `rejections` | what was refused |
+//! | `retention` | who comes back, period by period |
+//! | `paths` | which ways people take |
+//! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
+//! | `json` | one value out of a payload |
 //! | `filter` | which events a question is about |
+//! | `frame`, `mask`, `scan` | slices as columns, the rows that are chosen, one pass over all of them |
+//! | `calendar`, `unit` | time cut into intervals, whose events belong together |
+//! | `exact` | sums that do not depend on the order |
 //! | `order`, `top`, `names` | places in an order, the first few of many, texts as numbers |
 //! | `cursor` | where a page ended |
 //! | `output` | how an event looks in an answer |
 //! | `source` | what a question reads |
 //! | `cancel` | how a question is stopped |
 
+mod calendar;
 mod cancel;
+pub mod condition;
 mod cursor;
 mod error;
 mod events;
+mod exact;
+pub mod field;
 mod filter;
+mod frame;
+mod funnel;
+mod json;
+pub mod line;
+mod mask;
 mod names;
 mod order;
 mod output;
+mod paths;
 mod problems;
 mod rejections;
+mod retention;
+mod scan;
 mod session;
 mod sessions;
 mod source;
 mod top;
+mod trend;
+mod unit;
 
+pub use calendar::{INTERVALS_MAX, Interval, WeekStart};
 pub use cancel::Cancel;
 pub use cursor::Cursor;
 pub use error::{Error, Result};
 pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, events, events_with};
+pub use field::Field;
 pub use filter::{Filter, ProblemFilter};
+pub use frame::Frame;
+pub use funnel::{
+    FUNNEL_MATCHES_MAX, FUNNEL_SAMPLES, FUNNEL_SAMPLES_MAX, FUNNEL_STEPS_MAX, FUNNEL_STEPS_MIN, FUNNEL_TOP,
+    FUNNEL_TOP_MAX, FUNNEL_VALUES_BYTES_MAX, FUNNEL_VALUES_MAX, FunnelAnswer, FunnelOrder, FunnelQuery,
+    FunnelSeriesOut, FunnelStepOut, funnel,
+};
+pub use line::{Asked, Line};
 pub use order::Order;
 pub use output::{EventOut, write_event_json};
+pub use paths::{
+    PATHS_DEPTH, PATHS_DEPTH_MAX, PATHS_EVENTS_MAX, PATHS_LABEL_BYTES_MAX, PATHS_LABELS_MAX, PATHS_NODES_MAX,
+    PATHS_TOP, PATHS_TOP_MAX, PathNodeOut, PathsOut, PathsQuery, paths,
+};
 pub use problems::{PROBLEM_KINDS_MAX, ProblemOut, ProblemsPage, ProblemsQuery, SAMPLES, SAMPLES_MAX, problems};
 pub use rejections::{
     REJECTIONS_LIMIT, REJECTIONS_LIMIT_MAX, RejectionOut, RejectionsPage, RejectionsQuery, rejections,
+};
+pub use retention::{
+    CellOut, CellUnitOut, CohortOut, RETENTION_LIMIT, RETENTION_LIMIT_MAX, RETENTION_PERIODS, RETENTION_PERIODS_MAX,
+    RETENTION_SESSIONS, RETENTION_UNITS_MAX, RetentionMode, RetentionOut, RetentionQuery, retention,
 };
 pub use session::{SESSION_LIMIT_MAX, SessionPage, SessionQuery, session, session_with};
 pub use sessions::{
@@ -50,3 +90,5 @@ pub use sessions::{
     sessions,
 };
 pub use source::{Source, SourceSlice};
+pub use trend::{BREAKDOWN_MAX, Figure, Measure, Period, SeriesOut, Statistic, TOP, TOP_MAX, Trend, TrendQuery, trend};
+pub use unit::By;

@@ -87,7 +87,7 @@ pub fn problems<S: Source>(source: &S, query: &ProblemsQuery, cancel: &Cancel) -
         problem: Some(ProblemFilter::Any),
         ..Filter::default()
     };
-    let slices = if filter.is_impossible() { Vec::new() } else { source.slices(filter.from, filter.to)? };
+    let slices = if filter.is_impossible() { Vec::new() } else { source.slices(filter.from(), filter.to())? };
     let mut kinds = Kinds::new(query.samples);
     for (index, slice) in slices.iter().enumerate() {
         cancel.check()?;

@@ -207,7 +207,7 @@ fn add_up<S: Source>(source: &S, query: &SessionsQuery, cancel: &Cancel) -> Resu
         | Columns::APPLICATION
         | Columns::NAME
         | Columns::PROBLEMS;
-    if let Some(session_id) = &filter.session_id {
+    if let Some(session_id) = filter.only_session() {
         cancel.check()?;
         source.session(session_id, columns, &mut |event| {
             if filter.matches(event) {
@@ -216,7 +216,7 @@ fn add_up<S: Source>(source: &S, query: &SessionsQuery, cancel: &Cancel) -> Resu
         })?;
         return totals.checked();
     }
-    for slice in source.slices(filter.from, filter.to)? {
+    for slice in source.slices(filter.from(), filter.to())? {
         cancel.check()?;
         if !filter.slice_can_match(slice.timestamps()) {
             continue;

@@ -5,6 +5,8 @@
 use eye_event::Timestamp;
 use eye_store::{Columns, Position, Result, Snapshot, StoredEvent, StoredRejection};
 
+use crate::frame::Frame;
+
 /// An immutable view of everything stored. Reads block.
 pub trait Source {
     /// A part of it that can be read on its own.
@@ -37,6 +39,14 @@ pub trait Source {
 
 /// A part of a source: a row group of the table or a chunk of the hot buffer.
 pub trait SourceSlice {
+    /// All rows as columns, with at least `columns` filled.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn frame(&self, columns: Columns) -> Result<Frame> {
+        Frame::gather(columns, |visit| self.visit(columns, visit))
+    }
+
     /// The earliest and the latest timestamp in it, both inclusive.
     fn timestamps(&self) -> (Timestamp, Timestamp);
 
@@ -78,6 +88,13 @@ impl Source for Snapshot {
 }
 
 impl SourceSlice for eye_store::Slice {
+    fn frame(&self, columns: Columns) -> Result<Frame> {
+        match self.batch(columns)? {
+            Some(batch) => Frame::of(&batch),
+            None => Frame::gather(columns, |visit| self.visit(columns, visit)),
+        }
+    }
+
     fn timestamps(&self) -> (Timestamp, Timestamp) {
         Self::timestamps(self)
     }

@@ -3,7 +3,8 @@
 
 mod common;
 
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use common::{Event, Memory, Rejection, event};
 use eye_event::Timestamp;
@@ -36,7 +37,7 @@ fn limits_out_of_range_are_refused_by_name() {
         assert_invalid(rejections(&memory, &RejectionsQuery { limit, ..RejectionsQuery::default() }, &go), "limit");
     }
     assert_invalid(problems(&memory, &ProblemsQuery { samples: 21, ..ProblemsQuery::default() }, &go), "samples");
-    assert_eq!(memory.reads.get(), 0, "nothing is read for a question that is refused");
+    assert_eq!(memory.reads.load(Ordering::Relaxed), 0, "nothing is read for a question that is refused");
 }
 
 #[test]
@@ -112,9 +113,13 @@ fn a_cursor_of_another_question_is_refused() {
 fn a_page_of_the_newest_reads_only_the_newest_slices() {
     let memory = Memory::new(&numbered(100, |offset| format!("s{offset}")), 10);
     let ask = |query: EventsQuery| {
-        memory.reads.set(0);
+        memory.reads.store(0, Ordering::Relaxed);
         let page = events(&memory, &query, &Cancel::new()).unwrap();
-        (page.events.iter().map(|event| event.offset).collect::<Vec<_>>(), page.next, memory.reads.get())
+        (
+            page.events.iter().map(|event| event.offset).collect::<Vec<_>>(),
+            page.next,
+            memory.reads.load(Ordering::Relaxed),
+        )
     };
     let first = EventsQuery { limit: 5, ..EventsQuery::default() };
     let (offsets, next, reads) = ask(first.clone());
@@ -135,7 +140,7 @@ fn a_session_is_looked_up_and_never_scanned_for() {
     let memory = Memory::new(&numbered(100, |offset| format!("s{}", offset % 10)), 10);
     let filter = Filter { session_id: Some("s3".into()), ..Filter::default() };
     let page = events(&memory, &EventsQuery { filter, ..EventsQuery::default() }, &Cancel::new()).unwrap();
-    assert_eq!((page.events.len(), memory.reads.get()), (10, 1));
+    assert_eq!((page.events.len(), memory.reads.load(Ordering::Relaxed)), (10, 1));
 }
 
 #[test]
@@ -202,25 +207,25 @@ fn a_question_stops_at_the_next_slice_once_cancelled() {
     let by_events = EventsQuery { filter: filter.clone(), ..EventsQuery::default() };
     let by_sessions = SessionsQuery { filter, ..SessionsQuery::default() };
     let ask = |which: usize| {
-        let cancel = Rc::new(Cancel::new());
-        let memory = Memory { cancels: Some(Rc::clone(&cancel)), ..memory.clone() };
-        memory.reads.set(0);
+        let cancel = Arc::new(Cancel::new());
+        let memory = Memory { cancels: Some(Arc::clone(&cancel)), ..memory.clone() };
+        memory.reads.store(0, Ordering::Relaxed);
         let error = match which {
             0 => events(&memory, &by_events, &cancel).unwrap_err(),
             1 => sessions(&memory, &by_sessions, &cancel).unwrap_err(),
             _ => problems(&memory, &ProblemsQuery::default(), &cancel).unwrap_err(),
         };
         assert!(matches!(error, Error::Cancelled));
-        memory.reads.get()
+        memory.reads.load(Ordering::Relaxed)
     };
     assert_eq!([ask(0), ask(1), ask(2)], [1, 1, 1]);
 
     let cancelled = Cancel::new();
     cancelled.cancel();
-    memory.reads.set(0);
+    memory.reads.store(0, Ordering::Relaxed);
     assert!(matches!(session(&memory, &SessionQuery::new("s1"), &cancelled), Err(Error::Cancelled)));
     assert!(matches!(rejections(&memory, &RejectionsQuery::default(), &cancelled), Err(Error::Cancelled)));
-    assert_eq!(memory.reads.get(), 0);
+    assert_eq!(memory.reads.load(Ordering::Relaxed), 0);
 }
 
 #[test]

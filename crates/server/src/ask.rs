@@ -5,14 +5,19 @@
 
 mod desk;
 pub(crate) mod params;
+mod questions;
 mod tables;
+
+use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
+use eye_event::Timestamp;
 use eye_query::{
-    Cursor, EventsQuery, Filter, ProblemsQuery, RejectionsQuery, Rows, SessionQuery, SessionsQuery, write_event_json,
+    Asked, Cursor, EventsQuery, Filter, Line, ProblemsQuery, RejectionsQuery, Rows, SessionQuery, SessionsQuery,
+    write_event_json,
 };
 use eye_store::{Snapshot, StoredEvent};
 use serde::Serialize;
@@ -39,6 +44,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/problems", get(problems))
         .route("/v1/rejections", get(rejections))
         .route("/v1/ledger", get(ledger))
+        .merge(questions::routes())
         .layer(Extension(Desk::new()))
 }
 
@@ -245,7 +251,15 @@ pub(crate) fn filter(caller: &Caller, params: &Params) -> ApiResult<Filter> {
         from: params.time("from")?,
         to: params.time("to")?,
         problem: params.text("problem").map(str::parse).transpose()?,
+        line: line(params)?,
     })
+}
+
+/// The query line of a request, asked now.
+fn line(params: &Params) -> ApiResult<Option<Arc<Asked>>> {
+    let Some(text) = params.text("query") else { return Ok(None) };
+    let line: Line = text.parse()?;
+    Ok(Some(Arc::new(line.at(Timestamp::now()))))
 }
 
 fn cursor(params: &Params) -> Option<Cursor> {

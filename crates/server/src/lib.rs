@@ -23,6 +23,7 @@ mod command;
 mod config;
 mod edge;
 mod error;
+mod fields;
 mod first_start;
 mod health;
 mod jobs;

@@ -4,7 +4,6 @@
 //! the audit trail. Secrets are in exactly one answer, the one that makes them.
 
 mod attempts;
-mod fields;
 mod setup;
 mod tables;
 mod views;
@@ -25,8 +24,8 @@ use serde::Serialize;
 use crate::ask::params::{Params, Segment};
 use crate::auth::Admin;
 use crate::error::{ApiError, ApiResult, Code};
+use crate::fields::Fields;
 use crate::state::AppState;
-use fields::Fields;
 use views::{
     ApplicationList, ApplicationOut, AuditList, AuditOut, Flushed, NewUserOut, TokenList, TokenOut, UserList, UserOut,
 };

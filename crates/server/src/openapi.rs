@@ -156,6 +156,11 @@ pub(crate) enum Kind {
     Flag,
     /// A list of these words, each at most once.
     Words(&'static [&'static str]),
+    /// A list of texts.
+    Texts {
+        /// So many of them.
+        max: usize,
+    },
     /// As the seed takes a text: spaces around it do not count, a number is its digits.
     SeedText,
     /// As the seed takes a time: a year, a month or a day will do.

@@ -9,7 +9,7 @@ mod rejections;
 mod schema;
 mod select;
 
-pub use events::{EventColumns, EventRows};
+pub use events::{EventColumns, EventRows, problems_of};
 pub use rejections::{RejectionColumns, RejectionRows};
 pub use schema::{RECEIVED_DATE, TableKind};
 pub use select::Columns;

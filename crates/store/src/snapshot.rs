@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use eye_event::Timestamp;
 
 use crate::buffer::{Chunk, GenerationView};
@@ -165,6 +166,18 @@ impl Slice {
             }
         }
         Ok(())
+    }
+
+    /// The rows as columns, with at least `columns` filled; application, category and name as dictionaries (`Int32` to
+    /// `Utf8`). `None` of a chunk of the hot buffer, whose rows lie one by one.
+    ///
+    /// # Errors
+    /// A file that is away or damaged.
+    pub fn batch(&self, columns: Columns) -> Result<Option<RecordBatch>> {
+        match &self.0 {
+            Place::Hot(_) => Ok(None),
+            Place::Table(file, group) => file.read_coded(group.index, columns).map(Some),
+        }
     }
 
     /// Visits the rows with these numbers (ascending), with at least `columns` filled.

@@ -2,8 +2,8 @@
 //! and slices in an order of no meaning, and counts what is read.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test file uses its own part")]
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eye_event::{EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
@@ -121,13 +121,13 @@ pub struct Rejection {
 /// Everything stored, cut into slices.
 #[derive(Clone, Default)]
 pub struct Memory {
-    pub slices: Vec<Rc<Vec<Event>>>,
+    pub slices: Vec<Arc<Vec<Event>>>,
     pub rejections: Vec<Rejection>,
     pub position: Position,
     /// How many times a slice or a session was read.
-    pub reads: Rc<Cell<usize>>,
+    pub reads: Arc<AtomicUsize>,
     /// Stops this question as soon as something has been read.
-    pub cancels: Option<Rc<Cancel>>,
+    pub cancels: Option<Arc<Cancel>>,
     /// Every read fails.
     pub is_damaged: bool,
     /// Rows that are asked for by number do not come back.
@@ -137,13 +137,13 @@ pub struct Memory {
 impl Memory {
     /// The events in slices of so many, later ones first.
     pub fn new(events: &[Event], slice_rows: usize) -> Self {
-        let slices = events.chunks(slice_rows).rev().map(|slice| Rc::new(slice.to_vec())).collect();
+        let slices = events.chunks(slice_rows).rev().map(|slice| Arc::new(slice.to_vec())).collect();
         let last = events.iter().map(|event| event.offset).max().unwrap_or_default();
         Self { slices, position: Position::new(vec![Offset(last)]), ..Self::default() }
     }
 
     fn read(&self) -> Result<()> {
-        self.reads.set(self.reads.get() + 1);
+        self.reads.fetch_add(1, Ordering::Relaxed);
         if let Some(cancel) = &self.cancels {
             cancel.cancel();
         }
@@ -276,6 +276,6 @@ pub fn any_filter() -> impl Strategy<Value = Filter> {
     let texts = (maybe("(s|s1|s2|zz)"), maybe("[abc]"), maybe("[pq]"), maybe("[xyz]"), maybe("[mn]"));
     (texts, time(), time(), problem, allowed).prop_map(|(texts, from, to, problem, allowed)| {
         let (session_id, application, category, name, user_id) = texts;
-        Filter { allowed, session_id, application, category, name, user_id, from, to, problem }
+        Filter { allowed, session_id, application, category, name, user_id, from, to, problem, line: None }
     })
 }

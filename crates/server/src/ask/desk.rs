@@ -112,6 +112,7 @@ impl From<eye_query::Error> for ApiError {
             eye_query::Error::Invalid { field, message } => Self::invalid_parameter(field, message),
             eye_query::Error::TooMuch { message } => Self::new(Code::InvalidParameter, message),
             eye_query::Error::Cancelled => Self::new(Code::Busy, error.to_string()),
+            eye_query::Error::Panicked => Self::internal(&error),
             eye_query::Error::Store(error) => error.into(),
         }
     }

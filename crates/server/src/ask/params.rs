@@ -111,7 +111,7 @@ impl Params {
             is_zone.then(|| Timestamp::parse(&format!("{time}+{zone}"))).flatten()
         };
         let refuse = || wrong(name, &format!("is {}: send a time such as 2022-01-09T09:15:27Z", quote(text)));
-        Timestamp::parse(text).or_else(with_plus).map(Some).ok_or_else(refuse)
+        Timestamp::parse_bound(text).or_else(with_plus).map(Some).ok_or_else(refuse)
     }
 
     /// A place in the log, if it was sent.

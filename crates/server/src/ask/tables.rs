@@ -1,8 +1,10 @@
 //! What the routes of [`crate::ask`] take and give.
 
-use eye_query::{EventsPage, ProblemsPage, RejectionsPage, SessionPage, SessionsPage};
+use eye_query::{
+    EventsPage, FunnelAnswer, PathsOut, ProblemsPage, RejectionsPage, RetentionOut, SessionPage, SessionsPage, Trend,
+};
 
-use super::Ledger;
+use super::{Ledger, questions};
 use crate::error::Code;
 use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, Shape, shape};
 
@@ -15,6 +17,10 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/problems", &["GET"]),
     ("/v1/rejections", &["GET"]),
     ("/v1/ledger", &["GET"]),
+    ("/v1/query/trend", &["POST"]),
+    ("/v1/query/funnel", &["POST"]),
+    ("/v1/query/retention", &["POST"]),
+    ("/v1/query/paths", &["POST"]),
 ];
 
 const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
@@ -29,6 +35,8 @@ const PROBLEM: Param = Param::query(
 );
 const FROM: Param = Param::query("from", Kind::Time, "Only what occurred at this time or later.");
 const TO: Param = Param::query("to", Kind::Time, "Only what occurred before this time.");
+const QUERY: Param =
+    Param::query("query", Kind::Text, "Only what this query line chooses, such as name~buy data.plan=pro since:24h.");
 const CURSOR: Param = Param::query("cursor", Kind::Text, "The next page: what the page before gave as next.");
 const AT_LEAST: Param = Param::query(
     "at_least",
@@ -46,6 +54,7 @@ pub(super) const SESSION: &[Param] =
 
 /// `GET /v1/sessions`.
 pub(super) const SESSIONS: &[Param] = &[
+    QUERY,
     APPLICATION,
     CATEGORY,
     NAME,
@@ -62,6 +71,7 @@ pub(super) const SESSIONS: &[Param] = &[
 
 /// `GET /v1/events`.
 pub(super) const EVENTS: &[Param] = &[
+    QUERY,
     SESSION_ID,
     APPLICATION,
     CATEGORY,
@@ -99,6 +109,7 @@ pub(super) const LEDGER: &[Param] = &[AT_LEAST];
 
 /// `GET /v1/live`: the filters of a list, without its times.
 pub(crate) const LIVE: &[Param] = &[
+    QUERY,
     SESSION_ID,
     APPLICATION,
     CATEGORY,
@@ -108,6 +119,7 @@ pub(crate) const LIVE: &[Param] = &[
     Param::header("Last-Event-ID", Kind::Offset, "Go on after this offset: the id of the last event that arrived."),
 ];
 
+const QUESTION_ERRORS: &[Code] = &[Code::InvalidParameter, Code::Busy, Code::Unavailable, Code::NotCaughtUp];
 const ERRORS: &[Code] = &[Code::Busy, Code::Unavailable, Code::NotCaughtUp];
 
 const fn ask(
@@ -129,6 +141,20 @@ const fn ask(
         body: Body::None,
         answer: Answer::json(200, "The answer, and what it has seen.", shape),
         errors,
+    }
+}
+
+const fn question(
+    path: &'static str,
+    summary: &'static str,
+    description: &'static str,
+    fields: &'static [Param],
+    shape: Shape,
+) -> Operation {
+    Operation {
+        method: "POST",
+        body: Body::Fields(fields),
+        ..ask(path, summary, description, &[], shape, QUESTION_ERRORS)
     }
 }
 
@@ -183,5 +209,33 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         LEDGER,
         shape::<Ledger>,
         ERRORS,
+    ),
+    question(
+        "/v1/query/trend",
+        "A measure of events, by interval of time and by values",
+        "Without from it begins 30 days before to; without to it ends now. The answer says both.",
+        questions::TREND,
+        shape::<Trend>,
+    ),
+    question(
+        "/v1/query/funnel",
+        "How many take step after step, and where the others stop",
+        "Each session, user or anonymous id counts once, as far as it came. The range is that of a trend.",
+        questions::FUNNEL,
+        shape::<FunnelAnswer>,
+    ),
+    question(
+        "/v1/query/retention",
+        "Of those who started in one period, how many came back in the next ones",
+        "With cohort and period it lists who is behind a cell. The range is that of a trend.",
+        questions::RETENTION,
+        shape::<RetentionOut>,
+    ),
+    question(
+        "/v1/query/paths",
+        "Which ways people take, from a start or to an end",
+        "A tree of steps with how many take each. The range is that of a trend.",
+        questions::PATHS,
+        shape::<PathsOut>,
     ),
 ];

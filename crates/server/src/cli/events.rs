@@ -9,6 +9,7 @@ Times are RFC 3339, `2022-01-09 09:15:27`, a date, or a number of seconds since 
 
 Examples:
   eye events --category checkout --from 2022-01-09T00:00:00Z --limit 20
+  eye events 'name~buy -data.bot=true since:24h'
   eye events --problem time
   eye events --user-id ann --json | jq '.events[].name'";
 
@@ -18,6 +19,9 @@ const PAGE_MAX: usize = 10_000;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filters {
+    /// Which events? A query line, such as 'name~buy data.plan=pro since:24h'; all, if absent
+    #[arg(allow_hyphen_values = true)]
+    query: Option<String>,
     /// Only this session
     #[arg(long, value_name = "ID")]
     session_id: Option<String>,
@@ -42,6 +46,7 @@ impl Filters {
     /// As query parameters.
     pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
         [
+            ("query", &self.query),
             ("session_id", &self.session_id),
             ("application", &self.application),
             ("category", &self.category),

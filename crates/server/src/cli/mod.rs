@@ -7,26 +7,34 @@
 //! |---|---|
 //! | [`global`], [`client`], [`failure`] | which server, how to talk to it, how a command ends |
 //! | [`output`], [`text`], [`view`] | tables, colours, JSON; text made safe for a terminal; answers as read |
+//! | [`question`], [`chart`] | what questions share; bars, figures, CSV |
 //! | [`lines`], [`sender`] | events in: lines with ids, batches, retries, the summary |
 //! | the rest | one command each |
 
 mod accounts;
+mod chart;
 mod client;
 mod demo;
 mod events;
 mod failure;
+mod funnel;
 mod global;
 mod ledger;
 mod lines;
 mod output;
 mod password;
+mod paths;
 mod problems;
+mod question;
 mod rejections;
+mod retention;
 mod send;
 mod sender;
 mod session;
+mod sessions;
 mod tail;
 mod text;
+mod trend;
 mod verify;
 mod view;
 
@@ -59,6 +67,21 @@ pub(crate) enum Command {
     /// Show one session as a timeline, newest first
     #[command(after_help = help(session::EXAMPLES))]
     Session(session::Args),
+    /// List sessions with their figures
+    #[command(after_help = help(sessions::EXAMPLES))]
+    Sessions(sessions::Args),
+    /// Measure events by interval of time and by values
+    #[command(after_help = help(trend::EXAMPLES))]
+    Trend(trend::Args),
+    /// Count who takes step after step, and where the others stop
+    #[command(after_help = help(funnel::EXAMPLES))]
+    Funnel(funnel::Args),
+    /// Show who comes back, period by period
+    #[command(after_help = help(retention::EXAMPLES))]
+    Retention(retention::Args),
+    /// Show which ways people take, from a start or to an end
+    #[command(after_help = help(paths::EXAMPLES))]
+    Paths(paths::Args),
     /// List events, by any mix of filters
     #[command(after_help = help(events::EXAMPLES))]
     Events(events::Args),
@@ -120,6 +143,11 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::User(command) => accounts::user(context, command),
         Command::Send(args) => send::run(context, &args),
         Command::Session(args) => session::run(context, &args),
+        Command::Sessions(args) => sessions::run(context, &args),
+        Command::Trend(args) => trend::run(context, &args),
+        Command::Funnel(args) => funnel::run(context, &args),
+        Command::Retention(args) => retention::run(context, &args),
+        Command::Paths(args) => paths::run(context, &args),
         Command::Events(args) => events::run(context, &args),
         Command::Problems(args) => problems::run(context, &args),
         Command::Rejections(args) => rejections::run(context, &args),

@@ -14,10 +14,10 @@ use eye_registry::{Error, NewUser, Role};
 use http::StatusCode;
 
 use super::attempts::Attempts;
-use super::fields::Fields;
 use super::views::NewUserOut;
 use super::{answer, blocking, tables};
 use crate::error::{ApiError, ApiResult};
+use crate::fields::Fields;
 use crate::state::AppState;
 
 const REFUSED: &str = "code opens nothing: it works once, for a day, and only while there is no administrator; \

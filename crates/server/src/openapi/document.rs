@@ -205,6 +205,7 @@ fn kind(param: &Param) -> Schema {
         Kind::Offset => text.pattern(Some(OFFSET)).examples([json!("0")]),
         Kind::Flag => ObjectBuilder::new().schema_type(Type::Boolean),
         Kind::Words(words) => return list_of(words, is_nullable(param)),
+        Kind::Texts { max } => return texts(max, param),
         Kind::SeedText => seed_type(text, param).max_length(Some(255)).pattern(Some(SEED_TEXT)),
         Kind::SeedTime => {
             seed_type(text, param).format(Some(SchemaFormat::Custom("timestamp".to_owned()))).pattern(Some(SEED_TIME))
@@ -228,6 +229,13 @@ fn list_of(words: &[&'static str], is_nullable: bool) -> Schema {
     let item = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.iter().copied()));
     let list = ArrayBuilder::new().items(RefOr::T(Schema::from(item.build()))).unique_items(true).min_items(Some(1));
     let types = if is_nullable { vec![Type::Array, Type::Null] } else { vec![Type::Array] };
+    list.schema_type(SchemaType::Array(types)).build().into()
+}
+
+fn texts(max: usize, param: &Param) -> Schema {
+    let item = ObjectBuilder::new().schema_type(Type::String).build();
+    let list = ArrayBuilder::new().items(RefOr::T(Schema::from(item))).max_items(Some(max));
+    let types = if is_nullable(param) { vec![Type::Array, Type::Null] } else { vec![Type::Array] };
     list.schema_type(SchemaType::Array(types)).build().into()
 }
 

@@ -234,6 +234,15 @@ impl<'a> EventRows<'a> {
     }
 }
 
+/// The problems of every row of a batch; `None` if the batch does not have the column.
+///
+/// # Errors
+/// `Corrupt` if the column has another type than this program writes.
+pub fn problems_of(batch: &RecordBatch) -> Result<Option<Vec<Problems>>> {
+    let column = super::typed(batch, "problems", |array| array.as_list_opt::<i32>())?;
+    Ok(column.map(|column| (0..batch.num_rows()).map(|row| problems_at(column, row)).collect()))
+}
+
 /// Codes of newer versions are passed over: this version cannot name them.
 fn problems_at(column: &ListArray, row: usize) -> Problems {
     if column.value_length(row) == 0 {

@@ -5,9 +5,11 @@
 //! columns of those rows. All calls block; see [`TableFile`].
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use eye_event::Timestamp;
 use parquet::DecodeResult;
@@ -27,6 +29,9 @@ use crate::error::{Error, Kind, Result};
 /// The end of a file that is read at once in the hope that footer and page index lie in it.
 const TAIL_BYTES: u64 = 64 * 1024;
 
+/// Columns that [`TableFile::read_coded`] leaves as dictionaries.
+const CODED_COLUMNS: [&str; 3] = ["application", "category", "name"];
+
 /// One slice of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowGroupInfo {
@@ -43,6 +48,8 @@ pub struct RowGroupInfo {
 /// What is kept of a file's footer.
 pub(crate) struct Footer {
     reader: ArrowReaderMetadata,
+    /// The same, with columns of few texts left as the dictionaries they are.
+    coded: ArrowReaderMetadata,
     row_groups: Vec<RowGroupInfo>,
     session_column: Option<usize>,
 }
@@ -75,6 +82,15 @@ impl TableFile {
             })?),
         };
         self.decode(row_group, columns, ranges)
+    }
+
+    /// Every row of one slice; application, category and name as dictionaries (`Int32` to `Utf8`).
+    ///
+    /// # Errors
+    /// As [`TableFile::read`].
+    pub fn read_coded(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
+        let reader = &self.footer()?.coded;
+        self.decode_with(reader, row_group, columns, None)
     }
 
     /// Every row and every column of one slice, in the order of the file.
@@ -155,11 +171,21 @@ impl TableFile {
     }
 
     fn decode(&self, row_group: usize, columns: Columns, rows: Option<Vec<Range<usize>>>) -> Result<RecordBatch> {
+        self.decode_with(&self.footer()?.reader, row_group, columns, rows)
+    }
+
+    fn decode_with(
+        &self,
+        reader: &ArrowReaderMetadata,
+        row_group: usize,
+        columns: Columns,
+        rows: Option<Vec<Range<usize>>>,
+    ) -> Result<RecordBatch> {
         let footer = self.footer()?;
         let total = self.row_group(row_group)?.rows;
         let wanted = rows.as_ref().map_or(total, |rows| rows.iter().map(Range::len).sum());
         let fields = projection(footer, columns);
-        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(footer.reader.clone())
+        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
             .with_row_groups(vec![row_group])
             .with_batch_size(wanted.max(1))
             .with_projection(ProjectionMask::roots(footer.reader.parquet_schema(), fields.iter().copied()));
@@ -170,7 +196,7 @@ impl TableFile {
         let batch = match <[RecordBatch; 1]>::try_from(batches) {
             Ok([batch]) => batch,
             Err(batches) if batches.is_empty() => {
-                let schema = footer.reader.schema().project(&fields);
+                let schema = reader.schema().project(&fields);
                 RecordBatch::new_empty(schema.map_err(|error| self.damaged(&error))?.into())
             }
             Err(batches) => concat_batches(&batches[0].schema(), &batches)
@@ -220,8 +246,11 @@ impl TableFile {
         };
         let row_groups = self.describe(&metadata)?;
         let session_column = leaf(&metadata, "session_id");
-        let reader = ArrowReaderMetadata::try_new(metadata.into(), ArrowReaderOptions::new()).map_err(damaged)?;
-        Ok(Footer { reader, row_groups, session_column })
+        let metadata: Arc<ParquetMetaData> = metadata.into();
+        let reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new()).map_err(damaged)?;
+        let options = ArrowReaderOptions::new().with_schema(coded_schema(reader.schema()));
+        let coded = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
+        Ok(Footer { reader, coded, row_groups, session_column })
     }
 
     fn describe(&self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupInfo>> {
@@ -303,6 +332,18 @@ fn projection(footer: &Footer, columns: Columns) -> Vec<usize> {
         return (0..fields.len()).collect();
     }
     columns.names().filter_map(|name| fields.find(name).map(|(index, _)| index)).collect()
+}
+
+/// The schema, with columns of few texts as dictionaries.
+fn coded_schema(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        if !CODED_COLUMNS.contains(&field.name().as_str()) {
+            return Arc::clone(field);
+        }
+        let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        Arc::new(field.as_ref().clone().with_data_type(coded))
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// The leaf column of a top-level field.

@@ -1,4 +1,4 @@
-//! JSON bodies of the managing routes, read by the tables that document them.
+//! JSON bodies of requests, read by the tables that document them.
 //!
 //! The rule: nothing is ignored. An unknown field, one that is there twice or one of the wrong type is refused by name.
 //! No message repeats a value: it may be a secret.
@@ -7,6 +7,7 @@ use std::fmt;
 
 use axum::body::Body;
 use eye_event::Timestamp;
+use eye_store::Position;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -44,19 +45,19 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 /// The fields of one body, each known and there at most once.
-pub(super) struct Fields {
+pub(crate) struct Fields {
     known: &'static [Param],
     given: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
     /// Reads a body.
-    pub(super) async fn read(state: &AppState, body: Body, known: &'static [Param]) -> ApiResult<Self> {
+    pub(crate) async fn read(state: &AppState, body: Body, known: &'static [Param]) -> ApiResult<Self> {
         Self::new(read_json(state, body).await?, known)
     }
 
     /// Reads a body that may be absent.
-    pub(super) async fn read_optional(state: &AppState, body: Body, known: &'static [Param]) -> ApiResult<Self> {
+    pub(crate) async fn read_optional(state: &AppState, body: Body, known: &'static [Param]) -> ApiResult<Self> {
         match read_json(state, body).await {
             Err(error) if error.code() == Code::EmptyBody => Self::new(Members(Vec::new()), known),
             members => Self::new(members?, known),
@@ -87,12 +88,17 @@ impl Fields {
         }
     }
 
+    /// True if the field was sent.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
     fn value(&self, name: &str) -> Option<&Value> {
         self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
     }
 
     /// A text, if it was sent. The registry says what it may hold.
-    pub(super) fn text(&self, name: &'static str) -> ApiResult<Option<&str>> {
+    pub(crate) fn text(&self, name: &'static str) -> ApiResult<Option<&str>> {
         match self.value(name) {
             None => Ok(None),
             Some(value) => value.as_str().map(Some).ok_or_else(|| wrong(name, "is no text: send a JSON string")),
@@ -100,17 +106,17 @@ impl Fields {
     }
 
     /// The same, owned.
-    pub(super) fn owned(&self, name: &'static str) -> ApiResult<Option<String>> {
+    pub(crate) fn owned(&self, name: &'static str) -> ApiResult<Option<String>> {
         Ok(self.text(name)?.map(str::to_owned))
     }
 
     /// A text that must be there.
-    pub(super) fn required(&self, name: &'static str) -> ApiResult<String> {
+    pub(crate) fn required(&self, name: &'static str) -> ApiResult<String> {
         self.owned(name)?.ok_or_else(|| wrong(name, "is required"))
     }
 
     /// True or false, if it was sent.
-    pub(super) fn flag(&self, name: &'static str) -> ApiResult<Option<bool>> {
+    pub(crate) fn flag(&self, name: &'static str) -> ApiResult<Option<bool>> {
         match self.value(name) {
             None => Ok(None),
             Some(value) => value.as_bool().map(Some).ok_or_else(|| wrong(name, "is neither true nor false")),
@@ -118,7 +124,7 @@ impl Fields {
     }
 
     /// A number within the bounds of the table, or the table's default.
-    pub(super) fn number(&self, name: &'static str) -> ApiResult<u64> {
+    pub(crate) fn number(&self, name: &'static str) -> ApiResult<u64> {
         let kind = self.known.iter().find(|param| param.name == name).map(|param| param.kind);
         let Some(Kind::Number { min, max, default }) = kind else {
             return Err(ApiError::internal(&format!("the field {name} is no number of its table")));
@@ -130,17 +136,49 @@ impl Fields {
         number.ok_or_else(|| wrong(name, &format!("is not a whole number from {min} to {max}")))
     }
 
+    /// One of the table's words; the first if it was left out.
+    pub(crate) fn choice(&self, name: &'static str) -> ApiResult<&'static str> {
+        let kind = self.known.iter().find(|param| param.name == name).map(|param| param.kind);
+        let Some(Kind::Choice(words)) = kind else {
+            return Err(ApiError::internal(&format!("the field {name} is no choice of its table")));
+        };
+        let Some(text) = self.text(name)? else {
+            return Ok(words.first().copied().unwrap_or_default());
+        };
+        let refuse = || wrong(name, &format!("is none of these: {}", words.join(", ")));
+        words.iter().find(|word| **word == text).copied().ok_or_else(refuse)
+    }
+
+    /// A list of texts; empty if it was left out.
+    pub(crate) fn texts(&self, name: &'static str) -> ApiResult<Vec<String>> {
+        let kind = self.known.iter().find(|param| param.name == name).map(|param| param.kind);
+        let Some(Kind::Texts { max }) = kind else {
+            return Err(ApiError::internal(&format!("the field {name} is no list of its table")));
+        };
+        let texts: Vec<String> = self.parsed(name, "a list of texts")?.unwrap_or_default();
+        match texts.len() <= max {
+            true => Ok(texts),
+            false => Err(wrong(name, &format!("has {} entries: send at most {max}", texts.len()))),
+        }
+    }
+
+    /// A place in the log, if it was sent.
+    pub(crate) fn position(&self, name: &'static str) -> ApiResult<Option<Position>> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        text.parse().map(Some).map_err(|error| wrong(name, &format!("is wrong: {error}")))
+    }
+
     /// A moment, if it was sent.
-    pub(super) fn time(&self, name: &'static str) -> ApiResult<Option<Timestamp>> {
+    pub(crate) fn time(&self, name: &'static str) -> ApiResult<Option<Timestamp>> {
         let refuse = || wrong(name, "is not a time: send one such as 2030-01-09T09:15:27Z");
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        Timestamp::parse(text).map(Some).ok_or_else(refuse)
+        Timestamp::parse_bound(text).map(Some).ok_or_else(refuse)
     }
 
     /// What a text or a list of texts stands for, if it was sent. `hint` says what may be sent.
-    pub(super) fn parsed<T: serde::de::DeserializeOwned>(
+    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(
         &self,
         name: &'static str,
         hint: &str,

@@ -1,0 +1,255 @@
+//! Conditions of a query line, as a structure, and whether one event meets them.
+//!
+//! What a comparison with a payload means, depends on what stands in the payload and on how the value was written:
+//!
+//! | value | the payload has | equal if |
+//! |---|---|---|
+//! | `10` | a number | the numbers are equal |
+//! | `10`, `pro`, `true` | anything else | the texts are equal |
+//! | `"10"` | a string | the texts are equal |
+//! | `"10"` | no string | never |
+//!
+//! `<` and its like compare a number with numbers alone, and any other value with strings alone, by their bytes.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use eye_store::{Columns, StoredEvent};
+
+use crate::field::Field;
+use crate::filter::ProblemFilter;
+use crate::json;
+
+/// What must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Expr {
+    /// All of them; there are at least two.
+    All(Vec<Self>),
+    /// At least one of them; there are at least two.
+    Any(Vec<Self>),
+    /// The opposite; never of another opposite.
+    Not(Box<Self>),
+    /// This.
+    Is(Condition),
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// The field has a value, and it compares so with at least one of these. A field without a value never does.
+    Compare {
+        /// What is compared.
+        field: Field,
+        /// How.
+        op: Op,
+        /// With what; at least one.
+        values: Vec<Literal>,
+    },
+    /// The field has a value.
+    Has(Field),
+    /// The event has this problem.
+    Problem(ProblemFilter),
+}
+
+/// How a value is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// It is the same.
+    Is,
+    /// It contains this text, in any case of its letters.
+    Contains,
+    /// It is smaller.
+    Less,
+    /// It is smaller or the same.
+    LessOrIs,
+    /// It is larger.
+    More,
+    /// It is larger or the same.
+    MoreOrIs,
+}
+
+/// A value as a line says it.
+#[derive(Clone, Debug)]
+pub struct Literal {
+    text: String,
+    lower: String,
+    is_quoted: bool,
+    number: Option<f64>,
+}
+
+impl Literal {
+    /// A value in quotes: a text.
+    #[must_use]
+    pub fn quoted(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { lower: text.to_lowercase(), text, is_quoted: true, number: None }
+    }
+
+    /// A value without quotes: a number if it can be read as one.
+    #[must_use]
+    pub fn bare(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { lower: text.to_lowercase(), number: json::number(&text), text, is_quoted: false }
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// True if it was written in quotes.
+    #[must_use]
+    pub const fn is_quoted(&self) -> bool {
+        self.is_quoted
+    }
+}
+
+impl PartialEq for Literal {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.is_quoted == other.is_quoted
+    }
+}
+
+impl Eq for Literal {}
+
+impl Hash for Literal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.text, self.is_quoted).hash(state);
+    }
+}
+
+impl Expr {
+    /// True if the event meets it.
+    #[must_use]
+    pub fn matches(&self, stored: &StoredEvent<'_>) -> bool {
+        match self {
+            Self::All(all) => all.iter().all(|expr| expr.matches(stored)),
+            Self::Any(any) => any.iter().any(|expr| expr.matches(stored)),
+            Self::Not(expr) => !expr.matches(stored),
+            Self::Is(condition) => condition.matches(stored),
+        }
+    }
+
+    /// The columns that [`Expr::matches`] reads.
+    #[must_use]
+    pub fn columns(&self) -> Columns {
+        match self {
+            Self::All(exprs) | Self::Any(exprs) => {
+                exprs.iter().fold(Columns::NONE, |columns, expr| columns | expr.columns())
+            }
+            Self::Not(expr) => expr.columns(),
+            Self::Is(Condition::Problem(_)) => Columns::PROBLEMS,
+            Self::Is(Condition::Compare { field, .. } | Condition::Has(field)) => field.column(),
+        }
+    }
+
+    /// The one text that this field must have, if the expression says so plainly.
+    pub(crate) fn only(&self, wanted: &Field) -> Option<&str> {
+        match self {
+            Self::All(all) => all.iter().find_map(|expr| expr.only(wanted)),
+            Self::Is(Condition::Compare { field, op: Op::Is, values }) if field == wanted => match &values[..] {
+                [value] => Some(value.text()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl Condition {
+    fn matches(&self, stored: &StoredEvent<'_>) -> bool {
+        match self {
+            Self::Problem(problem) => problem.matches(stored.event.problems),
+            Self::Compare { field, .. } | Self::Has(field) => self.meets(field.text(stored)),
+        }
+    }
+
+    /// True if a row meets it whose column has this text. Not for problems.
+    pub(crate) fn meets(&self, column: Option<&str>) -> bool {
+        let Some(column) = column else { return false };
+        match self {
+            Self::Problem(_) => false,
+            Self::Has(field) => field.value(column).is_some(),
+            Self::Compare { field, op, values } => match field.path() {
+                None => values.iter().any(|value| text_meets(*op, column, value)),
+                Some(path) => json::find(column, path)
+                    .is_some_and(|found| values.iter().any(|value| json_meets(*op, found, value))),
+            },
+        }
+    }
+}
+
+fn text_meets(op: Op, text: &str, value: &Literal) -> bool {
+    match op {
+        Op::Is => text == value.text,
+        Op::Contains => contains(text, value),
+        Op::Less | Op::LessOrIs | Op::More | Op::MoreOrIs => is_order(op, text.cmp(&value.text)),
+    }
+}
+
+/// The rule of this file's header.
+fn json_meets(op: Op, found: &str, value: &Literal) -> bool {
+    let is_string = json::is_string(found);
+    if let (Some(wanted), Some(number)) = (value.number, json::number(found)) {
+        let order = number.partial_cmp(&wanted);
+        return match op {
+            Op::Is => order == Some(Ordering::Equal),
+            Op::Contains => contains(found, value),
+            _ => order.is_some_and(|order| is_order(op, order)),
+        };
+    }
+    let Some(text) = json::plain(found) else { return false };
+    match op {
+        Op::Is => (is_string || !value.is_quoted) && text == value.text,
+        Op::Contains => contains(&text, value),
+        _ => is_string && value.number.is_none() && is_order(op, (*text).cmp(value.text.as_str())),
+    }
+}
+
+fn contains(text: &str, value: &Literal) -> bool {
+    if text.is_ascii() && value.lower.is_ascii() {
+        let (text, wanted) = (text.as_bytes(), value.lower.as_bytes());
+        return wanted.is_empty() || text.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted));
+    }
+    text.to_lowercase().contains(&value.lower)
+}
+
+const fn is_order(op: Op, order: Ordering) -> bool {
+    match op {
+        Op::Less => order.is_lt(),
+        Op::LessOrIs => order.is_le(),
+        Op::More => order.is_gt(),
+        Op::MoreOrIs => order.is_ge(),
+        Op::Is | Op::Contains => order.is_eq(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_compare_as_the_table_says() {
+        let meets = |op: Op, found: &str, value: Literal| json_meets(op, found, &value);
+        for (found, value, is_met) in [
+            ("10", Literal::bare("10"), true),
+            ("10.0", Literal::bare("10"), true),
+            ("1e1", Literal::bare("10"), true),
+            ("\"10\"", Literal::bare("10"), true),
+            ("\"10.0\"", Literal::bare("10"), false),
+            ("\"10\"", Literal::quoted("10"), true),
+            ("10", Literal::quoted("10"), false),
+            ("true", Literal::bare("true"), true),
+            ("true", Literal::quoted("true"), false),
+            ("null", Literal::bare("null"), false),
+            ("\"a\\u00e9\"", Literal::bare("aé"), true),
+        ] {
+            assert_eq!(meets(Op::Is, found, value.clone()), is_met, "{found} {value:?}");
+        }
+        assert!(meets(Op::Less, "9", Literal::bare("10")) && !meets(Op::Less, "\"9\"", Literal::bare("10")));
+        assert!(meets(Op::MoreOrIs, "\"b\"", Literal::bare("b")) && !meets(Op::More, "true", Literal::bare("a")));
+        assert!(meets(Op::Contains, "\"Buy NOW\"", Literal::bare("buy n")));
+        assert!(meets(Op::Contains, "\"ÉTÉ\"", Literal::bare("été")));
+    }
+}

@@ -1,0 +1,273 @@
+//! Trends: a measure of the events that match, by interval of time and by the values of up to two fields.
+//!
+//! One pass fills one cell per series and interval; the series with the largest totals are shown, the others together as
+//! the rest. `docs/questions.md` has the exact meaning of every measure.
+
+mod cells;
+mod measure;
+mod series;
+
+use std::sync::Arc;
+
+use eye_event::Timestamp;
+use eye_store::Columns;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::calendar::{Calendar, Cut, Interval, WeekStart};
+use crate::cancel::Cancel;
+use crate::error::{Error, Result, checked};
+use crate::field::Field;
+use crate::filter::Filter;
+use crate::frame::Frame;
+use crate::scan::{State, scan};
+use crate::source::Source;
+use crate::unit::Keys;
+
+use cells::{Cells, Seen};
+pub use measure::{Measure, Statistic};
+use series::Series;
+
+/// Series shown unless asked otherwise.
+pub const TOP: usize = 10;
+/// Series that may be shown.
+pub const TOP_MAX: usize = 1_000;
+/// Fields in one breakdown.
+pub const BREAKDOWN_MAX: usize = 2;
+
+/// What is measured, of which events, cut how.
+#[derive(Clone, Debug)]
+pub struct TrendQuery {
+    /// Which events.
+    pub filter: Filter,
+    /// From when on.
+    pub from: Timestamp,
+    /// Until before when.
+    pub to: Timestamp,
+    /// What is measured.
+    pub measure: Measure,
+    /// How time is cut.
+    pub interval: Interval,
+    /// On which day weeks begin.
+    pub week_start: WeekStart,
+    /// Whose clock: a name of the IANA database.
+    pub time_zone: String,
+    /// A series for each value, or pair of values, of these: up to [`BREAKDOWN_MAX`].
+    pub breakdown: Vec<Field>,
+    /// So many series are shown, at most [`TOP_MAX`]; the others together.
+    pub top: usize,
+    /// True to have the same of the period before, which is as long.
+    pub compare: bool,
+}
+
+impl TrendQuery {
+    /// The number of events by day in UTC.
+    #[must_use]
+    pub fn new(filter: Filter, from: Timestamp, to: Timestamp) -> Self {
+        Self {
+            filter,
+            from,
+            to,
+            measure: Measure::Events,
+            interval: Interval::Day,
+            week_start: WeekStart::default(),
+            time_zone: "UTC".to_owned(),
+            breakdown: Vec::new(),
+            top: TOP,
+            compare: false,
+        }
+    }
+}
+
+/// A trend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Trend {
+    /// What is measured.
+    pub measure: String,
+    /// How time is cut.
+    pub interval: Interval,
+    /// Whose clock.
+    pub time_zone: String,
+    /// The fields of the breakdown.
+    pub breakdown: Vec<String>,
+    /// The figures.
+    #[serde(flatten)]
+    pub period: Period,
+    /// The figures of the period before, if they were asked for; of the same series.
+    pub previous: Option<Period>,
+    /// The version of the table that the answer saw.
+    pub version: u64,
+    /// What the answer has seen of the log.
+    pub offset: String,
+}
+
+/// The figures of one range of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Period {
+    /// From when on.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// Until before when.
+    #[schema(value_type = String, format = DateTime)]
+    pub to: Timestamp,
+    /// When each interval begins. The first may begin before `from`; only what lies in the range counts.
+    #[schema(value_type = Vec<String>)]
+    pub times: Vec<Timestamp>,
+    /// The series, the largest total first, the rest last.
+    pub series: Vec<SeriesOut>,
+    /// Events that match but have no value that could be measured, such as a text where a number is summed.
+    pub without_value: u64,
+}
+
+/// One series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SeriesOut {
+    /// The value of each field of the breakdown; null where the events have none.
+    pub breakdown: Vec<Option<String>>,
+    /// True if this is all that is not shown on its own.
+    pub rest: bool,
+    /// The measure over the whole range: of distinct things no sum of the values.
+    pub total: Figure,
+    /// The measure in each interval.
+    pub values: Vec<Figure>,
+}
+
+/// A number of an answer: whole if it counts, null if there is nothing to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Figure {
+    /// How many.
+    Count(u64),
+    /// A measured number.
+    Real(f64),
+    /// Nothing was there to be measured.
+    Nothing(()),
+}
+
+/// A trend.
+///
+/// # Errors
+/// `Invalid` by the name of the field; `TooMuch` beyond the limits of cells and series; `Cancelled`; those of the
+/// store.
+pub fn trend<S>(source: &S, query: &TrendQuery, cancel: &Cancel) -> Result<Trend>
+where
+    S: Source,
+    S::Slice: Sync + Send,
+{
+    let top = checked("top", query.top, TOP_MAX)?;
+    if query.breakdown.len() > BREAKDOWN_MAX {
+        let message = format!("breakdown has {} fields: send at most {BREAKDOWN_MAX}", query.breakdown.len());
+        return Err(Error::invalid("breakdown", message));
+    }
+    let cut = Cut::new(query.interval, query.week_start, &query.time_zone)?;
+    let now = pass(source, query, &cut, (query.from, query.to), cancel)?;
+    let shown = now.series.top(&now.cells.totals(&query.measure, now.series.len()), top);
+    let values = now.series.values(&shown);
+    let previous = if query.compare {
+        let length = query.to.micros().saturating_sub(query.from.micros());
+        let from = Timestamp::from_micros(query.from.micros().saturating_sub(length));
+        let before = pass(source, query, &cut, (from, query.from), cancel)?;
+        Some(before.period(&values, &before.series.places(&now.series, &shown)))
+    } else {
+        None
+    };
+    let places: Vec<_> = shown.into_iter().map(Some).collect();
+    Ok(Trend {
+        measure: query.measure.to_string(),
+        interval: query.interval,
+        time_zone: query.time_zone.clone(),
+        breakdown: query.breakdown.iter().map(ToString::to_string).collect(),
+        period: now.period(&values, &places),
+        previous,
+        version: source.version(),
+        offset: source.position().to_string(),
+    })
+}
+
+/// One pass over one range.
+fn pass<'q, S>(
+    source: &S,
+    query: &'q TrendQuery,
+    cut: &Cut,
+    (from, to): (Timestamp, Timestamp),
+    cancel: &Cancel,
+) -> Result<Pass<'q>>
+where
+    S: Source,
+    S::Slice: Sync + Send,
+{
+    let calendar = Calendar::new(cut, from, to)?;
+    // The times of the line say no more than `from` and `to`, and nothing of the period before.
+    let line = query.filter.line.as_deref().map(|line| Arc::new(line.clone().without_times()));
+    let filter = Filter { from: Some(from), to: Some(to), line, ..query.filter.clone() };
+    let columns = query.breakdown.iter().fold(Columns::TIMESTAMP, |columns, field| columns | field.column());
+    let keys = Keys::new();
+    let make = || Pass {
+        query,
+        series: Series::new(query.breakdown.len()),
+        cells: Cells::new(&query.measure, calendar.len()),
+        without_value: 0,
+        calendar: calendar.clone(),
+        keys,
+    };
+    scan(source, &filter, columns | query.measure.columns(), cancel, make).map(|(pass, _)| pass)
+}
+
+/// What one pass has seen.
+struct Pass<'q> {
+    query: &'q TrendQuery,
+    calendar: Calendar,
+    series: Series,
+    cells: Cells,
+    without_value: u64,
+    keys: Keys,
+}
+
+impl Pass<'_> {
+    /// The figures of the series with these values, which stand at these places; `None` is nowhere.
+    fn period(&self, values: &[Vec<Option<String>>], places: &[Option<usize>]) -> Period {
+        let show = |breakdown: Vec<Option<String>>, rest: bool, series: &[usize]| {
+            let (total, values) = self.cells.figures(&self.query.measure, series);
+            SeriesOut { breakdown, rest, total, values }
+        };
+        let fields = self.query.breakdown.len();
+        let mut series = Vec::with_capacity(values.len() + 1);
+        if fields == 0 {
+            let all: Vec<usize> = (0..self.series.len()).collect();
+            series.push(show(Vec::new(), false, &all));
+        } else {
+            for (value, place) in values.iter().zip(places) {
+                series.push(show(value.clone(), false, place.as_slice()));
+            }
+            let others: Vec<usize> = (0..self.series.len()).filter(|one| !places.contains(&Some(*one))).collect();
+            if !others.is_empty() {
+                series.push(show(vec![None; fields], true, &others));
+            }
+        }
+        let (from, to) = self.calendar.range();
+        Period { from, to, times: self.calendar.starts(), series, without_value: self.without_value }
+    }
+}
+
+impl State for Pass<'_> {
+    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
+        let columns = self.series.columns(frame, &self.query.breakdown);
+        let mut seen = Seen::new(frame, &self.query.measure, self.keys);
+        let times = frame.timestamps();
+        for row in (0..mask.len()).filter(|row| mask[*row]) {
+            let Some(interval) = self.calendar.place(times[row]) else { continue };
+            let series = self.series.place(&columns, row)?;
+            if !self.cells.add(series, interval, row, &mut seen) {
+                self.without_value += 1;
+            }
+        }
+        self.cells.checked()
+    }
+
+    fn merge(&mut self, other: Self) -> Result<()> {
+        self.without_value += other.without_value;
+        let places = self.series.merge(&other.series)?;
+        self.cells.merge(other.cells, &places);
+        self.cells.checked()
+    }
+}

@@ -1,0 +1,311 @@
+//! [`Cells`]: what was measured so far, one cell per series and interval.
+
+use std::collections::HashSet;
+
+use ahash::RandomState;
+
+use crate::error::{Error, Result};
+use crate::exact::Sum;
+use crate::frame::{Frame, Texts};
+use crate::json;
+use crate::unit::{Key, Keys};
+
+use super::Figure;
+use super::measure::{Measure, Statistic};
+
+/// Cells of one question.
+const CELLS_MAX: usize = 10_000_000;
+/// Numbers and keys kept for percentiles and distinct counts, in all cells: about 500 MB.
+const KEPT_MAX: usize = 20_000_000;
+
+type KeySet = HashSet<Key, RandomState>;
+
+/// What was measured: the cell of a series and an interval is at `series × intervals + interval`.
+pub(super) struct Cells {
+    intervals: usize,
+    cells: Kind,
+    /// Numbers and keys kept.
+    kept: usize,
+}
+
+enum Kind {
+    Counts(Vec<u64>),
+    Keys(Vec<KeySet>),
+    Sums(Vec<(Sum, u64)>),
+    Least(Vec<Option<f64>>),
+    Most(Vec<Option<f64>>),
+    Numbers(Vec<Vec<f64>>),
+}
+
+/// One frame's values of the measure, row by row.
+pub(super) struct Seen<'f> {
+    measure: &'f Measure,
+    texts: &'f Texts,
+    keys: Keys,
+    /// The text before, and its key.
+    last: Option<(&'f str, Key)>,
+}
+
+impl<'f> Seen<'f> {
+    pub(super) fn new(frame: &'f Frame, measure: &'f Measure, keys: Keys) -> Self {
+        let texts = match measure {
+            Measure::Events => &Texts::None,
+            Measure::Units(by) => frame.texts(&by.field()),
+            Measure::Of(_, field) => frame.texts(field),
+        };
+        Self { measure, texts, keys, last: None }
+    }
+
+    fn key(&mut self, row: usize) -> Option<Key> {
+        let text = self.texts.get(row)?;
+        if let Some((last, key)) = self.last
+            && last == text
+        {
+            return Some(key);
+        }
+        let key = match self.measure {
+            Measure::Of(_, field) => self.keys.of(&field.value(text)?),
+            _ => self.keys.of(text),
+        };
+        self.last = Some((text, key));
+        Some(key)
+    }
+
+    fn number(&self, row: usize) -> Option<f64> {
+        let Measure::Of(_, field) = self.measure else { return None };
+        json::number(json::find(self.texts.get(row)?, field.path()?)?)
+    }
+}
+
+impl Cells {
+    pub(super) fn new(measure: &Measure, intervals: usize) -> Self {
+        let cells = match measure {
+            Measure::Events => Kind::Counts(Vec::new()),
+            Measure::Units(_) | Measure::Of(Statistic::Distinct, _) => Kind::Keys(Vec::new()),
+            Measure::Of(Statistic::Sum | Statistic::Avg, _) => Kind::Sums(Vec::new()),
+            Measure::Of(Statistic::Min, _) => Kind::Least(Vec::new()),
+            Measure::Of(Statistic::Max, _) => Kind::Most(Vec::new()),
+            Measure::Of(Statistic::Percentile(_), _) => Kind::Numbers(Vec::new()),
+        };
+        Self { intervals, cells, kept: 0 }
+    }
+
+    /// Adds one row to a cell; false if it has no value.
+    #[inline]
+    pub(super) fn add(&mut self, series: usize, interval: usize, row: usize, seen: &mut Seen<'_>) -> bool {
+        let place = series * self.intervals + interval;
+        if let Kind::Counts(counts) = &mut self.cells {
+            *cell(counts, place, self.intervals) += 1;
+            return true;
+        }
+        if let Kind::Keys(sets) = &mut self.cells {
+            let Some(key) = seen.key(row) else { return false };
+            self.kept += usize::from(cell(sets, place, self.intervals).insert(key));
+            return true;
+        }
+        let Some(number) = seen.number(row) else { return false };
+        match &mut self.cells {
+            Kind::Counts(_) | Kind::Keys(_) => {}
+            Kind::Sums(sums) => {
+                let (sum, count) = cell(sums, place, self.intervals);
+                sum.add(number);
+                *count += 1;
+            }
+            Kind::Least(numbers) => extreme(cell(numbers, place, self.intervals), number, f64::min),
+            Kind::Most(numbers) => extreme(cell(numbers, place, self.intervals), number, f64::max),
+            Kind::Numbers(numbers) => {
+                cell(numbers, place, self.intervals).push(number);
+                self.kept += 1;
+            }
+        }
+        true
+    }
+
+    /// # Errors
+    /// `TooMuch` beyond [`CELLS_MAX`] or [`KEPT_MAX`].
+    pub(super) fn checked(&self) -> Result<()> {
+        let cells = match &self.cells {
+            Kind::Counts(cells) => cells.len(),
+            Kind::Keys(cells) => cells.len(),
+            Kind::Sums(cells) => cells.len(),
+            Kind::Least(cells) | Kind::Most(cells) => cells.len(),
+            Kind::Numbers(cells) => cells.len(),
+        };
+        if cells > CELLS_MAX {
+            let message =
+                format!("the answer has more than {CELLS_MAX} values: take longer intervals, or fewer series");
+            return Err(Error::TooMuch { message });
+        }
+        if self.kept > KEPT_MAX {
+            let message =
+                format!("more than {KEPT_MAX} different values are counted at once: narrow the range or the query");
+            return Err(Error::TooMuch { message });
+        }
+        Ok(())
+    }
+
+    /// Takes what another pass has measured; `places` says where its series are here.
+    pub(super) fn merge(&mut self, other: Self, places: &[usize]) {
+        let intervals = self.intervals;
+        self.kept += other.kept;
+        match (&mut self.cells, other.cells) {
+            (Kind::Counts(mine), Kind::Counts(theirs)) => {
+                merge(mine, theirs, places, intervals, |mine, theirs| *mine += theirs);
+            }
+            (Kind::Keys(mine), Kind::Keys(theirs)) => {
+                let mut twice = 0;
+                merge(mine, theirs, places, intervals, |mine, theirs| {
+                    let (one, other) = if mine.len() < theirs.len() {
+                        (theirs, std::mem::take(mine))
+                    } else {
+                        (std::mem::take(mine), theirs)
+                    };
+                    *mine = one;
+                    for key in other {
+                        twice += usize::from(!mine.insert(key));
+                    }
+                });
+                self.kept -= twice.min(self.kept);
+            }
+            (Kind::Sums(mine), Kind::Sums(theirs)) => merge(mine, theirs, places, intervals, |mine, theirs| {
+                mine.0.merge(&theirs.0);
+                mine.1 += theirs.1;
+            }),
+            (Kind::Least(mine), Kind::Least(theirs)) => merge(mine, theirs, places, intervals, |mine, theirs| {
+                theirs.into_iter().for_each(|number| extreme(mine, number, f64::min));
+            }),
+            (Kind::Most(mine), Kind::Most(theirs)) => merge(mine, theirs, places, intervals, |mine, theirs| {
+                theirs.into_iter().for_each(|number| extreme(mine, number, f64::max));
+            }),
+            (Kind::Numbers(mine), Kind::Numbers(theirs)) => {
+                merge(mine, theirs, places, intervals, |mine, theirs| mine.extend(theirs));
+            }
+            // Both are of one measure.
+            _ => {}
+        }
+    }
+
+    /// The measure of each of so many series over the whole range.
+    pub(super) fn totals(&self, measure: &Measure, series: usize) -> Vec<Figure> {
+        (0..series).map(|one| self.figure(measure, &[one], 0..self.intervals)).collect()
+    }
+
+    /// The measure of these series together, over the whole range and in each interval.
+    pub(super) fn figures(&self, measure: &Measure, series: &[usize]) -> (Figure, Vec<Figure>) {
+        let values = (0..self.intervals).map(|interval| self.figure(measure, series, interval..interval + 1)).collect();
+        (self.figure(measure, series, 0..self.intervals), values)
+    }
+
+    fn figure(&self, measure: &Measure, series: &[usize], intervals: std::ops::Range<usize>) -> Figure {
+        let places = series.iter().flat_map(|series| {
+            let first = series * self.intervals;
+            first + intervals.start..first + intervals.end
+        });
+        match &self.cells {
+            Kind::Counts(counts) => Figure::Count(places.filter_map(|place| counts.get(place)).sum()),
+            Kind::Keys(sets) => count_keys(places.filter_map(|place| sets.get(place)).filter(|set| !set.is_empty())),
+            Kind::Sums(sums) => {
+                let (mut sum, mut count) = (Sum::default(), 0);
+                for (part, number) in places.filter_map(|place| sums.get(place)) {
+                    sum.merge(part);
+                    count += number;
+                }
+                sum_figure(measure, &sum, count)
+            }
+            Kind::Least(numbers) => real(places.filter_map(|place| *numbers.get(place)?).reduce(f64::min)),
+            Kind::Most(numbers) => real(places.filter_map(|place| *numbers.get(place)?).reduce(f64::max)),
+            Kind::Numbers(numbers) => {
+                let mut all: Vec<f64> = places.filter_map(|place| numbers.get(place)).flatten().copied().collect();
+                let Measure::Of(Statistic::Percentile(percent), _) = measure else { return Figure::Nothing(()) };
+                real(nearest_rank(&mut all, *percent))
+            }
+        }
+    }
+}
+
+impl Figure {
+    /// What series are ordered by.
+    pub(super) fn order(self) -> f64 {
+        match self {
+            #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+            Self::Count(count) => count as f64,
+            Self::Real(number) => number,
+            Self::Nothing(()) => f64::NEG_INFINITY,
+        }
+    }
+}
+
+fn real(number: Option<f64>) -> Figure {
+    // Zero has one sign in an answer.
+    number.map_or(Figure::Nothing(()), |number| Figure::Real(number + 0.0))
+}
+
+fn sum_figure(measure: &Measure, sum: &Sum, count: u64) -> Figure {
+    match measure {
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+        Measure::Of(Statistic::Avg, _) => real((count > 0).then(|| sum.value() / count as f64)),
+        _ => real(Some(sum.value())),
+    }
+}
+
+/// How many different keys are in all the sets.
+fn count_keys<'a>(mut sets: impl Iterator<Item = &'a KeySet>) -> Figure {
+    let Some(first) = sets.next() else { return Figure::Count(0) };
+    let Some(second) = sets.next() else { return Figure::Count(first.len() as u64) };
+    let mut all: HashSet<&Key, RandomState> = first.iter().collect();
+    all.extend(second);
+    sets.for_each(|set| all.extend(set));
+    Figure::Count(all.len() as u64)
+}
+
+/// The nearest-rank percentile.
+fn nearest_rank(numbers: &mut [f64], percent: u8) -> Option<f64> {
+    let rank = (numbers.len() * usize::from(percent)).div_ceil(100).max(1);
+    if numbers.is_empty() {
+        return None;
+    }
+    let (_, number, _) = numbers.select_nth_unstable_by(rank - 1, f64::total_cmp);
+    Some(*number)
+}
+
+fn extreme(cell: &mut Option<f64>, number: f64, choose: impl Fn(f64, f64) -> f64) {
+    *cell = Some(cell.map_or(number, |known| choose(known, number)));
+}
+
+/// The cell at a place; whole series are added where there is none yet.
+fn cell<T: Default>(cells: &mut Vec<T>, place: usize, intervals: usize) -> &mut T {
+    if place >= cells.len() {
+        cells.resize_with((place / intervals + 1) * intervals, T::default);
+    }
+    &mut cells[place]
+}
+
+fn merge<T: Default>(
+    mine: &mut Vec<T>,
+    theirs: Vec<T>,
+    places: &[usize],
+    intervals: usize,
+    mut add: impl FnMut(&mut T, T),
+) {
+    for (place, value) in theirs.into_iter().enumerate() {
+        if let Some(series) = places.get(place / intervals) {
+            add(cell(mine, series * intervals + place % intervals, intervals), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let mut numbers = [15.0, 20.0, 35.0, 40.0, 50.0];
+        let mut at = |percent| nearest_rank(&mut numbers, percent);
+        assert_eq!(
+            [at(5), at(30), at(40), at(50), at(100)],
+            [Some(15.0), Some(20.0), Some(20.0), Some(35.0), Some(50.0)]
+        );
+        assert_eq!(nearest_rank(&mut [], 50), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! [`Series`]: the values of a breakdown that were seen, as numbers.
+
+use std::cmp::Ordering;
+
+use ahash::AHashMap;
+
+use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::frame::{Frame, Texts};
+use crate::names::Names;
+
+use super::Figure;
+
+/// Different values, or pairs of them, in one breakdown.
+const SERIES_MAX: usize = 100_000;
+/// No value.
+const ABSENT: u32 = 0;
+
+/// The series of a breakdown: numbers of values, one for each field.
+#[derive(Default)]
+pub(super) struct Series {
+    fields: usize,
+    names: Names,
+    /// The values of each series: [`ABSENT`], or one more than the number of the text.
+    values: Vec<[u32; 2]>,
+    places: AHashMap<[u32; 2], usize>,
+    /// The series of the row before.
+    last: Option<([u32; 2], usize)>,
+}
+
+/// One field of the breakdown in one frame.
+pub(super) struct Column<'f> {
+    field: &'f Field,
+    texts: &'f Texts,
+    /// Of a column with few texts the value of each.
+    coded: Vec<u32>,
+}
+
+impl Series {
+    pub(super) fn new(fields: usize) -> Self {
+        Self { fields, ..Self::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Reads a frame's columns for this breakdown.
+    pub(super) fn columns<'f>(&mut self, frame: &'f Frame, fields: &'f [Field]) -> Vec<Column<'f>> {
+        let column = |field: &'f Field| {
+            let texts = frame.texts(field);
+            let coded = match texts {
+                Texts::Coded(_, values) => values.iter().map(|text| self.value(text)).collect(),
+                _ => Vec::new(),
+            };
+            Column { field, texts, coded }
+        };
+        fields.iter().map(column).collect()
+    }
+
+    fn value(&mut self, text: Option<&str>) -> u32 {
+        text.map_or(ABSENT, |text| self.names.number(text) + 1)
+    }
+
+    /// The series of a row.
+    #[inline]
+    pub(super) fn place(&mut self, columns: &[Column<'_>], row: usize) -> Result<usize> {
+        let mut values = [ABSENT; 2];
+        for (value, column) in values.iter_mut().zip(columns) {
+            *value = match column.texts {
+                Texts::Coded(codes, _) => usize::try_from(codes[row])
+                    .ok()
+                    .and_then(|code| column.coded.get(code))
+                    .map_or(ABSENT, |value| *value),
+                texts => {
+                    let found = texts.get(row).and_then(|text| column.field.value(text));
+                    self.value(found.as_deref())
+                }
+            };
+        }
+        match self.last {
+            Some((last, place)) if last == values => Ok(place),
+            _ => self.place_of(values),
+        }
+    }
+
+    fn place_of(&mut self, values: [u32; 2]) -> Result<usize> {
+        let next = self.values.len();
+        let place = *self.places.entry(values).or_insert(next);
+        if place == next {
+            if next == SERIES_MAX || self.names.len() > 2 * SERIES_MAX {
+                let message = format!(
+                    "the breakdown has more than {SERIES_MAX} values: narrow the query, or take a field with fewer values"
+                );
+                return Err(Error::TooMuch { message });
+            }
+            self.values.push(values);
+        }
+        self.last = Some((values, place));
+        Ok(place)
+    }
+
+    /// Takes another's series; says where each of them is now.
+    pub(super) fn merge(&mut self, other: &Self) -> Result<Vec<usize>> {
+        let mut places = Vec::with_capacity(other.len());
+        for values in &other.values {
+            let values = values.map(|value| self.value(other.text(value)));
+            places.push(self.place_of(values)?);
+        }
+        Ok(places)
+    }
+
+    fn text(&self, value: u32) -> Option<&str> {
+        value.checked_sub(1).map(|number| self.names.text(number))
+    }
+
+    fn texts(&self, place: usize) -> [Option<&str>; 2] {
+        self.values.get(place).map_or([None; 2], |values| values.map(|value| self.text(value)))
+    }
+
+    /// The series with the largest totals, the largest first; of equal ones by their values.
+    pub(super) fn top(&self, totals: &[Figure], count: usize) -> Vec<usize> {
+        let total = |place: usize| totals.get(place).map_or(f64::NEG_INFINITY, |total| total.order());
+        let order = |one: &usize, other: &usize| -> Ordering {
+            total(*other).total_cmp(&total(*one)).then_with(|| self.texts(*one).cmp(&self.texts(*other)))
+        };
+        let mut places: Vec<usize> = (0..self.len()).collect();
+        places.sort_unstable_by(order);
+        places.truncate(count);
+        places
+    }
+
+    /// The values of these series.
+    pub(super) fn values(&self, places: &[usize]) -> Vec<Vec<Option<String>>> {
+        let owned =
+            |place: &usize| self.texts(*place)[..self.fields].iter().map(|text| text.map(str::to_owned)).collect();
+        places.iter().map(owned).collect()
+    }
+
+    /// Where the series that stand at `shown` in another are here.
+    pub(super) fn places(&self, other: &Self, shown: &[usize]) -> Vec<Option<usize>> {
+        let find = |place: &usize| {
+            let texts = other.texts(*place);
+            (0..self.len()).find(|mine| self.texts(*mine) == texts)
+        };
+        shown.iter().map(find).collect()
+    }
+}
