@@ -14,7 +14,7 @@ use eye_fault::{CrashPoint, crash_point};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Shared;
-use crate::table::{Compaction, CompactionRules, NewFile, Table, TableFile, Vacuumed};
+use crate::table::{Compaction, CompactionRules, NewFile, Table, TableFile, VacuumRules, Vacuumed};
 
 /// Between two vacuums of the store's own thread: each lists the whole table.
 const VACUUM_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -226,9 +226,14 @@ impl Shared {
     }
 
     fn vacuum(&self, report: &mut CompactReport) -> Result<()> {
+        let rules = VacuumRules {
+            retention: self.settings.vacuum_retention,
+            // As the log does: with both, that many commits can be taken back.
+            keep_commits: self.settings.log_keep_commits as u64,
+            now: (self.now)(),
+        };
         for table in [&self.events, &self.rejections] {
-            let done = table.vacuum((self.now)(), self.settings.vacuum_retention, &|| !self.is_ending())?;
-            let Vacuumed { files, bytes } = done;
+            let Vacuumed { files, bytes } = table.vacuum(&rules, &|| !self.is_ending())?;
             report.vacuumed_files += files;
             report.vacuumed_bytes += bytes;
         }

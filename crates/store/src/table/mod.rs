@@ -67,7 +67,7 @@ pub use io::IoCounts;
 pub use location::TableLocation;
 pub use paths::FilePath;
 pub use read::RowGroupInfo;
-pub use vacuum::Vacuumed;
+pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};
 pub use version::{CommitNote, NewFile, TableFile, TableVersion};
 

@@ -2,8 +2,9 @@
 //!
 //! A file goes only if all of this holds: the newest version does not list it; nobody in this process holds it; it was
 //! written before the retention, so that it is not of a commit that is under way; it was not removed within the
-//! retention, so that readers of older versions have had their time; and it was not removed by the newest commit, which a
-//! power cut may still take away. When the log does not say so far back when files were removed, nothing goes.
+//! retention, so that readers of older versions have had their time; and it was not removed by one of the newest commits,
+//! so that these can be taken back: a power cut may take the newest, people may take some more, and the log keeps what they
+//! held as long. When the table's log does not say so far back when files were removed, nothing goes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -22,6 +23,34 @@ use crate::error::{Error, Kind, Result};
 const COMMITS_AT_ONCE: usize = 64;
 /// Commits may be stamped a little out of order: so much older than the retention they must be before no older one is read.
 const SLACK_MILLIS: i64 = 3_600_000;
+
+/// Which files a vacuum leaves alone although nobody in this process needs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VacuumRules {
+    /// Those that were written or removed so recently.
+    pub retention: Duration,
+    /// Those that so many of the newest commits have removed; at least the newest.
+    pub keep_commits: u64,
+    /// The caller's clock.
+    pub now: Timestamp,
+}
+
+impl VacuumRules {
+    /// What was written or removed before this time, in microseconds, may go.
+    fn before(&self) -> i64 {
+        let retention = i64::try_from(self.retention.as_micros()).unwrap_or(i64::MAX);
+        self.now.micros().saturating_sub(retention)
+    }
+
+    fn before_millis(&self) -> i64 {
+        self.before().div_euclid(1_000)
+    }
+
+    /// Commits up to this one may not be taken back.
+    fn settled(&self, newest: u64) -> Option<u64> {
+        newest.checked_sub(self.keep_commits.max(1))
+    }
+}
 
 /// What a vacuum removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +76,7 @@ struct Tombstone {
 }
 
 impl Table {
-    /// Removes data files that are no part of the table and have not been for `retention`: what compactions have replaced,
+    /// Removes data files that are no part of the table and have not been for as long as the rules say: what compactions have replaced,
     /// and what was written and never committed. Commits may go on meanwhile.
     ///
     /// `goes_on` is asked before each file.
@@ -55,13 +84,11 @@ impl Table {
     /// # Errors
     /// `Unavailable` if the object store fails, or the log does not reach back far enough: nothing that is needed was
     /// removed; try again later.
-    pub fn vacuum(&self, now: Timestamp, retention: Duration, goes_on: &dyn Fn() -> bool) -> Result<Vacuumed> {
+    pub fn vacuum(&self, rules: &VacuumRules, goes_on: &dyn Fn() -> bool) -> Result<Vacuumed> {
         let mut tombstones = self.tombstones.lock();
-        let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-        let before = Timestamp::from_micros(now.micros().saturating_sub(retention));
         // The listing first: what is committed after it is not in it.
         let mut old = self.io.list_files("")?;
-        old.retain(|file| paths::is_data(&file.path) && file.written_at < before);
+        old.retain(|file| paths::is_data(&file.path) && file.written_at.micros() < rules.before());
         let (newest, _) = open::reload(&self.io, &self.options)?;
         let known = self.current();
         let listed: HashSet<&str> = newest.files.iter().chain(&known.files).map(|file| file.path.as_str()).collect();
@@ -70,11 +97,9 @@ impl Table {
         if old.is_empty() {
             return Ok(done);
         }
-        tombstones.learn(self, newest.version, before.micros().div_euclid(1_000))?;
+        tombstones.learn(self, newest.version, rules)?;
         for Listed { path, bytes, .. } in old {
-            let is_needed = self.alive.holds(&FilePath::from_log(&path))
-                || tombstones.protect(&path, newest.version, before.micros().div_euclid(1_000));
-            if is_needed {
+            if self.alive.holds(&FilePath::from_log(&path)) || tombstones.protect(&path, newest.version, rules) {
                 continue;
             }
             if !goes_on() {
@@ -91,10 +116,9 @@ impl Table {
 }
 
 impl Tombstones {
-    /// Reads the commits up to `newest` that are not known yet, newest first, back to those before the retention.
-    fn learn(&mut self, table: &Table, newest: u64, before_millis: i64) -> Result<()> {
-        self.by_path
-            .retain(|_, tombstone| tombstone.at_millis >= before_millis || Some(tombstone.version) == self.upto);
+    /// Reads the commits up to `newest` that are not known yet, newest first, back to those that matter no more.
+    fn learn(&mut self, table: &Table, newest: u64, rules: &VacuumRules) -> Result<()> {
+        self.by_path.retain(|_, tombstone| tombstone.protects(newest, rules));
         let from = self.upto.map_or(0, |upto| upto + 1);
         let log = LogFiles::list(&table.io)?;
         let mut fresh = BTreeMap::new();
@@ -112,7 +136,9 @@ impl Tombstones {
                     fresh.entry(removed.path).or_insert(tombstone);
                 }
                 // Other programs' commits may not say when they were made.
-                if commit.timestamp > 0 && commit.timestamp < before_millis.saturating_sub(SLACK_MILLIS) {
+                let is_old =
+                    commit.timestamp > 0 && commit.timestamp < rules.before_millis().saturating_sub(SLACK_MILLIS);
+                if is_old && rules.settled(newest).is_some_and(|settled| *version <= settled) {
                     break 'log;
                 }
             }
@@ -128,9 +154,14 @@ impl Tombstones {
     }
 
     /// True if the file was removed too recently.
-    fn protect(&self, path: &str, newest: u64, before_millis: i64) -> bool {
-        let tombstone = self.by_path.get(path);
-        tombstone.is_some_and(|tombstone| tombstone.at_millis >= before_millis || tombstone.version >= newest)
+    fn protect(&self, path: &str, newest: u64, rules: &VacuumRules) -> bool {
+        self.by_path.get(path).is_some_and(|tombstone| tombstone.protects(newest, rules))
+    }
+}
+
+impl Tombstone {
+    fn protects(&self, newest: u64, rules: &VacuumRules) -> bool {
+        self.at_millis >= rules.before_millis() || rules.settled(newest).is_none_or(|settled| self.version > settled)
     }
 }
 
