@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use eye_event::{Problem, Problems, Timestamp, partition_of};
 use eye_log::PartitionId;
@@ -538,7 +539,7 @@ impl World {
 
     /// A compaction that may fail; what it did is looked at later.
     fn try_compact(&mut self) -> Result<(), Wrong> {
-        let result = self.node.up().map_err(wrong)?.store.compact_blocking();
+        let result = self.node.up().map_err(wrong)?.store.compact_blocking(Duration::MAX);
         self.trace.push(format!("  compact: {:?}", result.map(|report| report.rows).map_err(|error| error.kind())));
         Ok(())
     }
@@ -547,7 +548,7 @@ impl World {
     fn compact(&mut self, all: bool) -> Result<(), Wrong> {
         let compact = |world: &Self| {
             let store = &world.node.up().map_err(wrong)?.store;
-            Ok::<_, Wrong>(if all { store.compact_blocking() } else { store.compact_due_blocking() })
+            Ok::<_, Wrong>(if all { store.compact_blocking(Duration::MAX) } else { store.compact_due_blocking() })
         };
         let mut result = compact(self)?;
         if result.is_err() && self.passed {

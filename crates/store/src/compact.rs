@@ -23,6 +23,9 @@ const CONFLICTS_MAX: usize = 8;
 /// How often a run looks again what has become mergeable by what it merged.
 const PASSES_MAX: usize = 64;
 
+/// Asked between two steps: whether there is time for one more.
+type GoesOn<'a> = &'a dyn Fn() -> bool;
+
 /// How much is merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eagerness {
@@ -55,6 +58,8 @@ pub struct CompactReport {
     pub vacuumed_files: u64,
     /// Their bytes.
     pub vacuumed_bytes: u64,
+    /// False if time was over, or the store ends, before everything was looked at: there may be more to do.
+    pub is_complete: bool,
 }
 
 impl CompactReport {
@@ -121,7 +126,7 @@ impl Drop for Run<'_> {
 impl Shared {
     /// A run of the store's own thread. A failure is reported and tried again next time.
     pub(crate) fn compact_due(&self) {
-        match self.compact(Eagerness::WhatIsDue) {
+        match self.compact(Eagerness::WhatIsDue, Duration::MAX) {
             Ok(done) if done.files_in + done.vacuumed_files > 0 => tracing::info!(
                 files_in = done.files_in,
                 files_out = done.files_out,
@@ -134,42 +139,51 @@ impl Shared {
         }
     }
 
-    /// Merges what there is to merge, then removes what nobody needs. Ends early when the store does.
-    pub(crate) fn compact(&self, how: Eagerness) -> Result<CompactReport> {
+    /// Merges what there is to merge, then removes what nobody needs. Ends early when the store does or `limit` is over.
+    pub(crate) fn compact(&self, how: Eagerness, limit: Duration) -> Result<CompactReport> {
+        let until = Instant::now().checked_add(limit);
+        let goes_on = || !self.is_ending() && until.is_none_or(|until| Instant::now() < until);
         let _one = self.compacting.lock();
         let panicked = Err(Error::new(Kind::Internal, "it panicked"));
         let mut run = Run { shared: self, report: CompactReport::default(), result: panicked };
         run.report.files_before = self.table_files();
-        let result = self.compact_and_vacuum(how, &mut run.report);
+        let result = self.compact_and_vacuum(how, &goes_on, &mut run.report);
+        run.report.is_complete = goes_on();
         run.report.files_after = self.table_files();
         run.report.version = self.view.read().events.version;
         run.result.clone_from(&result);
         result.map(|()| run.report)
     }
 
-    fn compact_and_vacuum(&self, how: Eagerness, report: &mut CompactReport) -> Result<()> {
+    fn compact_and_vacuum(&self, how: Eagerness, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {
         let mut result = Ok(());
         for table in [&self.events, &self.rejections] {
             // What cannot be merged must not keep the rest from it.
-            result = result.and(self.compact_table(table, how, report));
+            result = result.and(self.compact_table(table, how, goes_on, report));
         }
         self.checkpoint_if_due();
         let vacuumed = self.compaction.lock().vacuumed;
         let is_due = how == Eagerness::Everything || vacuumed.is_none_or(|last| last.elapsed() >= VACUUM_EVERY);
-        if is_due && !self.is_ending() {
-            result = result.and(self.vacuum(report));
+        if is_due && goes_on() {
+            result = result.and(self.vacuum(goes_on, report));
         }
         result
     }
 
-    fn compact_table(&self, table: &Table, how: Eagerness, report: &mut CompactReport) -> Result<()> {
+    fn compact_table(
+        &self,
+        table: &Table,
+        how: Eagerness,
+        goes_on: GoesOn<'_>,
+        report: &mut CompactReport,
+    ) -> Result<()> {
         let rules = self.rules(how);
         let (mut result, mut conflicts) = (Ok(()), 0);
         // Again and again: what did not fit into memory at once, and files that are neighbours only now.
         for _ in 0..PASSES_MAX {
             let mut has_merged = false;
             for group in &table.compactable(&rules) {
-                match self.compact_group(table, group, &rules) {
+                match self.compact_group(table, group, &rules, goes_on) {
                     Ok(Some(done)) => {
                         report.add(&done);
                         has_merged = true;
@@ -185,7 +199,7 @@ impl Shared {
                     Err(error) => return Err(error),
                 }
             }
-            if !has_merged || self.is_ending() {
+            if !has_merged || !goes_on() {
                 break;
             }
         }
@@ -207,8 +221,9 @@ impl Shared {
         table: &Table,
         group: &[Arc<TableFile>],
         rules: &CompactionRules,
+        goes_on: GoesOn<'_>,
     ) -> Result<Option<Compaction>> {
-        let Some(merged) = table.rewrite(group, rules, &|| !self.is_ending())? else { return Ok(None) };
+        let Some(merged) = table.rewrite(group, rules, goes_on)? else { return Ok(None) };
         crash_point(CrashPoint::CompactFilesWritten);
         // From here to the swap no flush may commit: its rows would be in the table and still in the hot buffer.
         let flushes: Vec<_> = self.partitions.iter().map(|partition| partition.flush.lock()).collect();
@@ -225,7 +240,7 @@ impl Shared {
         Ok(Some(merged))
     }
 
-    fn vacuum(&self, report: &mut CompactReport) -> Result<()> {
+    fn vacuum(&self, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {
         let rules = VacuumRules {
             retention: self.settings.vacuum_retention,
             // As the log does: with both, that many commits can be taken back.
@@ -233,7 +248,7 @@ impl Shared {
             now: (self.now)(),
         };
         for table in [&self.events, &self.rejections] {
-            let Vacuumed { files, bytes } = table.vacuum(&rules, &|| !self.is_ending())?;
+            let Vacuumed { files, bytes } = table.vacuum(&rules, goes_on)?;
             report.vacuumed_files += files;
             report.vacuumed_bytes += bytes;
         }

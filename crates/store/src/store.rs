@@ -266,23 +266,23 @@ impl Store {
         joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("the flush panicked: {error}"))))
     }
 
-    /// Merges small files of the table now, those of a day that lasts too, and removes files that nobody needs any more.
-    /// Blocks; flushes, ingest and reads go on meanwhile.
+    /// Merges small files of the table now, those of a day that lasts too, and removes files that nobody needs any more;
+    /// begins nothing new when `limit` is over. Blocks; flushes, ingest and reads go on meanwhile.
     ///
     /// # Errors
     /// Why it failed; no row is lost, hidden or doubled, and what was merged before stays merged.
-    pub fn compact_blocking(&self) -> Result<CompactReport> {
+    pub fn compact_blocking(&self, limit: Duration) -> Result<CompactReport> {
         self.shared.healthy()?;
-        self.shared.compact(Eagerness::Everything)
+        self.shared.compact(Eagerness::Everything, limit)
     }
 
     /// [`Store::compact_blocking`] without blocking the caller's thread.
     ///
     /// # Errors
     /// As there.
-    pub async fn compact(&self) -> Result<CompactReport> {
+    pub async fn compact(&self, limit: Duration) -> Result<CompactReport> {
         let store = self.clone();
-        let joined = tokio::task::spawn_blocking(move || store.compact_blocking()).await;
+        let joined = tokio::task::spawn_blocking(move || store.compact_blocking(limit)).await;
         joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("the compaction panicked: {error}"))))
     }
 
@@ -292,7 +292,7 @@ impl Store {
     /// # Errors
     /// As [`Store::compact_blocking`].
     pub fn compact_due_blocking(&self) -> Result<CompactReport> {
-        self.shared.compact(Eagerness::WhatIsDue)
+        self.shared.compact(Eagerness::WhatIsDue, Duration::MAX)
     }
 
     /// What became of everything each token sent, since the data folder was made.
