@@ -223,6 +223,11 @@ impl Shared {
         rules: &CompactionRules,
         goes_on: GoesOn<'_>,
     ) -> Result<Option<Compaction>> {
+        if let Some(free) = table.free_bytes().filter(|free| *free < self.settings.compaction_disk_reserve) {
+            let detail =
+                format!("only {free} bytes are free where the table lies: nothing is merged until there is room");
+            return Err(Error::new(Kind::Full, detail));
+        }
         let Some(merged) = table.rewrite(group, rules, goes_on)? else { return Ok(None) };
         crash_point(CrashPoint::CompactFilesWritten);
         // From here to the swap no flush may commit: its rows would be in the table and still in the hot buffer.

@@ -40,6 +40,8 @@ pub struct StoreSettings {
     pub compaction_file_bytes: usize,
     /// What rows that are merged at once may take in memory, roughly, in bytes.
     pub compaction_memory_bytes: usize,
+    /// With less free space than this where the table lies, in bytes, nothing is merged: the log needs it.
+    pub compaction_disk_reserve: u64,
     /// How long files stay after they were replaced, for readers of older versions; and after they were written, if they
     /// never became part of the table. A commit whose answer was lost must not take effect later than this.
     pub vacuum_retention: Duration,
@@ -76,6 +78,7 @@ impl Default for StoreSettings {
             compaction_files_min: 10,
             compaction_file_bytes: 32 * 1024 * 1024,
             compaction_memory_bytes: 256 * 1024 * 1024,
+            compaction_disk_reserve: 512 * 1024 * 1024,
             vacuum_retention: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }

@@ -54,6 +54,7 @@ use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use eye_event::Timestamp;
 use eye_log::PartitionId;
+use eye_log::disk::{Disk as _, OsDisk};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -189,6 +190,11 @@ impl Table {
     #[must_use]
     pub fn location(&self) -> &TableLocation {
         self.io.location()
+    }
+
+    /// Free space where it lies; `None` on object storage, or where the system does not say.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        OsDisk.free_bytes(self.location().folder()?).ok()
     }
 
     /// What was read from its data files since it was opened.
