@@ -189,6 +189,12 @@ impl Objects {
         Ok(true)
     }
 
+    /// True if a write of this file was given up and may still take effect.
+    #[must_use]
+    pub fn has_late(&self, path: &str) -> bool {
+        self.state.lock().late.iter().any(|write| write.path.as_ref() == path)
+    }
+
     /// True if the file is there.
     pub async fn has(&self, path: &str) -> bool {
         self.inner.head(&Path::from(path)).await.is_ok()

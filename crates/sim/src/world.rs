@@ -661,7 +661,8 @@ impl World {
                 newest += 1;
             }
             // Nobody writes a checkpoint of a commit that is not durable.
-            let is_possible = newest > 0 && !objects.has(&name(newest, "checkpoint.parquet")).await;
+            let checkpoint = name(newest, "checkpoint.parquet");
+            let is_possible = newest > 0 && !objects.has_late(&checkpoint) && !objects.has(&checkpoint).await;
             if is_possible { objects.tear(&name(newest, "json")).await } else { Ok(false) }
         });
         let torn = torn.map_err(wrong)?;
