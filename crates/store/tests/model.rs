@@ -1,5 +1,5 @@
-//! The store against a plain map: random interleavings of ingest, flush, compaction, crash, restart, late and duplicate events, and
-//! an object store that fails. After every step the store must answer as the map does.
+//! The store against a plain map: random interleavings of ingest, flush, compaction, crash, restart, late and duplicate
+//! events, and an object store that fails. After every step the store must answer as the map does.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
