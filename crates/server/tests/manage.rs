@@ -317,7 +317,7 @@ fn a_compaction_makes_one_file_of_many_and_changes_no_answer() {
     let send = |server: &Server, number: u32| {
         let event =
             json!({"event_id": number.to_string(), "session_id": "s", "category": "c", "name": "n", "data": {}});
-        call(&server, Some(&server.token()), "POST", "/v1/events", &json!([event, {"name": 1}])).json()
+        call(server, Some(&server.token()), "POST", "/v1/events", &json!([event, {"name": 1}])).json()
     };
     for number in 0..4 {
         assert_eq!(send(&server, number)["stored"], 1);
