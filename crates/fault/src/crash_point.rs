@@ -107,6 +107,17 @@ named! {
         /// The removal of a segment is durable.
         TrimSynced = "trim.synced",
 
+        /// A merged file is durable and read back, its commit is not begun.
+        CompactFilesWritten = "compact.files_written",
+        /// A compaction is committed; readers still see the old files.
+        CompactBeforeSwap = "compact.before_swap",
+        /// Readers see the merged file; the old ones lie where they were.
+        CompactSwapped = "compact.swapped",
+        /// A data file that nobody needs is about to be removed.
+        VacuumBeforeRemove = "vacuum.before_remove",
+        /// A data file that nobody needs is removed; the folder is not synced.
+        VacuumRemoved = "vacuum.removed",
+
         /// A commit is about to be written.
         CommitBeforeWrite = "commit.before_write",
         /// A commit is durable and was not read back.

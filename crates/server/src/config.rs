@@ -24,6 +24,9 @@ const SEGMENT_BYTES_MIN: usize = 64 * 1024;
 /// hyper needs at least this much for a request's head.
 const HEADER_BYTES_MIN: usize = 8 * 1024;
 
+/// Longer than any request of an object store is under way.
+const REMOTE_RETENTION_MIN: Duration = Duration::from_secs(3600);
+
 impl Settings {
     /// Rules between settings that one value alone cannot show.
     ///
@@ -39,6 +42,12 @@ impl Settings {
             (self.connections_max > 0, "connections_max must be at least 1"),
             (self.text_bytes_max > 0, "text_bytes_max must be at least 1"),
             (self.flush_rows_max > 0, "flush_rows_max must be at least 1"),
+            (self.compaction_file_bytes > 0, "compaction_file_bytes must be at least 1"),
+            (self.compaction_memory_bytes > 0, "compaction_memory_bytes must be at least 1"),
+            (
+                self.vacuum_retention >= REMOTE_RETENTION_MIN || !self.table_url().contains("://"),
+                "vacuum_retention must be at least 1h on object storage: a write whose answer was lost may take effect late",
+            ),
             (self.log_segment_bytes_max >= SEGMENT_BYTES_MIN, "log_segment_bytes_max must be at least 64KiB"),
             (self.header_timeout > Duration::ZERO, "header_timeout must be longer than 0s"),
             (self.body_timeout > Duration::ZERO, "body_timeout must be longer than 0s"),
@@ -132,6 +141,15 @@ mod tests {
             again.set(setting.name, &settings.show(setting.name)).unwrap();
             assert_eq!(again.show(setting.name), settings.show(setting.name));
         }
+    }
+
+    #[test]
+    fn replaced_files_stay_for_a_while_on_object_storage() {
+        let mut settings = Settings::defaults().unwrap();
+        settings.set("vacuum_retention", "1m").unwrap();
+        settings.check().unwrap();
+        settings.set("table", "s3://bucket/eye").unwrap();
+        assert!(settings.check().unwrap_err().starts_with("vacuum_retention"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Everything that happens in the background, in one table. A job runs on a thread for blocking work, never twice at
-//! once, and ends when the process stops; the store has its own threads for applying and flushing.
+//! once, and ends when the process stops; the store has its own threads for applying, flushing and compacting.
 
 use std::time::Duration;
 

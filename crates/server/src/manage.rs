@@ -27,8 +27,12 @@ use crate::error::{ApiError, ApiResult, Code};
 use crate::fields::Fields;
 use crate::state::AppState;
 use views::{
-    ApplicationList, ApplicationOut, AuditList, AuditOut, Flushed, NewUserOut, TokenList, TokenOut, UserList, UserOut,
+    ApplicationList, ApplicationOut, AuditList, AuditOut, Compacted, Flushed, NewUserOut, TokenList, TokenOut,
+    UserList, UserOut,
 };
+
+/// A compaction that was asked for begins nothing new after this: whoever asked waits for an answer.
+const COMPACT_LIMIT: Duration = Duration::from_secs(45);
 
 pub(crate) use tables::OPERATIONS;
 #[cfg(test)]
@@ -45,6 +49,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/users/{id}", patch(update_user))
         .route("/v1/audit", get(audit))
         .route("/v1/flush", post(flush))
+        .route("/v1/compact", post(compact))
         .merge(setup::routes())
 }
 
@@ -171,6 +176,21 @@ async fn flush(State(state): State<AppState>, _: Admin) -> ApiResult<Response> {
         rejections: report.rejections,
     };
     answer(StatusCode::OK, &flushed)
+}
+
+async fn compact(State(state): State<AppState>, _: Admin) -> ApiResult<Response> {
+    let report = state.store.compact(COMPACT_LIMIT).await?;
+    let compacted = Compacted {
+        version: report.version,
+        files_before: report.files_before,
+        files_after: report.files_after,
+        rows: report.rows,
+        bytes_before: report.bytes_in,
+        bytes_after: report.bytes_out,
+        vacuumed_files: report.vacuumed_files,
+        complete: report.is_complete,
+    };
+    answer(StatusCode::OK, &compacted)
 }
 
 /// Makes a change in the registry: it waits for the disk, and hashes passwords.

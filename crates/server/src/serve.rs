@@ -351,6 +351,13 @@ fn store_settings(settings: &Settings) -> StoreSettings {
         dedup_ids_max: settings.dedup_ids_max,
         live_backlog_rows: settings.live_backlog_rows,
         log_keep_commits: settings.log_keep_commits,
+        compaction_period: settings.compaction_period,
+        compaction_files_min: settings.compaction_files_min,
+        compaction_file_bytes: settings.compaction_file_bytes,
+        compaction_memory_bytes: settings.compaction_memory_bytes,
+        // Merging stops first: it can wait, what is collected cannot.
+        compaction_disk_reserve: (settings.disk_reserve as u64).saturating_mul(2),
+        vacuum_retention: settings.vacuum_retention,
         ..StoreSettings::default()
     }
 }

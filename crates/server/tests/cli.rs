@@ -411,6 +411,7 @@ fn every_command_has_help_with_examples_and_completions_cover_it() {
         "tail",
         "ledger",
         "flush",
+        "compact",
         "demo",
         "verify",
         "completions",

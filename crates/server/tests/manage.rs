@@ -79,6 +79,7 @@ fn every_route_asks_every_kind_of_token_for_its_scope() {
         ("PATCH", "/v1/users/usr_000000000000", "admin"),
         ("GET", "/v1/audit", "admin"),
         ("POST", "/v1/flush", "admin"),
+        ("POST", "/v1/compact", "admin"),
     ];
     for (method, path, scope) in routes {
         for (token, scopes) in tokens {
@@ -308,4 +309,41 @@ fn a_flush_moves_what_was_sent_into_the_table() {
     let flushed = flushed.json();
     assert_eq!((&flushed["rows"], &flushed["rejections"], &flushed["offset"]), (&json!(1), &json!(1), &sent["offset"]));
     assert!(flushed["version"].as_u64() > sent["version"].as_u64());
+}
+
+#[test]
+fn a_compaction_makes_one_file_of_many_and_changes_no_answer() {
+    let mut server = Server::start();
+    let send = |server: &Server, number: u32| {
+        let event =
+            json!({"event_id": number.to_string(), "session_id": "s", "category": "c", "name": "n", "data": {}});
+        call(server, Some(&server.token()), "POST", "/v1/events", &json!([event, {"name": 1}])).json()
+    };
+    for number in 0..4 {
+        assert_eq!(send(&server, number)["stored"], 1);
+        admin(&server, "POST", "/v1/flush", &Value::Null);
+    }
+    let events = |server: &Server| admin(server, "GET", "/v1/events", &Value::Null).json()["events"].clone();
+    let before = events(&server);
+    let compacted = admin(&server, "POST", "/v1/compact", &Value::Null);
+    assert_eq!(compacted.status, 200);
+    let compacted = compacted.json();
+    // Events and rejections; two days if it is midnight.
+    assert_eq!((&compacted["files_before"], &compacted["rows"]), (&json!(8), &json!(8)), "{compacted}");
+    assert!(compacted["files_after"].as_u64() <= Some(4) && compacted["complete"] == true, "{compacted}");
+    assert_eq!(compacted["vacuumed_files"], 0, "they stay for seven days");
+    assert_eq!(events(&server), before);
+    let metrics = common::http("GET", &format!("{}/metrics", server.url), &[], b"").unwrap().text();
+    assert!(
+        metrics.contains("\neye_compactions 1\n") && metrics.contains("\neye_compaction_files_in 8\n"),
+        "{metrics}"
+    );
+    let said = server.eye(&["compact"]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("0 rows written again"), "{said}");
+    server.kill();
+    common::verify(&server.data());
+    server.restart();
+    assert_eq!(send(&server, 2)["duplicate"], 1);
+    assert_eq!(events(&server), before);
 }

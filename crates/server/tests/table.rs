@@ -73,6 +73,28 @@ fn other_readers_see_the_same_rows_while_the_service_runs() {
     assert_eq!(rows, by_api(&server));
 }
 
+#[test]
+#[ignore = "needs Python readers: cargo xtask test runs it"]
+fn other_readers_see_the_same_rows_after_compactions() {
+    let server = Server::start_with(&[]);
+    let table = server.data().join("table").join("events").display().to_string();
+    for round in 0..2 {
+        for flushed in 0..5 {
+            let from = round * 500 + flushed * 100;
+            post(&server, from, from + 100);
+            flush(&server);
+        }
+        let before = by_readers(&table, None);
+        let token = format!("Token {}", server.admin_token());
+        let answer = http("POST", &format!("{}/v1/compact", server.url), &[("Authorization", &token)], b"").unwrap();
+        assert!(answer.status == 200 && answer.json()["rows"].as_u64() >= Some(500), "{}", answer.text());
+        let rows = by_readers(&table, None);
+        assert_eq!(rows.len(), (round + 1) * 500);
+        assert_eq!(rows, before);
+        assert_eq!(rows, by_api(&server));
+    }
+}
+
 /// An S3-speaking server from PyPI.
 struct S3 {
     process: Child,

@@ -1,5 +1,5 @@
-//! Seeded simulation of a whole node: log, apply, dedup, flush, commit, checkpoint, trim and recovery, on disks and an
-//! object store that fail.
+//! Seeded simulation of a whole node: log, apply, dedup, flush, commit, checkpoint, trim, compaction, vacuum and recovery,
+//! on disks and an object store that fail.
 //!
 //! One seed is one run: random actions drive a real [`eye_store::Store`] over [`eye_log::disk::sim::SimDisk`] and
 //! [`objects::Objects`], with a clock of its own. After each action the node is compared with [`model::Model`], which
@@ -37,7 +37,7 @@ static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Actions of a run, unless said otherwise.
 pub const STEPS: usize = 40;
 
-/// Seeds that failed once. Run by the tests for ever.
+/// Seeds that failed once, before there were compactions. Run by the tests for ever, without any.
 pub const REGRESSIONS: &[u64] = &[
     // A hint to a checkpoint landed after the checkpoint had been set aside.
     5, 77, 1003, // One partition's commit, whose answer was lost, was published by another's and then refused.
@@ -73,8 +73,16 @@ impl std::fmt::Display for Failure {
 /// # Errors
 /// What went wrong, with the trace.
 pub fn run(seed: u64, steps: usize) -> Result<Trace, Box<Failure>> {
+    run_with(seed, steps, true)
+}
+
+/// Runs one seed, as [`run`] does or without any compaction.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(seed: u64, steps: usize, compacts: bool) -> Result<Trace, Box<Failure>> {
     let fail = |step, wrong, trace| Box::new(Failure { seed, step, wrong, trace });
-    let mut world = World::new(seed).map_err(|wrong| fail(0, wrong, Trace::default()))?;
+    let mut world = World::new(seed, compacts).map_err(|wrong| fail(0, wrong, Trace::default()))?;
     for step in 0..steps {
         if let Err(wrong) = world.step(step) {
             return Err(fail(step, wrong, world.into_trace()));

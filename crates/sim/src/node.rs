@@ -17,6 +17,8 @@ use crate::objects::Objects;
 
 /// Commits that the log keeps behind `flushed`.
 pub const LOG_KEEP_COMMITS: usize = 2;
+/// How long replaced files stay.
+pub const VACUUM_RETENTION_SECONDS: i64 = 1800;
 
 thread_local! {
     static NOW: Cell<i64> = const { Cell::new(0) };
@@ -87,6 +89,11 @@ impl Node {
             dedup_recall: if self.opened.is_multiple_of(2) { DedupRecall::OnDemand } else { DedupRecall::AtOpen },
             log_keep_commits: LOG_KEEP_COMMITS,
             checkpoint_commits: 3,
+            // Some groups are cut by the size of a file, some by memory.
+            compaction_files_min: 3,
+            compaction_file_bytes: 64 * 1024,
+            compaction_memory_bytes: 48 * 1024,
+            vacuum_retention: Duration::from_secs(VACUUM_RETENTION_SECONDS.unsigned_abs()),
             ..StoreSettings::default()
         };
         let (store, _) = Store::open(settings, logs.clone(), events, rejections, now, &mut |_, _| {})?;

@@ -3,11 +3,13 @@
 //!
 //! Faults count writes only: reads run side by side, and their number would not be the same in every run.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -15,6 +17,11 @@ use object_store::{
     ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use parking_lot::Mutex;
+
+use crate::node::VACUUM_RETENTION_SECONDS;
+
+/// How late a write may take effect whose writer has given up: half of what a vacuum counts on.
+pub const LATE_MICROS_MAX: i64 = VACUUM_RETENTION_SECONDS * 500_000;
 
 /// What becomes of the write that is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +65,18 @@ struct State {
     reads_refused: bool,
     /// Reads that were refused since the last healing.
     reads_missed: u64,
-    late: Vec<(Path, PutPayload, PutOptions)>,
+    late: Vec<Late>,
+    /// The simulated time, in microseconds since 1970, and when each file was written.
+    now: i64,
+    written: HashMap<Path, i64>,
+}
+
+/// A write whose writer has given up.
+struct Late {
+    at: i64,
+    path: Path,
+    payload: PutPayload,
+    options: PutOptions,
 }
 
 impl State {
@@ -110,21 +128,50 @@ impl Objects {
     /// No faults from now on; a dead process may be started again.
     pub fn heal(&self) {
         let mut state = self.state.lock();
-        let late = std::mem::take(&mut state.late);
-        *state = State { late, ..State::default() };
+        let (late, written) = (std::mem::take(&mut state.late), std::mem::take(&mut state.written));
+        *state = State { late, written, now: state.now, ..State::default() };
     }
 
-    /// Lets the writes take effect whose writers have given up. Returns how many of them were commits.
+    /// Sets the clock that files are stamped by, in microseconds since 1970.
+    pub fn set_now(&self, micros: i64) {
+        self.state.lock().now = micros;
+    }
+
+    /// Lets the writes take effect whose writers have given up, none longer than [`LATE_MICROS_MAX`] ago. Returns how many
+    /// of them were commits.
     pub async fn land_late(&self) -> usize {
-        let late = std::mem::take(&mut self.state.lock().late);
+        let late = {
+            let mut state = self.state.lock();
+            let since = state.now - LATE_MICROS_MAX;
+            let mut late = std::mem::take(&mut state.late);
+            late.retain(|write| write.at > since);
+            late
+        };
         let mut commits = 0;
-        for (path, payload, options) in late {
+        for Late { path, payload, options, .. } in late {
             let is_commit = path.as_ref().contains("_delta_log/") && path.as_ref().ends_with(".json");
             // A file that is there already stays as it is: the write was conditional.
-            let has_landed = self.inner.put_opts(&path, payload, options).await.is_ok();
+            let has_landed = self.put_now(&path, payload, options).await.is_ok();
             commits += usize::from(is_commit && has_landed);
         }
         commits
+    }
+
+    async fn put_now(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let done = self.inner.put_opts(path, payload, options).await?;
+        let mut state = self.state.lock();
+        let now = state.now;
+        state.written.insert(path.clone(), now);
+        Ok(done)
+    }
+
+    /// The file as the simulated clock stamped it.
+    fn stamped(&self, mut meta: ObjectMeta) -> ObjectMeta {
+        if let Some(written) = self.state.lock().written.get(&meta.location) {
+            let late = meta.last_modified.timestamp_micros().abs_diff(*written);
+            meta.last_modified -= Duration::from_micros(late);
+        }
+        meta
     }
 
     /// Cuts a file to its first half, as a power failure does to what was not synced. False if it is not there.
@@ -140,6 +187,12 @@ impl Objects {
         };
         self.inner.put(&path, bytes.slice(..bytes.len() / 2).into()).await?;
         Ok(true)
+    }
+
+    /// True if a write of this file was given up and may still take effect.
+    #[must_use]
+    pub fn has_late(&self, path: &str) -> bool {
+        self.state.lock().late.iter().any(|write| write.path.as_ref() == path)
     }
 
     /// True if the file is there.
@@ -173,14 +226,16 @@ impl ObjectStore for Objects {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let met = self.state.lock().write()?;
         match met {
-            None => self.inner.put_opts(path, payload, options).await,
+            None => self.put_now(path, payload, options).await,
             Some(Toxic::Before | Toxic::DieBefore) => Err(lost()),
             Some(Toxic::Late) => {
-                self.state.lock().late.push((path.clone(), payload, options));
+                let mut state = self.state.lock();
+                let at = state.now;
+                state.late.push(Late { at, path: path.clone(), payload, options });
                 Err(lost())
             }
             Some(toxic) => {
-                self.inner.put_opts(path, payload, options).await?;
+                self.put_now(path, payload, options).await?;
                 match toxic {
                     Toxic::Exists => Err(Error::AlreadyExists { path: path.to_string(), source: "412".into() }),
                     _ => Err(lost()),
@@ -208,7 +263,10 @@ impl ObjectStore for Objects {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.state.lock().read() {
-            Ok(()) => self.inner.list(prefix),
+            Ok(()) => {
+                let this = self.clone();
+                self.inner.list(prefix).map_ok(move |meta| this.stamped(meta)).boxed()
+            }
             Err(error) => stream::once(async { Err(error) }).boxed(),
         }
     }

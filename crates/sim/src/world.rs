@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use eye_event::{Problem, Problems, Timestamp, partition_of};
 use eye_log::PartitionId;
@@ -14,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::check::{self, Wrong, require, wrong};
 use crate::model::{Entry, Event, Model, PARTITIONS, Sent};
-use crate::node::{Node, set_now};
+use crate::node::{Node, VACUUM_RETENTION_SECONDS, set_now};
 use crate::objects::Toxic;
 use crate::trace::Trace;
 
@@ -52,6 +53,12 @@ enum Action {
     FlushTrimFault(Operation, u64),
     /// The process dies at a write of the flush.
     CrashInFlush(u64, Toxic, Option<u64>),
+    /// Small files are merged and old ones go: all that can be, or what is due.
+    Compact { all: bool },
+    /// The same while a write to the object store is hit, then again without.
+    CompactToxic(u64, Toxic),
+    /// The process dies at a write of the compaction.
+    CrashInCompact(u64, Toxic, Option<u64>),
     /// Writes that were given up take effect now.
     LandLate,
     /// The clock moves, in seconds.
@@ -79,7 +86,7 @@ pub struct World {
     highest: i64,
     /// Records sent and not acknowledged, by partition, in order: a prefix may be there after the next start.
     unsure: [Vec<Sent>; PARTITIONS as usize],
-    held: Vec<Snapshot>,
+    held: Vec<Held>,
     version: u64,
     flushed: [u64; PARTITIONS as usize],
     fresh: u64,
@@ -89,7 +96,16 @@ pub struct World {
     late: Vec<u64>,
     /// A commit of an earlier life has landed that this one does not know of.
     passed: bool,
+    /// Whether it compacts: seeds from before it did go on as they were.
+    compacts: bool,
     trace: Trace,
+}
+
+/// A kept read view.
+struct Held {
+    snapshot: Snapshot,
+    life: u64,
+    at: i64,
 }
 
 impl World {
@@ -97,7 +113,7 @@ impl World {
     ///
     /// # Errors
     /// It does not start.
-    pub fn new(seed: u64) -> Result<Self, Wrong> {
+    pub fn new(seed: u64, compacts: bool) -> Result<Self, Wrong> {
         set_now(START);
         let mut world = Self {
             random: StdRng::seed_from_u64(seed),
@@ -113,8 +129,10 @@ impl World {
             life: 0,
             late: Vec::new(),
             passed: false,
+            compacts,
             trace: Trace::default(),
         };
+        world.node.objects.set_now(START);
         world.open()?;
         Ok(world)
     }
@@ -149,8 +167,8 @@ impl World {
                 self.restart()?;
             }
             self.check()?;
-            for snapshot in &self.held {
-                check::snapshot(&self.model, snapshot).map_err(|what| format!("a held snapshot: {what}"))?;
+            for held in &self.held {
+                check::snapshot(&self.model, &held.snapshot).map_err(|what| format!("a held snapshot: {what}"))?;
             }
             check::table_and_log(&self.model, &self.node)?;
         }
@@ -161,6 +179,16 @@ impl World {
         let power = if self.random.random_bool(0.6) { Some(self.random.random()) } else { None };
         let partition = self.random.random_range(0..PARTITIONS);
         let nth = self.random.random_range(0..6);
+        if self.compacts && self.random.random_bool(0.15) {
+            return match self.random.random_range(0..10) {
+                0..6 => Action::Compact { all: self.random.random_bool(0.5) },
+                6..8 => Action::CompactToxic(nth, self.pick(&Toxic::SURVIVED)),
+                _ => {
+                    let deadly = [Toxic::DieBefore, Toxic::DieAfter, Toxic::Late];
+                    Action::CrashInCompact(nth, self.pick(&deadly), power)
+                }
+            };
+        }
         match self.random.random_range(0..100) {
             0..32 => Action::Ingest(self.size()),
             32..40 => Action::IngestTogether(self.sizes()),
@@ -271,6 +299,32 @@ impl World {
                 }
                 self.crash(power)
             }
+            Action::Compact { all } => {
+                self.may_vacuum();
+                self.compact(all)
+            }
+            Action::CompactToxic(nth, toxic) => {
+                self.may_vacuum();
+                self.node.objects.arm(nth, toxic);
+                self.try_compact()?;
+                self.node.objects.heal();
+                if toxic == Toxic::Late {
+                    self.late.push(self.life);
+                }
+                self.check()?;
+                self.compact(true)?;
+                self.check()?;
+                self.flush()
+            }
+            Action::CrashInCompact(nth, toxic, power) => {
+                self.may_vacuum();
+                self.node.objects.arm(nth, toxic);
+                self.try_compact()?;
+                if toxic == Toxic::Late {
+                    self.late.push(self.life);
+                }
+                self.crash(power)
+            }
             Action::LandLate => {
                 let landed = self.node.runtime.block_on(self.node.objects.land_late());
                 let late = std::mem::take(&mut self.late);
@@ -281,7 +335,7 @@ impl World {
             Action::Clock(seconds) => {
                 self.now = (self.now + seconds * SECOND).max(self.highest - BACK_SECONDS * SECOND);
                 self.highest = self.highest.max(self.now);
-                set_now(self.now);
+                self.tick();
                 Ok(())
             }
             Action::Restart => self.restart(),
@@ -292,7 +346,7 @@ impl World {
                 if self.held.len() == HELD_MAX {
                     self.held.remove(0);
                 }
-                self.held.push(snapshot);
+                self.held.push(Held { snapshot, life: self.life, at: self.now });
                 Ok(())
             }
             Action::Release => {
@@ -310,7 +364,7 @@ impl World {
     fn request(&mut self, size: usize, partition: Option<u16>) -> Sent {
         self.now += self.random.random_range(0..SECOND);
         self.highest = self.highest.max(self.now);
-        set_now(self.now);
+        self.tick();
         let mut entries = Vec::with_capacity(size);
         while entries.len() < size {
             if self.random.random_bool(0.05) && partition.is_none_or(|partition| partition == 0) {
@@ -475,6 +529,49 @@ impl World {
         Ok(())
     }
 
+    // Compactions.
+
+    /// Views of processes that have ended are promised their files for the retention only; a running one's for ever.
+    fn may_vacuum(&mut self) {
+        let since = self.now - (VACUUM_RETENTION_SECONDS - 2 * BACK_SECONDS) * SECOND;
+        self.held.retain(|held| held.life == self.life || held.at > since);
+    }
+
+    /// A compaction that may fail; what it did is looked at later.
+    fn try_compact(&mut self) -> Result<(), Wrong> {
+        let result = self.node.up().map_err(wrong)?.store.compact_blocking(Duration::MAX);
+        self.trace.push(format!("  compact: {:?}", result.map(|report| report.rows).map_err(|error| error.kind())));
+        Ok(())
+    }
+
+    /// A compaction that must succeed, unless a write of an earlier life has landed meanwhile, as with a flush.
+    fn compact(&mut self, all: bool) -> Result<(), Wrong> {
+        let compact = |world: &Self| {
+            let store = &world.node.up().map_err(wrong)?.store;
+            Ok::<_, Wrong>(if all { store.compact_blocking(Duration::MAX) } else { store.compact_due_blocking() })
+        };
+        let mut result = compact(self)?;
+        if result.is_err() && self.passed {
+            self.trace.push("  passed by an earlier life: restart".to_owned());
+            self.check()?;
+            self.crash(None)?;
+            result = compact(self)?;
+        }
+        let done = result.map_err(|error| format!("the compaction fails although nothing is wrong: {error}"))?;
+        self.trace.push(format!(
+            "  compacted {} files to {}, {} rows; {} are gone",
+            done.files_in, done.files_out, done.rows, done.vacuumed_files
+        ));
+        let again = compact(self)?.map_err(wrong)?;
+        require(again.files_in == 0, || format!("a second compaction finds {} files to merge", again.files_in))
+    }
+
+    /// The clock of everything is the world's.
+    fn tick(&self) {
+        set_now(self.now);
+        self.node.objects.set_now(self.now);
+    }
+
     // Ends and starts.
 
     fn restart(&mut self) -> Result<(), Wrong> {
@@ -564,7 +661,8 @@ impl World {
                 newest += 1;
             }
             // Nobody writes a checkpoint of a commit that is not durable.
-            let is_possible = newest > 0 && !objects.has(&name(newest, "checkpoint.parquet")).await;
+            let checkpoint = name(newest, "checkpoint.parquet");
+            let is_possible = newest > 0 && !objects.has_late(&checkpoint) && !objects.has(&checkpoint).await;
             if is_possible { objects.tear(&name(newest, "json")).await } else { Ok(false) }
         });
         let torn = torn.map_err(wrong)?;
@@ -584,7 +682,7 @@ impl World {
         let snapshot = self.node.up().map_err(wrong)?.store.snapshot();
         check::snapshot(&self.model, &snapshot)?;
         if let Some(held) = self.held.choose(&mut self.random).filter(|_| self.random.random_bool(0.4)) {
-            check::snapshot(&self.model, held).map_err(|what| format!("a held snapshot: {what}"))?;
+            check::snapshot(&self.model, &held.snapshot).map_err(|what| format!("a held snapshot: {what}"))?;
         }
         self.check_standing()
     }
@@ -624,7 +722,7 @@ mod tests {
 
     /// A node with rows in the table and in the hot buffer, and a model that agrees.
     fn world() -> World {
-        let mut world = World::new(7).unwrap();
+        let mut world = World::new(7, true).unwrap();
         for size in [20, 30] {
             let sent = world.request(size, None);
             world.send(&sent).unwrap();

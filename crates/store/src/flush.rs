@@ -90,7 +90,10 @@ impl Shared {
         crash_point(CrashPoint::FlushRejectionsCommitted);
         let events = self.commit_events(partition, &sealed, &view)?;
         crash_point(CrashPoint::FlushBeforeSwap);
-        self.publish(partition, &sealed.generation, events)?;
+        self.publish(Some(partition.id), events)?;
+        self.hot_bytes.fetch_sub(sealed.generation.bytes(), Ordering::AcqRel);
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+        self.moved();
         crash_point(CrashPoint::FlushBeforeTrim);
         state.sealed = None;
         state.waiting_since = None;
@@ -185,11 +188,12 @@ impl Shared {
 
     /// The rows change places in one step: no reader sees them twice or not at all.
     ///
-    /// The version may hold commits of other partitions too, whose answers were lost: their rows change places here.
-    fn publish(&self, partition: &Partition, generation: &Generation, events: Arc<TableVersion>) -> Result<()> {
+    /// The version may hold commits of other partitions than `of`, whose answers were lost: their rows
+    /// change places here. The flush lock of `of` must be held; without one (a compaction), that of every partition.
+    pub(crate) fn publish(&self, of: Option<PartitionId>, events: Arc<TableVersion>) -> Result<()> {
         let is_flushed = |hot: &Hot, flushed| hot.flushing.as_ref().is_some_and(|rows| rows.applied() == flushed);
         let mut view = self.view.write();
-        for (other, hot) in self.partitions.iter().zip(&view.hot).filter(|(other, _)| other.id != partition.id) {
+        for (other, hot) in self.partitions.iter().zip(&view.hot).filter(|(other, _)| Some(other.id) != of) {
             let flushed = events.flushed(other.id);
             let flushing = hot.flushing.iter().filter(|_| !is_flushed(hot, flushed));
             let first = flushing.chain([&hot.active]).find_map(|rows| rows.view().first_offset());
@@ -198,16 +202,15 @@ impl Shared {
             }
         }
         for (one, hot) in self.partitions.iter().zip(&mut view.hot) {
-            if one.id == partition.id || is_flushed(hot, events.flushed(one.id)) {
+            if Some(one.id) == of || is_flushed(hot, events.flushed(one.id)) {
                 hot.flushing = None;
             }
         }
-        view.events = events;
+        // Another partition's flush may have published a later version, which has these rows too.
+        if events.version > view.events.version {
+            view.events = events;
+        }
         view.rejections = self.rejections.current();
-        drop(view);
-        self.hot_bytes.fetch_sub(generation.bytes(), Ordering::AcqRel);
-        self.flushes.fetch_add(1, Ordering::AcqRel);
-        self.moved();
         Ok(())
     }
 
@@ -228,7 +231,7 @@ impl Shared {
     }
 
     /// Checkpoints are maintenance: one that fails costs a slower start, nothing else.
-    fn checkpoint_if_due(&self) {
+    pub(crate) fn checkpoint_if_due(&self) {
         let every = self.settings.checkpoint_commits.max(1);
         for table in [&self.events, &self.rejections] {
             let version = table.current().version;

@@ -82,6 +82,14 @@ pub fn nothing_vanishes(counts: Counts) -> Result<(), Violation> {
     })
 }
 
+/// *Compaction keeps rows*: what takes the place of files has as many rows as they had.
+///
+/// # Errors
+/// Rows would come or go.
+pub fn compaction_keeps_rows(before: u64, after: u64) -> Result<(), Violation> {
+    require(before == after, "compaction_keeps_rows", || format!("{after} rows in the place of {before}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +106,6 @@ mod tests {
         let counts = Counts { received: 3, stored: 1, duplicate: 1, rejected: 1 };
         assert!(nothing_vanishes(counts).is_ok());
         assert!(nothing_vanishes(Counts { rejected: 0, ..counts }).is_err());
+        assert!(compaction_keeps_rows(5, 5).is_ok() && compaction_keeps_rows(5, 4).is_err());
     }
 }

@@ -11,6 +11,7 @@
 //! | `buffer` | the hot buffer: rows since the last flush, with a session index |
 //! | [`dedup`] | the exact window of event ids |
 //! | `flush` | from the hot buffer to the table, then away from the log |
+//! | `compact` | small files of the table are merged, and old ones go |
 //! | `recover` | what the table has, before the log is replayed over it |
 //! | [`snapshot`] | an immutable read view: table ∪ hot buffer |
 //! | `live` | following stored events as they are applied |
@@ -21,6 +22,7 @@
 mod apply;
 mod buffer;
 pub mod columns;
+mod compact;
 pub mod dedup;
 mod error;
 mod event;
@@ -42,6 +44,7 @@ pub mod table;
 mod threads;
 
 pub use columns::Columns;
+pub use compact::{CompactReport, CompactionFigures};
 pub use error::{Error, Kind, Result};
 pub use event::{SortKey, Stored, StoredEvent, StoredRejection};
 pub use ledger::{Counts, Ledger};

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct StoreSettings {
     /// Partitions of the log. Fixed when the data folder is made: a session never moves.
     pub partitions: u16,
-    /// Flushes begin by themselves, in a thread of their own. If not, nothing is flushed but by
+    /// Flushes and compactions begin by themselves, in threads of their own. If not, nothing is flushed but by
     /// [`Store::flush_blocking`](crate::Store::flush_blocking): for simulations, whose every step must be their own.
     pub flush_by_itself: bool,
     /// A flush begins at this many rows in the hot buffer of a partition.
@@ -32,6 +32,19 @@ pub struct StoreSettings {
     pub log_keep_commits: usize,
     /// A checkpoint of the table's log is written every this many commits.
     pub checkpoint_commits: u64,
+    /// How often small files of the table are merged; zero: only by [`Store::compact_blocking`](crate::Store::compact_blocking).
+    pub compaction_period: Duration,
+    /// So many files of a day are merged at least, while the day lasts.
+    pub compaction_files_min: usize,
+    /// What is merged at once, and so the size of a file that is aimed at, in bytes; larger files are left alone.
+    pub compaction_file_bytes: usize,
+    /// What rows that are merged at once may take in memory, roughly, in bytes.
+    pub compaction_memory_bytes: usize,
+    /// With less free space than this where the table lies, in bytes, nothing is merged: the log needs it.
+    pub compaction_disk_reserve: u64,
+    /// How long files stay after they were replaced, for readers of older versions; and after they were written, if they
+    /// never became part of the table. A commit whose answer was lost must not take effect later than this.
+    pub vacuum_retention: Duration,
 }
 
 /// When the identities of before are read back from the table. Answers are the same; only the waiting differs.
@@ -61,6 +74,12 @@ impl Default for StoreSettings {
             live_backlog_rows: 10_000,
             log_keep_commits: 10,
             checkpoint_commits: 100,
+            compaction_period: Duration::from_secs(10 * 60),
+            compaction_files_min: 10,
+            compaction_file_bytes: 32 * 1024 * 1024,
+            compaction_memory_bytes: 256 * 1024 * 1024,
+            compaction_disk_reserve: 512 * 1024 * 1024,
+            vacuum_retention: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::compact::CompactionFigures;
 use crate::position::Position;
 use crate::store::Shared;
 
@@ -40,6 +41,8 @@ pub struct Status {
     pub flushes: u64,
     /// Why the last flush failed, if it did.
     pub last_flush_error: Option<String>,
+    /// What compactions have done since the start.
+    pub compaction: CompactionFigures,
 }
 
 impl Status {
@@ -62,6 +65,7 @@ impl Status {
             table_rows: snapshot.events.rows(),
             flushes: shared.flushes.load(Ordering::Acquire),
             last_flush_error: shared.last_flush_error.lock().clone(),
+            compaction: shared.compaction.lock().clone(),
         };
         for partition in &shared.partitions {
             let state = partition.state.lock();

@@ -4,6 +4,7 @@
 //! ingest ──append──▶ log ──durable──▶ apply thread (one per partition) ──▶ hot buffer ──▶ snapshots, live
 //!    ▲                                      │                                  │
 //!    └────────────── outcome ◀──────────────┘             flush thread (one) ──▶ table, then trim the log
+//!                                                          compact thread (one) ──▶ table: larger files
 //! ```
 //!
 //! A thread that fails or panics stops writes: the store then refuses ingest, and says why, until it is opened again.
@@ -20,6 +21,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::buffer::Generation;
+use crate::compact::{CompactReport, CompactionFigures, Eagerness};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::{Counts, Ledger};
 use crate::live::LiveTail;
@@ -53,6 +55,9 @@ pub(crate) struct Shared {
     pub(crate) flush_wanted: (Mutex<bool>, Condvar),
     pub(crate) flushes: AtomicU64,
     pub(crate) last_flush_error: Mutex<Option<String>>,
+    /// Held by whoever compacts or vacuums: one at a time.
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) compaction: Mutex<CompactionFigures>,
     pub(crate) failed: OnceLock<Error>,
     pub(crate) opening: AtomicBool,
     pub(crate) closing: AtomicBool,
@@ -133,6 +138,8 @@ impl Store {
             flush_wanted: (Mutex::new(false), Condvar::new()),
             flushes: AtomicU64::new(0),
             last_flush_error: Mutex::new(None),
+            compacting: Mutex::new(()),
+            compaction: Mutex::default(),
             failed: OnceLock::new(),
             opening: AtomicBool::new(true),
             closing: AtomicBool::new(false),
@@ -257,6 +264,35 @@ impl Store {
         let store = self.clone();
         let joined = tokio::task::spawn_blocking(move || store.flush_blocking()).await;
         joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("the flush panicked: {error}"))))
+    }
+
+    /// Merges small files of the table now, those of a day that lasts too, and removes files that nobody needs any more;
+    /// begins nothing new when `limit` is over. Blocks; flushes, ingest and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// Why it failed; no row is lost, hidden or doubled, and what was merged before stays merged.
+    pub fn compact_blocking(&self, limit: Duration) -> Result<CompactReport> {
+        self.shared.healthy()?;
+        self.shared.compact(Eagerness::Everything, limit)
+    }
+
+    /// [`Store::compact_blocking`] without blocking the caller's thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn compact(&self, limit: Duration) -> Result<CompactReport> {
+        let store = self.clone();
+        let joined = tokio::task::spawn_blocking(move || store.compact_blocking(limit)).await;
+        joined.unwrap_or_else(|error| Err(Error::new(Kind::Internal, format!("the compaction panicked: {error}"))))
+    }
+
+    /// Merges files as the store's own thread does: those of a day that lasts only when there are enough of them. For
+    /// simulations.
+    ///
+    /// # Errors
+    /// As [`Store::compact_blocking`].
+    pub fn compact_due_blocking(&self) -> Result<CompactReport> {
+        self.shared.compact(Eagerness::WhatIsDue, Duration::MAX)
     }
 
     /// What became of everything each token sent, since the data folder was made.

@@ -1,11 +1,11 @@
-//! The store's threads: apply (one for each partition), flush, and for a while after opening recall.
+//! The store's threads: apply (one for each partition), flush, compact, and for a while after opening recall.
 //!
 //! The rule: a thread that ends with an error or a panic fails the store, so that no write is taken that nobody would carry
-//! on. They end when the store stops.
+//! on. They end when the store stops. Nothing waits for a compaction, so one that fails or panics is only tried again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use eye_log::{ErrorKind, Offset, Record};
@@ -36,6 +36,10 @@ impl Shared {
         if self.settings.flush_by_itself {
             let shared = Arc::clone(self);
             threads.push(spawn("flush".to_owned(), move || guard(&shared, "flush", || shared.flush_loop()))?);
+        }
+        if self.settings.flush_by_itself && !self.settings.compaction_period.is_zero() {
+            let shared = Arc::clone(self);
+            threads.push(spawn("compact".to_owned(), move || guard(&shared, "compact", || shared.compact_loop()))?);
         }
         Ok(())
     }
@@ -163,8 +167,7 @@ impl Shared {
                 Err(error) if error.kind() == Kind::Unavailable => error,
                 done => return done,
             };
-            let is_ending = self.closing.load(Ordering::Acquire) || self.stopping.load(Ordering::Acquire);
-            if is_ending || self.opening.load(Ordering::Acquire) {
+            if self.is_ending() || self.opening.load(Ordering::Acquire) {
                 return Err(error);
             }
             tracing::warn!(%error, "the dedup window cannot be read back: trying again");
@@ -183,6 +186,23 @@ impl Shared {
                 *wanted = false;
             }
             self.flush_due();
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn compact_loop(&self) -> Result<()> {
+        be_nice();
+        let mut last = Instant::now();
+        while !self.is_ending() {
+            if last.elapsed() < self.settings.compaction_period {
+                std::thread::sleep(TICK);
+                continue;
+            }
+            // A panic is counted there, as any failure is.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.compact_due()));
+            last = Instant::now();
         }
         Ok(())
     }

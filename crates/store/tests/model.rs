@@ -1,5 +1,5 @@
-//! The store against a plain map: random interleavings of ingest, flush, crash, restart, late and duplicate events, and
-//! an object store that fails. After every step the store must answer as the map does.
+//! The store against a plain map: random interleavings of ingest, flush, compaction, crash, restart, late and duplicate
+//! events, and an object store that fails. After every step the store must answer as the map does.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
@@ -28,6 +28,10 @@ enum Action {
     Flush,
     /// A flush whose n-th write to the object store fails, before or after it took effect.
     FailingFlush(u8, bool),
+    /// Small files are merged.
+    Compact,
+    /// A compaction whose n-th write fails, as with a flush.
+    FailingCompact(u8, bool),
     /// The process dies; what was durable is there.
     Crash,
     /// The process stops in order.
@@ -42,6 +46,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         8 => (events, 0..3_u8).prop_map(|(events, rejections)| Action::Ingest(events, rejections)),
         2 => Just(Action::Flush),
         2 => (0..4_u8, any::<bool>()).prop_map(|(nth, after)| Action::FailingFlush(nth, after)),
+        1 => Just(Action::Compact),
+        1 => (0..6_u8, any::<bool>()).prop_map(|(nth, after)| Action::FailingCompact(nth, after)),
         1 => Just(Action::Crash),
         1 => Just(Action::Restart),
         1 => (0..5_000_u32).prop_map(Action::Wait),
@@ -125,6 +131,12 @@ impl World {
                 self.objects.fail_write(*nth, *after);
                 // A write that failed may or may not have taken effect: either way nothing may be lost or doubled.
                 let _ = self.store().flush_blocking();
+                self.objects.heal();
+            }
+            Action::Compact => drop(self.store().compact_blocking(Duration::MAX).unwrap()),
+            Action::FailingCompact(nth, after) => {
+                self.objects.fail_write(*nth, *after);
+                let _ = self.store().compact_blocking(Duration::MAX);
                 self.objects.heal();
             }
             Action::Crash => {

@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// Move what is in memory into the table now
     #[command(after_help = help("Examples:\n  eye flush"))]
     Flush,
+    /// Merge small files of the table now
+    #[command(after_help = help("Examples:\n  eye compact"))]
+    Compact,
     /// Fill a server with realistic traffic, the same for the same seed
     #[command(after_help = help(demo::EXAMPLES))]
     Demo(demo::Args),
@@ -154,6 +157,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Tail(args) => tail::run(context, &args),
         Command::Ledger => ledger::run(context),
         Command::Flush => flush(context),
+        Command::Compact => compact(context),
         Command::Demo(args) => demo::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Completions { shell } => completions(context, shell),
@@ -170,6 +174,22 @@ fn flush(context: &Context<'_>) -> Result<()> {
             text::counted(flushed.rejections, "rejection"),
             flushed.version,
             flushed.offset
+        ))
+    })
+}
+
+fn compact(context: &Context<'_>) -> Result<()> {
+    let answer = context.client()?.send("POST", "/v1/compact", &serde_json::json!({}))?;
+    context.output.answer(&answer, || {
+        let compacted: view::Compacted = view::read(&answer)?;
+        Ok(format!(
+            "{} before, {} now; {} written again; {} removed; the table is at version {}{}",
+            text::counted(compacted.files_before, "file"),
+            text::counted(compacted.files_after, "file"),
+            text::counted(compacted.rows, "row"),
+            text::counted(compacted.vacuumed_files, "old file"),
+            compacted.version,
+            if compacted.complete { "" } else { "; there is more to merge: run this again" }
         ))
     })
 }

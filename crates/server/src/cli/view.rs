@@ -53,6 +53,17 @@ pub(crate) struct Flushed {
     pub(crate) rejections: u64,
 }
 
+/// What `POST /v1/compact` answers.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Compacted {
+    pub(crate) version: u64,
+    pub(crate) files_before: u64,
+    pub(crate) files_after: u64,
+    pub(crate) rows: u64,
+    pub(crate) vacuumed_files: u64,
+    pub(crate) complete: bool,
+}
+
 /// A list that was read page by page, each item in the server's own bytes.
 #[derive(Debug)]
 pub(crate) struct List {

@@ -105,6 +105,13 @@ settings! {
         log_segment_bytes_max: Size = "64MiB", "A file of the log that would grow beyond this is followed by a new one; whole files are removed. At least 64KiB.";
         log_room_bytes: Size = "1MiB", "Zeros written ahead of small writes to the log, because a sync that does not make a file longer is quicker. `0B`: none.";
     }
+    "The table's files" {
+        compaction_period: Time = "10m", "How often small files of the table are merged into larger ones, in the background. 0: never by itself.";
+        compaction_files_min: Count = "10", "So many files of a day are merged at least, while the day lasts; when it is over, all that are small.";
+        compaction_file_bytes: Size = "32MiB", "Bytes of files that are merged at once, and so the size of a file that is aimed at; larger ones are left alone.";
+        compaction_memory_bytes: Size = "256MiB", "Memory for the rows that are merged at once, roughly.";
+        vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h.";
+    }
     "Limits on one event" {
         text_bytes_max: Size = "255B", "`event_id`, `session_id`, `user_id`, `anonymous_id`, `category` and `name`, each.";
         data_bytes_max: Size = "64KiB", "`data`, as JSON.";

@@ -1,7 +1,7 @@
 //! What the routes of [`crate::manage`] take and give.
 
 use super::views::{
-    ApplicationList, ApplicationOut, AuditList, Flushed, NewUserOut, TokenList, TokenOut, UserList, UserOut,
+    ApplicationList, ApplicationOut, AuditList, Compacted, Flushed, NewUserOut, TokenList, TokenOut, UserList, UserOut,
 };
 use crate::error::Code;
 use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, shape};
@@ -17,6 +17,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/users/{id}", &["PATCH"]),
     ("/v1/audit", &["GET"]),
     ("/v1/flush", &["POST"]),
+    ("/v1/compact", &["POST"]),
     ("/v1/setup", &["POST"]),
 ];
 
@@ -195,6 +196,17 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         &[],
         Body::None,
         Answer::json(200, "What was written.", shape::<Flushed>),
+        &[Code::Busy, Code::Unavailable, Code::Full],
+    ),
+    act(
+        ("POST", "/v1/compact"),
+        (
+            "Merge small files of the table now",
+            "No row is changed. Replaced files that are old enough are removed. It happens in the background too.",
+        ),
+        &[],
+        Body::None,
+        Answer::json(200, "What was merged.", shape::<Compacted>),
         &[Code::Busy, Code::Unavailable, Code::Full],
     ),
     Operation {

@@ -209,3 +209,24 @@ pub(super) struct Flushed {
     /// Rejections written.
     pub(super) rejections: usize,
 }
+
+/// What a compaction has done.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Compacted {
+    /// The version of the table of events afterwards.
+    pub(super) version: u64,
+    /// Files of events and rejections before.
+    pub(super) files_before: u64,
+    /// Files of events and rejections afterwards.
+    pub(super) files_after: u64,
+    /// Rows that were written again; none came or went.
+    pub(super) rows: u64,
+    /// Bytes of the files that were replaced.
+    pub(super) bytes_before: u64,
+    /// Bytes of the files that took their place.
+    pub(super) bytes_after: u64,
+    /// Replaced or left-over files that were old enough to be removed.
+    pub(super) vacuumed_files: u64,
+    /// False if there was no time for all of it: ask again.
+    pub(super) complete: bool,
+}

@@ -209,7 +209,7 @@ fn check_table(
     }
     if found.orphans > 0 {
         draft.notices.push(format!(
-            "{base}: {} files are no part of the table, of flushes that did not end: harmless",
+            "{base}: {} files are no part of the table: replaced by larger ones, or of flushes that did not end; harmless",
             found.orphans
         ));
     }

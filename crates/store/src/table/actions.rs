@@ -6,9 +6,15 @@
 //! {"add":{...}}                                                       one line per file
 //! ```
 //!
+//! A compaction has `eyeMaintenance` instead of `eye`, the transaction `eye-maintenance` with the next number, and a
+//! `remove` for each file that its `add`s take the place of; all with `dataChange: false`, so that whoever follows the
+//! table sees no new rows.
+//!
 //! `eyeSha256` is the hash of the whole file with 64 zeros in its place, so a commit that is cut (even between two
 //! lines, where it still reads as JSON) or has one bit turned is known as damaged. Commits of other programs have no
 //! such hash; they must at least be whole JSON lines.
+
+use std::sync::Arc;
 
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
@@ -25,6 +31,8 @@ use crate::table::paths::date_text;
 const HASH_PREFIX: &[u8] = br#"{"commitInfo":{"eyeSha256":""#;
 const HASH_DIGITS: usize = 64;
 const TXN_PREFIX: &str = "eye-";
+/// The application transaction of compactions: each takes the number after the one before it.
+pub(crate) const MAINTENANCE_TXN: &str = "eye-maintenance";
 /// The tag of an Add that holds the file's hash.
 pub(crate) const HASH_TAG: &str = "eye.sha256";
 /// The tag of an Add that holds the checksums of the file's blocks.
@@ -43,6 +51,27 @@ pub(crate) struct EyeInfo {
     pub(crate) info: Value,
 }
 
+/// What we say about a compaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MaintenanceInfo {
+    /// Unique: how a commit is found again when its outcome is not known.
+    pub(crate) id: String,
+    /// One more than that of the compaction before it.
+    pub(crate) number: u64,
+    /// Rows in the removed files, and in the added ones.
+    pub(crate) rows: u64,
+}
+
+/// Whose commit it is.
+#[derive(Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Note<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eye: Option<&'a EyeInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eye_maintenance: Option<&'a MaintenanceInfo>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CommitInfo<'a> {
@@ -55,8 +84,8 @@ struct CommitInfo<'a> {
     isolation_level: &'a str,
     is_blind_append: bool,
     engine_info: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    eye: Option<&'a EyeInfo>,
+    #[serde(flatten)]
+    note: Note<'a>,
 }
 
 /// The name of a partition's application transaction.
@@ -86,7 +115,7 @@ pub(crate) fn creation(kind: TableKind, now: Timestamp) -> Result<Vec<u8>> {
             "delta.dataSkippingStatsColumns": stats.join(","),
         },
     }});
-    encode("CREATE TABLE", json!({}), None, now, None, &[protocol, metadata])
+    encode("CREATE TABLE", json!({}), None, now, Note::default(), &[protocol, metadata])
 }
 
 /// A commit that adds files and moves its partition's transaction.
@@ -96,13 +125,40 @@ pub(crate) fn append(eye: &EyeInfo, read_version: u64, files: &[NewFile], now: T
         "version": eye.last,
         "lastUpdated": millis(now),
     }});
-    let adds = files.iter().map(|file| add(&file.file, &file.stats, now));
+    let adds = files.iter().map(|file| add(&file.file, &file.stats, true, now));
     let lines: Vec<Value> = std::iter::once(txn).chain(adds).collect();
     let parameters = json!({"mode": "Append", "partitionBy": format!("[\"{RECEIVED_DATE}\"]")});
-    encode("WRITE", parameters, Some(read_version), now, Some(eye), &lines)
+    encode("WRITE", parameters, Some(read_version), now, Note { eye: Some(eye), ..Note::default() }, &lines)
 }
 
-fn add(file: &TableFile, stats: &str, now: Timestamp) -> Value {
+/// A commit that puts files in the place of others that have the same rows.
+pub(crate) fn compaction(
+    info: &MaintenanceInfo,
+    read_version: u64,
+    removed: &[Arc<TableFile>],
+    added: &[NewFile],
+    now: Timestamp,
+) -> Result<Vec<u8>> {
+    let txn = json!({"txn": {"appId": MAINTENANCE_TXN, "version": info.number, "lastUpdated": millis(now)}});
+    let removes = removed.iter().map(|file| remove(file, now));
+    let adds = added.iter().map(|file| add(&file.file, &file.stats, false, now));
+    let lines: Vec<Value> = std::iter::once(txn).chain(removes).chain(adds).collect();
+    let note = Note { eye_maintenance: Some(info), ..Note::default() };
+    encode("OPTIMIZE", json!({"predicate": "[]"}), Some(read_version), now, note, &lines)
+}
+
+fn remove(file: &TableFile, now: Timestamp) -> Value {
+    json!({"remove": {
+        "path": file.path.as_str(),
+        "deletionTimestamp": millis(now),
+        "dataChange": false,
+        "extendedFileMetadata": true,
+        "partitionValues": {RECEIVED_DATE: date_text(file.received_date)},
+        "size": file.bytes,
+    }})
+}
+
+fn add(file: &TableFile, stats: &str, data_change: bool, now: Timestamp) -> Value {
     let hash = file.sha256.map(|hash| hash.to_string()).unwrap_or_default();
     let sums = file.sums.as_ref().map(ToString::to_string).unwrap_or_default();
     json!({"add": {
@@ -110,7 +166,7 @@ fn add(file: &TableFile, stats: &str, now: Timestamp) -> Value {
         "partitionValues": {RECEIVED_DATE: date_text(file.received_date)},
         "size": file.bytes,
         "modificationTime": millis(now),
-        "dataChange": true,
+        "dataChange": data_change,
         "stats": stats,
         "tags": {HASH_TAG: hash, SUMS_TAG: sums},
     }})
@@ -121,7 +177,7 @@ fn encode(
     operation_parameters: Value,
     read_version: Option<u64>,
     now: Timestamp,
-    eye: Option<&EyeInfo>,
+    note: Note<'_>,
     lines: &[Value],
 ) -> Result<Vec<u8>> {
     let info = CommitInfo {
@@ -131,9 +187,9 @@ fn encode(
         operation_parameters,
         read_version,
         isolation_level: "WriteSerializable",
-        is_blind_append: true,
+        is_blind_append: note.eye_maintenance.is_none(),
         engine_info: format!("eye/{}", env!("CARGO_PKG_VERSION")),
-        eye,
+        note,
     };
     let internal = |error: serde_json::Error| Error::new(Kind::Internal, format!("cannot write a commit: {error}"));
     let mut bytes = br#"{"commitInfo":"#.to_vec();
@@ -153,14 +209,36 @@ fn encode(
 pub(crate) struct ParsedCommit {
     /// Ours, if it is a commit of ours that adds rows.
     pub(crate) eye: Option<EyeInfo>,
+    /// Ours, if it is a compaction of ours.
+    pub(crate) maintenance: Option<MaintenanceInfo>,
     /// When it was made, in milliseconds.
     pub(crate) timestamp: i64,
     /// Each partition's transaction version it sets.
     pub(crate) txns: Vec<(PartitionId, Offset)>,
+    /// The compaction's number, as its transaction has it.
+    pub(crate) maintenance_txn: Option<u64>,
     /// Files it adds.
-    pub(crate) adds: u64,
+    pub(crate) adds: Vec<AddedFile>,
+    /// Files it removes.
+    pub(crate) removes: Vec<RemovedFile>,
     /// True if its hash proves it whole.
     pub(crate) hashed: bool,
+}
+
+/// A file that a commit adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddedFile {
+    pub(crate) path: String,
+    /// Its rows; `None` if its statistics do not say.
+    pub(crate) rows: Option<u64>,
+}
+
+/// A file that a commit removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RemovedFile {
+    pub(crate) path: String,
+    /// When, in milliseconds.
+    pub(crate) at: i64,
 }
 
 /// Reads and checks a commit. The error says what is wrong with the bytes.
@@ -185,14 +263,17 @@ pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<ParsedCommit, String> {
     match () {
         () if actions == 0 => Err("it holds no action".to_owned()),
         // Rot in the first bytes must not turn a commit of ours into a stranger's.
-        () if !hashed && (parsed.eye.is_some() || !parsed.txns.is_empty()) => {
-            Err("it is of this program but has no hash".to_owned())
-        }
+        () if !hashed && parsed.is_ours() => Err("it is of this program but has no hash".to_owned()),
         () => Ok(parsed),
     }
 }
 
 impl ParsedCommit {
+    fn is_ours(&self) -> bool {
+        let notes = self.eye.is_some() || self.maintenance.is_some();
+        notes || !self.txns.is_empty() || self.maintenance_txn.is_some()
+    }
+
     fn take(&mut self, name: &str, body: &Value) -> std::result::Result<(), String> {
         match name {
             "commitInfo" => {
@@ -201,17 +282,38 @@ impl ParsedCommit {
                     let eye = EyeInfo::deserialize(eye).map_err(|error| format!("commitInfo.eye: {error}"))?;
                     self.eye = Some(eye);
                 }
+                if let Some(note) = body.get("eyeMaintenance") {
+                    let note = MaintenanceInfo::deserialize(note);
+                    self.maintenance = Some(note.map_err(|error| format!("commitInfo.eyeMaintenance: {error}"))?);
+                }
             }
             "txn" => {
                 let version = body["version"].as_u64().ok_or("txn without a version")?;
-                let partition = body["appId"].as_str().and_then(txn_partition);
+                let name = body["appId"].as_str().unwrap_or_default();
+                if name == MAINTENANCE_TXN {
+                    self.maintenance_txn = Some(version);
+                }
+                let partition = txn_partition(name);
                 self.txns.extend(partition.map(|partition| (partition, Offset(version))));
             }
-            "add" => self.adds += 1,
+            "add" => self.adds.push(AddedFile { path: path_of(body), rows: rows_of(body) }),
+            "remove" => {
+                let at = body["deletionTimestamp"].as_i64().unwrap_or_default();
+                self.removes.push(RemovedFile { path: path_of(body), at });
+            }
             _ => {}
         }
         Ok(())
     }
+}
+
+fn path_of(action: &Value) -> String {
+    action["path"].as_str().unwrap_or_default().to_owned()
+}
+
+fn rows_of(add: &Value) -> Option<u64> {
+    let stats: Value = serde_json::from_str(add["stats"].as_str()?).ok()?;
+    stats["numRecords"].as_u64()
 }
 
 /// True if the commit has a hash and the hash is right, false if it has none.
@@ -251,10 +353,26 @@ mod tests {
     fn what_is_written_is_read() {
         let parsed = parse(&commit()).unwrap();
         assert_eq!(parsed.txns, [(PartitionId(2), Offset(6))]);
-        assert_eq!((parsed.timestamp, parsed.adds, parsed.hashed), (1, 0, true));
+        assert_eq!((parsed.timestamp, parsed.adds.len(), parsed.hashed), (1, 0, true));
         let eye = parsed.eye.unwrap();
         assert_eq!((eye.first, eye.last, eye.rows, &eye.info["stored"]), (4, 6, 3, &json!(3)));
         assert!(parse(&creation(TableKind::Events, Timestamp::from_micros(0)).unwrap()).unwrap().hashed);
+    }
+
+    #[test]
+    fn a_compaction_is_read_and_is_no_partitions_commit() {
+        let info = MaintenanceInfo { id: "x".into(), number: 3, rows: 9 };
+        let bytes = compaction(&info, 7, &[], &[], Timestamp::from_micros(1_500)).unwrap();
+        let parsed = parse(&bytes).unwrap();
+        assert_eq!((parsed.maintenance, parsed.maintenance_txn, parsed.eye), (Some(info), Some(3), None));
+        assert_eq!((parsed.txns, parsed.hashed), (Vec::new(), true));
+        for at in 0..bytes.len() {
+            let mut turned = bytes.clone();
+            turned[at] ^= 1;
+            assert!(parse(&turned).is_err(), "byte {at}");
+        }
+        let removed = parse(b"{\"remove\":{\"path\":\"a\",\"deletionTimestamp\":5}}\n").unwrap().removes;
+        assert_eq!(removed, [RemovedFile { path: "a".into(), at: 5 }]);
     }
 
     #[test]
@@ -278,7 +396,7 @@ mod tests {
     #[test]
     fn commits_of_others_must_be_whole_json() {
         let parsed = parse(b"{\"commitInfo\":{\"timestamp\":5}}\n{\"add\":{}}\n").unwrap();
-        assert_eq!((parsed.adds, parsed.hashed, parsed.timestamp), (1, false, 5));
+        assert_eq!((parsed.adds.len(), parsed.hashed, parsed.timestamp), (1, false, 5));
         for bad in ["", "\n", "{\"add\":{", "[]", "\0\0\0"] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
         }

@@ -48,6 +48,7 @@ impl Table {
 fn assert_same(before: &TableVersion, after: &TableVersion) -> Result<()> {
     let what = match () {
         () if before.flushed != after.flushed => "flushed offsets",
+        () if before.maintenance != after.maintenance => "compactions",
         () if before.rows() != after.rows() => "rows",
         () if !before.files.iter().map(|file| entry(file)).eq(after.files.iter().map(|file| entry(file))) => "files",
         () => return Ok(()),

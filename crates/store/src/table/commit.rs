@@ -4,6 +4,7 @@
 //! lost. So every error is answered by looking: is our commit (found by its id) in the log, has the partition moved past
 //! it, or is it really absent? Files are never removed after an error.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,14 +14,25 @@ use eye_log::{Offset, PartitionId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::actions::{self, EyeInfo};
-use super::open::Tail;
-use super::version::{CommitNote, NewFile, TableVersion};
-use super::{Table, io, paths};
+use super::actions::{self, EyeInfo, MaintenanceInfo, ParsedCommit};
+use super::compact::Compaction;
+use super::version::{CommitNote, NewFile, TableFile, TableVersion};
+use super::{FilePath, Table, io, paths};
 use crate::error::{Error, Kind, Result};
+use crate::invariants;
 
 /// How often a lost race for the version number is run again.
 const RACES_MAX: usize = 32;
+
+/// What became of a commit that was written.
+enum Written {
+    /// It is in the table, and so is [`Table::current`].
+    InTable,
+    /// Another commit took its version number.
+    Raced,
+    /// It was looked for and is not there.
+    Absent(object_store::Error),
+}
 
 /// Rows to commit, and the offsets they cover.
 #[derive(Clone, Debug)]
@@ -74,9 +86,70 @@ impl Table {
 
     /// True if the commit is in the table, false if another commit took its version number.
     fn try_commit(&self, current: &TableVersion, commit: &Commit, eye: &EyeInfo) -> Result<bool> {
-        let version = current.version + 1;
-        let path = paths::commit(version);
-        let bytes = Bytes::from(actions::append(eye, current.version, &commit.files, commit.now)?);
+        let bytes = actions::append(eye, current.version, &commit.files, commit.now)?;
+        let is_ours = |found: &ParsedCommit| found.eye.as_ref() == Some(eye);
+        let written = self.write_commit(current.version + 1, bytes, is_ours, |version| {
+            let files = commit.files.iter().map(|file| Arc::clone(&file.file)).collect();
+            current.with(version, commit.partition, note(eye, version), files)
+        })?;
+        match written {
+            Written::InTable => Ok(true),
+            Written::Raced => Ok(false),
+            Written::Absent(error) if self.current().flushed(commit.partition) >= commit.last => {
+                tracing::info!(%error, "another writer had committed the same offsets");
+                Ok(true)
+            }
+            Written::Absent(error) => Err(io::failed(&paths::commit(current.version + 1), &error)),
+        }
+    }
+
+    /// Puts files in the place of others that have the same rows, in one Delta commit with the next number of the
+    /// application transaction of compactions. When it returns, the commit is durable and was read back.
+    ///
+    /// # Errors
+    /// `Conflict` if another compaction was quicker, or one of the files is no longer in the table: nothing was changed,
+    /// plan again. `Internal` if the rows are not as many. Everything else as of [`Table::commit`].
+    pub fn commit_compaction(&self, compaction: &Compaction, now: Timestamp) -> Result<Arc<TableVersion>> {
+        let _writer = self.writer.lock();
+        let (removed, added) = (&compaction.removed, &compaction.added);
+        let rows = |files: &mut dyn Iterator<Item = &Arc<TableFile>>| files.map(|file| file.rows).sum();
+        let (before, after): (u64, u64) = (rows(&mut removed.iter()), rows(&mut added.iter().map(NewFile::file)));
+        invariants::compaction_keeps_rows(before, after)?;
+        let (id, number) = (Uuid::new_v4().to_string(), compaction.expected + 1);
+        let info = MaintenanceInfo { id, number, rows: after };
+        for _ in 0..RACES_MAX {
+            let current = self.current();
+            assert_unchanged(&current, compaction)?;
+            let bytes = actions::compaction(&info, current.version, removed, added, now)?;
+            let is_ours = |found: &ParsedCommit| found.maintenance.as_ref() == Some(&info);
+            let written = self.write_commit(current.version + 1, bytes, is_ours, |version| {
+                let files = added.iter().map(|file| Arc::clone(&file.file)).collect();
+                current.with_compaction(version, number, removed, files)
+            })?;
+            match written {
+                Written::InTable => {
+                    self.alive.keep(removed);
+                    return Ok(self.current());
+                }
+                Written::Raced => {}
+                Written::Absent(error) => return Err(io::failed(&paths::commit(current.version + 1), &error)),
+            }
+        }
+        Err(Error::new(Kind::Busy, "other writers of the table are always quicker: try again"))
+    }
+
+    /// Writes one commit and reads it back, or finds out what became of it.
+    ///
+    /// # Errors
+    /// The outcome could not be looked up, or what was read back is not what was written.
+    fn write_commit(
+        &self,
+        version: u64,
+        bytes: Vec<u8>,
+        is_ours: impl Fn(&ParsedCommit) -> bool,
+        next: impl FnOnce(u64) -> TableVersion,
+    ) -> Result<Written> {
+        let (path, bytes) = (paths::commit(version), Bytes::from(bytes));
         crash_point(CrashPoint::CommitBeforeWrite);
         let error = match self.io.create(&path, bytes.clone())? {
             Ok(()) => {
@@ -86,26 +159,21 @@ impl Table {
                 }
                 self.assert_read_back(&path, &bytes)?;
                 crash_point(CrashPoint::CommitVerified);
-                let files = commit.files.iter().map(|file| Arc::clone(&file.file)).collect();
-                self.current.store(Arc::new(current.with(version, commit.partition, note(eye, version), files)));
-                return Ok(true);
+                self.current.store(Arc::new(next(version)));
+                return Ok(Written::InTable);
             }
             Err(error) => error,
         };
         let tail = self.reload().map_err(|reload| {
             reload.context(format!("the outcome of {path} is unknown ({error}) and could not be looked up"))
         })?;
-        if let Some(found) = find(&tail, eye) {
+        if let Some((found, _)) = tail.commits.iter().rev().find(|(_, commit)| is_ours(commit)) {
             tracing::info!(version = found, %error, "commit was found in the table although its answer was an error");
-            return Ok(true);
+            return Ok(Written::InTable);
         }
         match error {
-            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => Ok(false),
-            error if self.current().flushed(commit.partition) >= commit.last => {
-                tracing::info!(%error, "another writer had committed the same offsets");
-                Ok(true)
-            }
-            error => Err(io::failed(&path, &error)),
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => Ok(Written::Raced),
+            error => Ok(Written::Absent(error)),
         }
     }
 
@@ -160,9 +228,17 @@ fn assert_not_passed(current: Arc<TableVersion>, commit: &Commit) -> Result<Arc<
     Err(Error::new(Kind::Conflict, detail))
 }
 
-fn find(tail: &Tail, eye: &EyeInfo) -> Option<u64> {
-    let ours = |commit: &actions::ParsedCommit| commit.eye.as_ref() == Some(eye);
-    tail.commits.iter().rev().find(|(_, commit)| ours(commit)).map(|(version, _)| *version)
+/// Invariant: whatever a compaction removes is in the table, and no other was committed since it was begun.
+fn assert_unchanged(current: &TableVersion, compaction: &Compaction) -> Result<()> {
+    let conflict = |what: String| Err(Error::new(Kind::Conflict, format!("{what}: plan the compaction again")));
+    if current.maintenance != compaction.expected {
+        return conflict(format!("compaction {} is in the table, not {}", current.maintenance, compaction.expected));
+    }
+    let listed: HashSet<&FilePath> = current.files.iter().map(|file| &file.path).collect();
+    match compaction.removed.iter().find(|file| !listed.contains(&file.path)) {
+        Some(gone) => conflict(format!("{} is no longer in the table", gone.path)),
+        None => Ok(()),
+    }
 }
 
 fn note(eye: &EyeInfo, version: u64) -> CommitNote {

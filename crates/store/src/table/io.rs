@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use eye_event::Timestamp;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
@@ -28,6 +29,16 @@ pub struct IoCounts {
     pub reads: u64,
     /// Bytes read.
     pub bytes: u64,
+}
+
+/// A file as a listing shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    /// Inside the table.
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+    /// By the object store's clock.
+    pub(crate) written_at: Timestamp,
 }
 
 /// One table's way to its bytes. All paths are inside the table.
@@ -120,6 +131,11 @@ impl TableIo {
 
     /// Every file below `folder` (the whole table if empty), as paths inside the table.
     pub(crate) fn list(&self, folder: &str) -> Result<Vec<String>> {
+        Ok(self.list_files(folder)?.into_iter().map(|file| file.path).collect())
+    }
+
+    /// [`TableIo::list`], with what the object store knows of each file.
+    pub(crate) fn list_files(&self, folder: &str) -> Result<Vec<Listed>> {
         let prefix = if folder.is_empty() { self.location.root().clone() } else { self.full(folder)? };
         let root = self.location.root();
         let listed: Vec<ObjectMeta> = self
@@ -128,7 +144,8 @@ impl TableIo {
             .map_err(|error| failed(folder, &error))?;
         let relative = |meta: ObjectMeta| {
             let parts: Vec<_> = meta.location.prefix_match(root)?.map(|part| part.as_ref().to_owned()).collect();
-            Some(parts.join("/"))
+            let written_at = Timestamp::from_micros(meta.last_modified.timestamp_micros());
+            Some(Listed { path: parts.join("/"), bytes: meta.size, written_at })
         };
         Ok(listed.into_iter().filter_map(relative).collect())
     }

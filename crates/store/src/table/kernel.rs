@@ -12,7 +12,7 @@ use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use eye_log::{Offset, PartitionId};
 
-use super::actions::{HASH_TAG, SUMS_TAG, txn_name};
+use super::actions::{HASH_TAG, MAINTENANCE_TXN, SUMS_TAG, txn_name};
 use super::io::TableIo;
 use super::paths::{FilePath, day_of};
 use super::stats::FileStats;
@@ -41,16 +41,19 @@ impl Kernel {
         let files = self.files(&snapshot)?;
         let mut all: BTreeSet<PartitionId> = files.iter().map(|file| file.partition).collect();
         all.extend(partitions);
+        let transaction = |name: &str| {
+            let last = snapshot.get_app_id_version(name, &self.engine);
+            let last = last.map_err(|error| self.failed("read the transactions", &error))?;
+            Ok::<_, Error>(last.and_then(|last| u64::try_from(last).ok()))
+        };
         let mut flushed = BTreeMap::new();
         for partition in all {
-            let last = snapshot
-                .get_app_id_version(&txn_name(partition), &self.engine)
-                .map_err(|error| self.failed("read the transactions", &error))?;
-            if let Some(last) = last.and_then(|last| u64::try_from(last).ok()) {
+            if let Some(last) = transaction(&txn_name(partition))? {
                 flushed.insert(partition, Offset(last));
             }
         }
-        let mut loaded = TableVersion { version, files, flushed, infos: BTreeMap::new() };
+        let maintenance = transaction(MAINTENANCE_TXN)?.unwrap_or_default();
+        let mut loaded = TableVersion { version, files, flushed, infos: BTreeMap::new(), maintenance };
         loaded.sort();
         Ok(loaded)
     }

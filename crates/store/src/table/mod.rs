@@ -15,6 +15,8 @@
 //! | `actions` | a commit as bytes |
 //! | `commit` | the one sequence of commits |
 //! | `encode`, `stats` | rows to Parquet |
+//! | [`compact`] | many small files to a larger one |
+//! | `vacuum`, `alive` | files that no version needs any more go |
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
 //! | [`mod@verify`] | what `eye verify` checks |
@@ -27,18 +29,22 @@ pub mod location;
 pub mod verify;
 
 mod actions;
+mod alive;
 mod batch_rows;
 mod block_sums;
 mod checkpoint;
 mod commit;
+pub mod compact;
 mod encode;
 mod hash;
 mod io;
 mod kernel;
+mod many_rows;
 mod open;
 mod paths;
 mod read;
 mod stats;
+mod vacuum;
 mod version;
 
 use std::fmt;
@@ -48,25 +54,30 @@ use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use eye_event::Timestamp;
 use eye_log::PartitionId;
+use eye_log::disk::{Disk as _, OsDisk};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use crate::columns::TableKind;
 pub use commit::Commit;
+pub use compact::{Compaction, CompactionRules};
 pub use encode::{RowKey, RowSource};
 pub use hash::{FileHash, ParseHashError};
 pub use io::IoCounts;
 pub use location::TableLocation;
 pub use paths::FilePath;
 pub use read::RowGroupInfo;
+pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};
 pub use version::{CommitNote, NewFile, TableFile, TableVersion};
 
 use crate::error::{Error, Kind, Result};
+use alive::Alive;
 use block_sums::BlockSums;
 use io::TableIo;
 use stats::FileStats;
+use vacuum::Tombstones;
 
 /// How a table is opened and written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +142,10 @@ pub struct Table {
     /// Held by whoever commits or reloads: commits of one process form one sequence.
     writer: Mutex<()>,
     maintenance: Mutex<()>,
+    /// Files that are no part of the table, or soon will not be, and that this process needs.
+    alive: Alive,
+    /// Held by whoever vacuums.
+    tombstones: Mutex<Tombstones>,
 }
 
 impl Table {
@@ -155,7 +170,8 @@ impl Table {
         let (version, report) =
             open::open(&io, &options).map_err(|error| error.context(format!("table {}", io.location().url())))?;
         let current = ArcSwap::from_pointee(version);
-        Ok((Self { io, options, current, writer: Mutex::new(()), maintenance: Mutex::new(()) }, report))
+        let (writer, maintenance, tombstones) = (Mutex::new(()), Mutex::new(()), Mutex::default());
+        Ok((Self { io, options, current, writer, maintenance, alive: Alive::default(), tombstones }, report))
     }
 
     /// The newest version known here.
@@ -174,6 +190,11 @@ impl Table {
     #[must_use]
     pub fn location(&self) -> &TableLocation {
         self.io.location()
+    }
+
+    /// Free space where it lies; `None` on object storage, or where the system does not say.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        OsDisk.free_bytes(self.location().folder()?).ok()
     }
 
     /// What was read from its data files since it was opened.
@@ -195,8 +216,11 @@ impl Table {
     /// Loads the newest version and publishes it; the writer's lock must be held.
     fn reload(&self) -> Result<open::Tail> {
         let (mut version, tail) = open::reload(&self.io, &self.options)?;
-        version.keep_cached(&self.current());
+        let known = self.current();
+        version.keep_cached(&known);
         self.current.store(Arc::new(version));
+        // What another writer has removed may still be read here.
+        self.alive.keep_removed(&known, &self.current());
         Ok(tail)
     }
 
@@ -234,7 +258,7 @@ impl Table {
         let stats = bounds.to_json();
         let of_file = FileStats::parse(&stats).map_err(|why| Error::new(Kind::Internal, why))?;
         let path = FilePath::fresh(day.day, partition, of_file.offset.0, of_file.offset.1);
-        let file = TableFile {
+        let file = Arc::new(TableFile {
             path,
             bytes: bytes.content_length() as u64,
             rows: of_file.rows,
@@ -251,9 +275,11 @@ impl Table {
             io: Arc::clone(&self.io),
             footer: OnceLock::new(),
             blooms: OnceLock::new(),
-        };
+        });
+        // Before it is there: what is written and not yet committed must not be taken for garbage.
+        self.alive.keep(std::slice::from_ref(&file));
         self.io.put(file.path.as_str(), bytes)?;
-        Ok(NewFile { file: Arc::new(file), stats })
+        Ok(NewFile { file, stats })
     }
 }
 

@@ -51,6 +51,12 @@ impl fmt::Display for FilePath {
     }
 }
 
+/// True of what [`FilePath::fresh`] names: a data file, of the table or left over.
+pub(crate) fn is_data(path: &str) -> bool {
+    let folder = path.strip_prefix(RECEIVED_DATE).and_then(|rest| rest.strip_prefix('='));
+    folder.is_some() && path.ends_with(".parquet")
+}
+
 /// The date of a day since 1970: `YYYY-MM-DD`.
 pub(crate) fn date_text(day: i32) -> String {
     Timestamp::from_micros(i64::from(day) * MICROS_PER_DAY).to_date_string()

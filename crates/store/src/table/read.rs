@@ -29,6 +29,8 @@ use crate::error::{Error, Kind, Result};
 /// The end of a file that is read at once in the hope that footer and page index lie in it.
 const TAIL_BYTES: u64 = 64 * 1024;
 
+/// What columns of few texts take of each row in memory, roughly.
+const CODED_ROW_BYTES: u64 = 96;
 /// Columns that [`TableFile::read_coded`] leaves as dictionaries.
 const CODED_COLUMNS: [&str; 3] = ["application", "category", "name"];
 
@@ -65,6 +67,18 @@ impl TableFile {
     /// `Corrupt` if the file is missing or damaged, `Unavailable` if it cannot be read now.
     pub fn row_groups(&self) -> Result<Vec<RowGroupInfo>> {
         Ok(self.footer()?.row_groups.clone())
+    }
+
+    /// What its rows take when they are decoded, roughly.
+    ///
+    /// # Errors
+    /// As [`TableFile::row_groups`].
+    pub(crate) fn decoded_bytes(&self) -> Result<u64> {
+        let groups = self.footer()?.reader.metadata().row_groups();
+        let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
+        let plain: u64 = groups.iter().map(|group| bytes(group.total_byte_size())).sum();
+        // Columns of few texts lie in the file as numbers.
+        Ok(plain + self.rows * CODED_ROW_BYTES)
     }
 
     /// Rows of one slice, in the order of the file: all of them, or those whose numbers (from 0, rising) are given.

@@ -1,7 +1,7 @@
-//! What `eye verify` checks of a table: every file is there and is what was written, no offset is there twice, and the
-//! commits of each partition follow each other without a gap.
+//! What `eye verify` checks of a table: every file is there and is what was written, no offset is there twice, the
+//! commits of each partition follow each other without a gap, and compactions keep every row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 use eye_event::Timestamp;
@@ -47,7 +47,7 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Commits checked.
     pub commits: u64,
-    /// Files that are no part of the table: of flushes that did not end. Harmless.
+    /// Files that are no part of the table: replaced by compactions, or of flushes that did not end. Harmless.
     pub orphans: u64,
     /// Everything that does not hold.
     pub findings: Vec<Finding>,
@@ -239,59 +239,106 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// Invariant: each partition's commits cover its offsets without gap or overlap, and end where the table says.
+/// What the commits of the log have said so far.
+struct Chain {
+    ends: BTreeMap<PartitionId, Offset>,
+    /// The number of the last compaction.
+    maintenance: Option<u64>,
+    starts_at_zero: bool,
+    /// The files of the table with their rows; those that are known if the log does not start at zero.
+    files: HashMap<String, Option<u64>>,
+}
+
+/// Invariant: each partition's commits cover its offsets without gap or overlap, and end where the table says; compactions
+/// follow each other and keep every row; and what was added and not removed is what the table lists.
 fn check_chain(table: &Table, log: &LogFiles, report: &mut VerifyReport, done: &mut dyn FnMut(u64)) -> Result<()> {
-    let mut ends: BTreeMap<PartitionId, Offset> = BTreeMap::new();
     let starts_at_zero = log.commits.contains(&0);
+    let mut chain = Chain { ends: BTreeMap::new(), maintenance: None, starts_at_zero, files: HashMap::new() };
     let mut previous = None;
+    let mut is_whole = starts_at_zero;
     for version in log.commits.iter().copied() {
         let path = paths::commit(version);
         if previous.is_some_and(|previous| previous + 1 != version) {
             report.find(&path, "the commit before it is missing");
+            is_whole = false;
         }
         previous = Some(version);
         match table.io.get(&path)?.map(|bytes| actions::parse(&bytes)) {
-            Some(Ok(commit)) => check_link(&path, &commit, &mut ends, starts_at_zero, report),
+            Some(Ok(commit)) => {
+                chain.check_compaction(&path, &commit, report);
+                chain.check_link(&path, &commit, report);
+            }
             Some(Err(why)) => report.find(&path, why),
             None => report.find(&path, MISSING),
         }
         report.commits += 1;
         done(report.files + report.commits);
     }
-    for (partition, end) in ends {
-        let flushed = table.current().flushed(partition);
-        if flushed != end {
+    for (partition, end) in &chain.ends {
+        let flushed = table.current().flushed(*partition);
+        if flushed != *end {
             let what = format!("partition {partition} ends at offset {end} but the table is flushed to {flushed}");
             report.find(paths::LOG_FOLDER, what);
         }
     }
+    let listed = &table.current().files;
+    let is_listed = listed.len() == chain.files.len() && listed.iter().all(|file| chain.has(file));
+    if is_whole && report.is_sound() && !is_listed {
+        report.find(paths::LOG_FOLDER, "the table's files are not those that its commits add and do not remove");
+    }
     Ok(())
 }
 
-fn check_link(
-    path: &str,
-    commit: &ParsedCommit,
-    ends: &mut BTreeMap<PartitionId, Offset>,
-    starts_at_zero: bool,
-    report: &mut VerifyReport,
-) {
-    for (partition, version) in &commit.txns {
-        if ends.get(partition).is_some_and(|end| version <= end) {
-            report.find(path, format!("the transaction of partition {partition} does not rise: {version}"));
+impl Chain {
+    fn has(&self, file: &TableFile) -> bool {
+        self.files.get(file.path.as_str()).is_some_and(|rows| rows.is_none_or(|rows| rows == file.rows))
+    }
+
+    /// Removes and adds files; a compaction must have the next number, and as many rows as what it removes.
+    fn check_compaction(&mut self, path: &str, commit: &ParsedCommit, report: &mut VerifyReport) {
+        let mut removed = Some(0);
+        for file in &commit.removes {
+            let rows = self.files.remove(&file.path).flatten();
+            removed = removed.zip(rows).map(|(sum, rows)| sum + rows);
+        }
+        self.files.extend(commit.adds.iter().map(|file| (file.path.clone(), file.rows)));
+        let Some(note) = &commit.maintenance else { return };
+        let added: Option<u64> = commit.adds.iter().map(|file| file.rows).sum();
+        if commit.eye.is_some() || !commit.txns.is_empty() || commit.maintenance_txn != Some(note.number) {
+            report.find(path, "a compaction has its own transaction and no other");
+        }
+        let before = self.maintenance.or(self.starts_at_zero.then_some(0));
+        if let Some(before) = before.filter(|before| before + 1 != note.number) {
+            report.find(path, format!("compaction {} follows compaction {before}", note.number));
+        }
+        self.maintenance = Some(note.number);
+        // Files from before the oldest commit that is kept are not known.
+        let is_unknown = removed.is_none() && !self.starts_at_zero;
+        if added != Some(note.rows) || (removed != Some(note.rows) && !is_unknown) {
+            let what = format!("a compaction of {} rows adds {added:?} in the place of {removed:?}", note.rows);
+            report.find(path, what);
         }
     }
-    let Some(eye) = &commit.eye else {
-        ends.extend(commit.txns.iter().copied());
-        return;
-    };
-    let partition = PartitionId(eye.partition);
-    // Before the oldest commit that is kept nothing is known.
-    let before = ends.get(&partition).copied().or(starts_at_zero.then_some(Offset::ZERO));
-    if let Some(before) = before.filter(|before| before.plus(1).0 != eye.first) {
-        report.find(path, format!("partition {partition} goes on at offset {} after {before}", eye.first));
+
+    fn check_link(&mut self, path: &str, commit: &ParsedCommit, report: &mut VerifyReport) {
+        for (partition, version) in &commit.txns {
+            if self.ends.get(partition).is_some_and(|end| version <= end) {
+                report.find(path, format!("the transaction of partition {partition} does not rise: {version}"));
+            }
+        }
+        let Some(eye) = &commit.eye else {
+            self.ends.extend(commit.txns.iter().copied());
+            return;
+        };
+        let partition = PartitionId(eye.partition);
+        // Before the oldest commit that is kept nothing is known.
+        let before = self.ends.get(&partition).copied().or(self.starts_at_zero.then_some(Offset::ZERO));
+        if let Some(before) = before.filter(|before| before.plus(1).0 != eye.first) {
+            report.find(path, format!("partition {partition} goes on at offset {} after {before}", eye.first));
+        }
+        if commit.txns != [(partition, Offset(eye.last))] {
+            report.find(path, "its transaction is not its last offset");
+        }
+        self.ends.insert(partition, Offset(eye.last));
     }
-    if commit.txns != [(partition, Offset(eye.last))] {
-        report.find(path, "its transaction is not its last offset");
-    }
-    ends.insert(partition, Offset(eye.last));
 }

@@ -1,6 +1,6 @@
 //! [`TableVersion`]: the table at one commit, immutable; [`TableFile`]: one data file and what is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +23,8 @@ pub struct TableVersion {
     pub files: Vec<Arc<TableFile>>,
     pub(crate) flushed: BTreeMap<PartitionId, Offset>,
     pub(crate) infos: BTreeMap<PartitionId, CommitNote>,
+    /// The number of the last compaction; 0 if there was none.
+    pub(crate) maintenance: u64,
 }
 
 /// What the newest commit of a partition said about itself.
@@ -83,6 +85,24 @@ impl TableVersion {
         next.flushed.insert(partition, note.last);
         next.infos.insert(partition, note);
         next.files.extend(files);
+        next.sort();
+        next
+    }
+
+    /// This version with one more compaction: `added` stand in the place of `removed`.
+    pub(crate) fn with_compaction(
+        &self,
+        version: u64,
+        number: u64,
+        removed: &[Arc<TableFile>],
+        added: Vec<Arc<TableFile>>,
+    ) -> Self {
+        let gone: HashSet<&FilePath> = removed.iter().map(|file| &file.path).collect();
+        let mut next = self.clone();
+        next.version = version;
+        next.maintenance = number;
+        next.files.retain(|file| !gone.contains(&file.path));
+        next.files.extend(added);
         next.sort();
         next
     }

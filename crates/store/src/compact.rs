@@ -1,0 +1,273 @@
+//! Small files of the table are merged, and files that nobody needs any more go; beside everything else.
+//!
+//! The order is the promise: the merged file is durable and read back → one commit puts it in the place of the old files →
+//! the view is swapped → much later a vacuum removes the old ones. A crash between any two steps leaves the table as it
+//! was or as it is to be; an unreferenced file is only garbage. Files are read and written without any lock; only for
+//! the commit itself flushes wait, because the view must not get a version whose rows are still in the hot buffer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use eye_event::Timestamp;
+use eye_fault::{CrashPoint, crash_point};
+
+use crate::error::{Error, Kind, Result};
+use crate::store::Shared;
+use crate::table::{Compaction, CompactionRules, NewFile, Table, TableFile, VacuumRules, Vacuumed};
+
+/// Between two vacuums of the store's own thread: each lists the whole table.
+const VACUUM_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How often a run begins anew because another writer has compacted meanwhile.
+const CONFLICTS_MAX: usize = 8;
+/// How often a run looks again what has become mergeable by what it merged.
+const PASSES_MAX: usize = 64;
+
+/// Asked between two steps: whether there is time for one more.
+type GoesOn<'a> = &'a dyn Fn() -> bool;
+
+/// How much is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Eagerness {
+    /// What the settings say.
+    WhatIsDue,
+    /// All that can be, as if every day were over.
+    Everything,
+}
+
+/// What a compaction did, of events and rejections together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    /// The events table's version afterwards.
+    pub version: u64,
+    /// Files of the tables before.
+    pub files_before: u64,
+    /// Files of the tables afterwards.
+    pub files_after: u64,
+    /// Rows that were written again.
+    pub rows: u64,
+    /// Files that were replaced.
+    pub files_in: u64,
+    /// Files that took their place.
+    pub files_out: u64,
+    /// Bytes of the files that were replaced.
+    pub bytes_in: u64,
+    /// Bytes of the files that took their place.
+    pub bytes_out: u64,
+    /// Files that nobody needed any more and that were removed.
+    pub vacuumed_files: u64,
+    /// Their bytes.
+    pub vacuumed_bytes: u64,
+    /// False if time was over, or the store ends, before everything was looked at: there may be more to do.
+    pub is_complete: bool,
+}
+
+impl CompactReport {
+    fn add(&mut self, done: &Compaction) {
+        let bytes = |file: &TableFile| file.bytes;
+        self.rows += done.removed().iter().map(|file| file.rows).sum::<u64>();
+        self.files_in += done.removed().len() as u64;
+        self.files_out += done.added().len() as u64;
+        self.bytes_in += done.removed().iter().map(|file| bytes(file)).sum::<u64>();
+        self.bytes_out += done.added().iter().map(NewFile::file).map(|file| bytes(file)).sum::<u64>();
+    }
+}
+
+/// What compactions have done since the start.
+#[derive(Clone, Debug, Default)]
+pub struct CompactionFigures {
+    /// Runs that ended well, those that found nothing to do too.
+    pub runs: u64,
+    /// Runs that failed.
+    pub failures: u64,
+    /// Files that were replaced.
+    pub files_in: u64,
+    /// Files that took their place.
+    pub files_out: u64,
+    /// Bytes of the files that were replaced.
+    pub bytes_in: u64,
+    /// Bytes of the files that took their place.
+    pub bytes_out: u64,
+    /// Files that nobody needed any more and that were removed.
+    pub vacuumed_files: u64,
+    /// When a run ended well last.
+    pub last_success: Option<Timestamp>,
+    /// Why the last run failed, if it did.
+    pub last_error: Option<String>,
+    vacuumed: Option<Instant>,
+}
+
+/// Counts a run as failed unless it ends, so that a panic is counted too.
+struct Run<'a> {
+    shared: &'a Shared,
+    report: CompactReport,
+    result: Result<()>,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        let mut figures = self.shared.compaction.lock();
+        figures.files_in += self.report.files_in;
+        figures.files_out += self.report.files_out;
+        figures.bytes_in += self.report.bytes_in;
+        figures.bytes_out += self.report.bytes_out;
+        figures.vacuumed_files += self.report.vacuumed_files;
+        match &self.result {
+            Ok(()) => {
+                figures.runs += 1;
+                figures.last_success = Some((self.shared.now)());
+            }
+            Err(_) => figures.failures += 1,
+        }
+        figures.last_error = self.result.as_ref().err().map(ToString::to_string);
+    }
+}
+
+impl Shared {
+    /// A run of the store's own thread. A failure is reported and tried again next time.
+    pub(crate) fn compact_due(&self) {
+        match self.compact(Eagerness::WhatIsDue, Duration::MAX) {
+            Ok(done) if done.files_in + done.vacuumed_files > 0 => tracing::info!(
+                files_in = done.files_in,
+                files_out = done.files_out,
+                rows = done.rows,
+                vacuumed = done.vacuumed_files,
+                "compacted"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "compaction failed: it will be tried again"),
+        }
+    }
+
+    /// Merges what there is to merge, then removes what nobody needs. Ends early when the store does or `limit` is over.
+    pub(crate) fn compact(&self, how: Eagerness, limit: Duration) -> Result<CompactReport> {
+        let until = Instant::now().checked_add(limit);
+        let goes_on = || !self.is_ending() && until.is_none_or(|until| Instant::now() < until);
+        let _one = self.compacting.lock();
+        let panicked = Err(Error::new(Kind::Internal, "it panicked"));
+        let mut run = Run { shared: self, report: CompactReport::default(), result: panicked };
+        run.report.files_before = self.table_files();
+        let result = self.compact_and_vacuum(how, &goes_on, &mut run.report);
+        run.report.is_complete = goes_on();
+        run.report.files_after = self.table_files();
+        run.report.version = self.view.read().events.version;
+        run.result.clone_from(&result);
+        result.map(|()| run.report)
+    }
+
+    fn compact_and_vacuum(&self, how: Eagerness, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {
+        let mut result = Ok(());
+        for table in [&self.events, &self.rejections] {
+            // What cannot be merged must not keep the rest from it.
+            result = result.and(self.compact_table(table, how, goes_on, report));
+        }
+        self.checkpoint_if_due();
+        let vacuumed = self.compaction.lock().vacuumed;
+        let is_due = how == Eagerness::Everything || vacuumed.is_none_or(|last| last.elapsed() >= VACUUM_EVERY);
+        if is_due && goes_on() {
+            result = result.and(self.vacuum(goes_on, report));
+        }
+        result
+    }
+
+    fn compact_table(
+        &self,
+        table: &Table,
+        how: Eagerness,
+        goes_on: GoesOn<'_>,
+        report: &mut CompactReport,
+    ) -> Result<()> {
+        let rules = self.rules(how);
+        let (mut result, mut conflicts) = (Ok(()), 0);
+        // Again and again: what did not fit into memory at once, and files that are neighbours only now.
+        for _ in 0..PASSES_MAX {
+            let mut has_merged = false;
+            for group in &table.compactable(&rules) {
+                match self.compact_group(table, group, &rules, goes_on) {
+                    Ok(Some(done)) => {
+                        report.add(&done);
+                        has_merged = true;
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.kind() == Kind::Conflict && conflicts < CONFLICTS_MAX => {
+                        self.healthy()?;
+                        conflicts += 1;
+                        has_merged = true;
+                        break;
+                    }
+                    Err(error) if error.kind() == Kind::Corrupt => result = Err(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            if !has_merged || !goes_on() {
+                break;
+            }
+        }
+        result
+    }
+
+    fn rules(&self, how: Eagerness) -> CompactionRules {
+        let settings = &self.settings;
+        CompactionRules {
+            file_bytes: settings.compaction_file_bytes as u64,
+            memory_bytes: settings.compaction_memory_bytes as u64,
+            files_min: settings.compaction_files_min,
+            today: if how == Eagerness::Everything { i32::MAX } else { (self.now)().days() },
+        }
+    }
+
+    fn compact_group(
+        &self,
+        table: &Table,
+        group: &[Arc<TableFile>],
+        rules: &CompactionRules,
+        goes_on: GoesOn<'_>,
+    ) -> Result<Option<Compaction>> {
+        if let Some(free) = table.free_bytes().filter(|free| *free < self.settings.compaction_disk_reserve) {
+            let detail =
+                format!("only {free} bytes are free where the table lies: nothing is merged until there is room");
+            return Err(Error::new(Kind::Full, detail));
+        }
+        let Some(merged) = table.rewrite(group, rules, goes_on)? else { return Ok(None) };
+        crash_point(CrashPoint::CompactFilesWritten);
+        // From here to the swap no flush may commit: its rows would be in the table and still in the hot buffer.
+        let flushes: Vec<_> = self.partitions.iter().map(|partition| partition.flush.lock()).collect();
+        if self.stopping.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        table.commit_compaction(&merged, (self.now)())?;
+        crash_point(CrashPoint::CompactBeforeSwap);
+        // What a flush does that finds another writer's rows.
+        self.publish(None, self.events.current()).inspect_err(|error| self.fail(error.clone()))?;
+        drop(flushes);
+        crash_point(CrashPoint::CompactSwapped);
+        self.moved();
+        Ok(Some(merged))
+    }
+
+    fn vacuum(&self, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {
+        let rules = VacuumRules {
+            retention: self.settings.vacuum_retention,
+            // As the log does: with both, that many commits can be taken back.
+            keep_commits: self.settings.log_keep_commits as u64,
+            now: (self.now)(),
+        };
+        for table in [&self.events, &self.rejections] {
+            let Vacuumed { files, bytes } = table.vacuum(&rules, goes_on)?;
+            report.vacuumed_files += files;
+            report.vacuumed_bytes += bytes;
+        }
+        self.compaction.lock().vacuumed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Files of both tables.
+    fn table_files(&self) -> u64 {
+        (self.events.current().files.len() + self.rejections.current().files.len()) as u64
+    }
+
+    /// True when the store is being closed: whatever can be left for the next start is left.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.closing.load(Ordering::Acquire) || self.stopping.load(Ordering::Acquire)
+    }
+}
