@@ -17,6 +17,7 @@
 //! | `encode`, `stats` | rows to Parquet |
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
+//! | `kept` | slices that were decoded a moment ago |
 //! | [`mod@verify`] | what `eye verify` checks |
 //!
 //! All calls block on files or the object store: make them from threads that may block, never from the runtime's own
@@ -34,6 +35,7 @@ mod commit;
 mod encode;
 mod hash;
 mod io;
+mod kept;
 mod kernel;
 mod open;
 mod paths;
