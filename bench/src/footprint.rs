@@ -16,6 +16,8 @@ const BATCH_EVENTS: usize = 500;
 const BATCH_CONNECTIONS: usize = 8;
 /// Different batches, each sent many times with fresh ids.
 const BATCHES: usize = 200;
+/// How many events are stored when start-up is measured.
+const EVENTS: usize = 10_000_000;
 /// How often memory is looked at, and how often it is printed.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const PRINT_EVERY: usize = 30;
@@ -113,16 +115,17 @@ fn slope(samples: &[(f64, f64)]) -> f64 {
 
 /// Bytes of stored events, and how long it takes to start with them.
 fn stored(options: &Options, report: &mut Report) -> Result<(), Error> {
-    println!("\nstarting with {} stored events", options.events);
+    let events = options.events.unwrap_or(EVENTS);
+    println!("\nstarting with {events} stored events");
     let data = server::data_folder(&options.folder)?;
     let server = Server::open(data.path(), &[])?;
-    let batches = options.events.div_ceil(BATCH_EVENTS);
+    let batches = events.div_ceil(BATCH_EVENTS);
     let generated = Generated { token: server.token.clone(), batches, events: BATCH_EVENTS };
     load::run(server.address, generated, BATCH_CONNECTIONS, Duration::from_secs(3_600))?;
     server.stop()?;
     let bytes = Bytes::of_table(&data.path().join("table").join("events"))?;
-    if bytes.rows < options.events as u64 {
-        return Err(format!("the table has {} events of {}", bytes.rows, options.events).into());
+    if bytes.rows < events as u64 {
+        return Err(format!("the table has {} events of {events}", bytes.rows).into());
     }
     by_column(&bytes, report);
     for (flags, name) in [(&[][..], "dedup window 24h"), (&SHORT_WINDOW[..], "dedup window 1m")] {
@@ -133,7 +136,7 @@ fn stored(options: &Options, report: &mut Report) -> Result<(), Error> {
             series.push("memory", server.resident_mib());
             server.stop()?;
         }
-        let millions = format!("start with {:.1} million events, {name}", options.events as f64 / 1e6);
+        let millions = format!("start with {:.1} million events, {name}", events as f64 / 1e6);
         report.add(&format!("{millions}: until ready"), series.median("seconds"), "s", Goal::AtMost(1.0));
         report.add(&format!("{millions}: memory"), series.median("memory"), "MiB", Goal::None);
     }

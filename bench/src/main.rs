@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod options;
 mod peers;
+mod query;
 mod report;
 mod server;
 mod steps;
@@ -34,10 +35,11 @@ fn main() -> ExitCode {
         ["ingest", rest @ ..] => ingest::run(rest),
         ["footprint", rest @ ..] => footprint::run(rest),
         ["abuse", rest @ ..] => abuse::run(rest),
+        ["query", rest @ ..] => query::run(rest),
         ["dedup"] => memory::dedup(),
         ["steps"] => steps::run(),
         ["floor-server"] => floor::serve(),
-        _ => Err("usage: bench ingest | footprint | abuse | dedup | steps [--option value]...".into()),
+        _ => Err("usage: bench ingest | footprint | abuse | query | dedup | steps [--option value]...".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,10 @@
-//! What the benchmarks of ingest and footprint can be told.
+//! What the benchmarks of ingest, footprint and questions can be told.
 
 use std::path::PathBuf;
 
 use crate::Error;
 
-const USAGE: &str =
-    "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N";
+const USAGE: &str = "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N; of query: --events N, --fresh";
 
 /// The options, with defaults for a short run.
 pub(crate) struct Options {
@@ -21,8 +20,10 @@ pub(crate) struct Options {
     pub(crate) only: Option<String>,
     /// How long memory is watched at the top rate.
     pub(crate) minutes: f64,
-    /// How many events are stored when start-up is measured.
-    pub(crate) events: usize,
+    /// How many events are stored: when start-up is measured, or for the questions.
+    pub(crate) events: Option<usize>,
+    /// Whether kept data is made anew.
+    pub(crate) fresh: bool,
     /// How much log there is at the crash.
     pub(crate) log_mib: u64,
 }
@@ -37,13 +38,18 @@ impl Options {
             peers: false,
             only: None,
             minutes: 0.5,
-            events: 10_000_000,
+            events: None,
+            fresh: false,
             log_mib: 1_024,
         };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
-            if *name == "--peers" {
-                options.peers = true;
+            match *name {
+                "--peers" => options.peers = true,
+                "--fresh" => options.fresh = true,
+                _ => {}
+            }
+            if matches!(*name, "--peers" | "--fresh") {
                 continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value, or is unknown: {USAGE}"))?;
@@ -53,7 +59,7 @@ impl Options {
                 "--folder" => options.folder = PathBuf::from(value),
                 "--only" => options.only = Some((*value).to_owned()),
                 "--minutes" => options.minutes = value.parse()?,
-                "--events" => options.events = value.parse()?,
+                "--events" => options.events = Some(value.parse()?),
                 "--log-mib" => options.log_mib = value.parse()?,
                 _ => return Err(format!("unknown option {name}: {USAGE}").into()),
             }

@@ -20,7 +20,7 @@ impl Numbers {
     }
 
     /// As if `events` events had come before.
-    fn after(seed: u64, events: u64) -> Self {
+    pub(crate) fn after(seed: u64, events: u64) -> Self {
         // Near seeds lie far apart.
         Self { events, ..Self::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)) }
     }
@@ -32,7 +32,7 @@ impl Numbers {
         self.state.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 

@@ -3,6 +3,7 @@
 //! A peer that cannot be started is skipped and says why. Wherever there is a choice, it is made in the peer's favour.
 
 pub(crate) mod clickhouse;
+pub(crate) mod engine;
 pub(crate) mod postgres;
 pub(crate) mod seed;
 

@@ -1,6 +1,6 @@
 //! PostgreSQL with its defaults for durability: `COPY` into a table that can answer what The Eye answers.
 //!
-//! A cluster of its own in a temporary folder, on a Unix socket; `initdb` refuses root, so that root runs it as another
+//! A cluster of its own, in a temporary folder or in one that is kept, on a Unix socket; `initdb` refuses root, so that root runs it as another
 //! user. Memory and WAL limits are raised in its favour; `fsync` and `synchronous_commit` stay on.
 
 use std::fmt::Write as _;
@@ -23,18 +23,24 @@ const TABLE: &str =
     create index on events (session_id); create index on events (category); create index on events (timestamp);
     checkpoint;";
 
+/// For questions: more memory for sorting and hashing, and both cores for building indexes.
+const OPTIONS_OF_QUESTIONS: &str = "-c work_mem=256MB -c maintenance_work_mem=1GB -c timezone=UTC";
+
 /// A running cluster; stops with the value.
 pub(crate) struct Postgres {
     programs: PathBuf,
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder with the value, if it is not kept.
+    temporary: Option<TempDir>,
     /// Whom it runs as, if not as this process.
     user: Option<&'static str>,
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // The folder goes too: nothing is lost if it ended by itself.
-        let _ = self.control("stop", "-m immediate");
+        // A temporary folder goes too: nothing is lost if it ended by itself.
+        let how = if self.temporary.is_some() { "-m immediate" } else { "-w -m fast" };
+        let _ = self.control("stop", how);
     }
 }
 
@@ -45,13 +51,51 @@ impl Postgres {
         let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
         // Another user may not come to a folder of root's.
         let folder = if is_root { Path::new("/var/tmp") } else { folder };
-        let folder = server::data_folder(&folder.canonicalize()?)?;
-        let user = if is_root { Some(hand_over(folder.path())?) } else { None };
-        let postgres = Self { programs, folder, user };
-        let data = postgres.data();
-        postgres.run("initdb", &format!("-D {data} -U bench -A trust -E UTF8 --no-locale --no-sync"))?;
-        postgres.control("start", &format!("-w -l {data}/output -o '{OPTIONS} -c unix_socket_directories={data}'"))?;
+        let temporary = server::data_folder(&folder.canonicalize()?)?;
+        let folder = temporary.path().to_owned();
+        let user = if is_root { Some(hand_over(&folder)?) } else { None };
+        let postgres = Self { programs, folder, temporary: Some(temporary), user };
+        postgres.init()?;
+        postgres.serve("")?;
         Ok(postgres)
+    }
+
+    /// A cluster for questions whose folder, named `name` under `folder` (of root: under `/var/tmp`), stays: a new one if
+    /// there is none yet or if it is to be made anew.
+    pub(crate) fn open(folder: &Path, name: &str, fresh: bool) -> Result<Self, Error> {
+        let programs = programs()?;
+        let is_root = std::fs::metadata("/proc/self")?.uid() == 0;
+        let folder = if is_root { Path::new("/var/tmp") } else { folder }.canonicalize()?.join(name);
+        if fresh && folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        let is_new = !folder.exists();
+        std::fs::create_dir_all(&folder)?;
+        let user = if is_root { Some(hand_over(&folder)?) } else { None };
+        let postgres = Self { programs, folder, temporary: None, user };
+        if is_new {
+            postgres.init()?;
+        } else if postgres.folder.join("data").join("postmaster.pid").exists() {
+            // Left by a run that was killed. It may not be there any more.
+            let _ = postgres.control("stop", "-m immediate");
+        }
+        postgres.serve(OPTIONS_OF_QUESTIONS)?;
+        Ok(postgres)
+    }
+
+    fn init(&self) -> Result<(), Error> {
+        self.run("initdb", &format!("-D {} -U bench -A trust -E UTF8 --no-locale --no-sync", self.data()))
+    }
+
+    fn serve(&self, more: &str) -> Result<(), Error> {
+        let data = self.data();
+        let options = format!("{OPTIONS} {more} -c unix_socket_directories={data}");
+        self.control("start", &format!("-w -t 600 -l {data}/output -o '{options}'"))
+    }
+
+    /// Where a client finds it.
+    pub(crate) fn address(&self) -> String {
+        format!("host={} user=bench dbname=postgres", self.data())
     }
 
     /// Rows a second of copying these NDJSON bodies, `batch_rows` rows a transaction, over [`CONNECTIONS`] connections.
@@ -60,7 +104,7 @@ impl Postgres {
         let lines: Vec<&str> = bodies.iter().flat_map(|body| body.lines()).collect();
         let mut scripts = Vec::new();
         for (number, part) in lines.chunks(lines.len().div_ceil(CONNECTIONS)).enumerate() {
-            let path = self.folder.path().join(format!("copy-{number}.sql"));
+            let path = self.folder.join(format!("copy-{number}.sql"));
             std::fs::write(&path, script(part, batch_rows)?)?;
             scripts.push(path);
         }
@@ -81,7 +125,7 @@ impl Postgres {
     }
 
     fn data(&self) -> String {
-        self.folder.path().join("data").display().to_string()
+        self.folder.join("data").display().to_string()
     }
 
     fn control(&self, verb: &str, arguments: &str) -> Result<(), Error> {
@@ -95,7 +139,7 @@ impl Postgres {
         if let Some(user) = self.user {
             command.args(["-u", user, "--", "sh"]);
         }
-        command.args(["-c", &line]).current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(["-c", &line]).current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::null());
         let status = command.status()?;
         if status.success() { Ok(()) } else { Err(format!("{program}: {status}").into()) }
     }

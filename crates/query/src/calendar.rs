@@ -209,6 +209,12 @@ impl Calendar {
         self.starts.iter().copied().map(Timestamp::from_micros).collect()
     }
 
+    /// From when to before when an interval is, as far as it lies in the range.
+    pub(crate) fn span(&self, place: usize) -> std::ops::Range<i64> {
+        let start = self.starts.get(place).map_or(self.from, |start| self.from.max(*start));
+        start..self.starts.get(place + 1).map_or(self.to, |next| self.to.min(*next))
+    }
+
     /// The interval of a moment inside the range.
     #[inline]
     pub(crate) fn place(&self, micros: i64) -> Option<usize> {
@@ -304,6 +310,9 @@ mod tests {
             let micros = from.micros() + micros;
             let place = calendar.place(micros).unwrap();
             prop_assert_eq!(place, calendar.starts.partition_point(|start| *start <= micros) - 1);
+            let span = calendar.span(place);
+            prop_assert!(span.contains(&micros));
+            prop_assert_eq!([calendar.place(span.start), calendar.place(span.end - 1)], [Some(place); 2]);
             prop_assert_eq!(calendar.place(to.micros()), None);
             prop_assert_eq!(calendar.place(from.micros() - 1), None);
         }

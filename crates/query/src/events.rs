@@ -12,6 +12,7 @@ use crate::cancel::Cancel;
 use crate::cursor::{Cursor, Question};
 use crate::error::{Error, Result, checked_limit};
 use crate::filter::Filter;
+use crate::mask::Chooser;
 use crate::order::{Order, Rank};
 use crate::output::{EventOut, weight};
 use crate::source::{Source, SourceSlice};
@@ -173,17 +174,21 @@ impl Search<'_> {
     /// Which rows are on the page, by slice and row number.
     fn first_rows<L: SourceSlice>(self, slices: &[L], cancel: &Cancel) -> Result<Found<(usize, u32)>> {
         let columns = self.filter.columns() | Columns::SORT_KEY;
+        let chooser = Chooser::new(self.filter);
         let mut top = Top::new(self.limit, usize::MAX);
         for (index, slice) in slices.iter().enumerate() {
             cancel.check()?;
             if top.is_closed_to(self.order.best(slice.timestamps())) {
                 break;
             }
-            slice.visit(columns, &mut |row, event| {
-                if let Some(rank) = self.rank(event) {
-                    top.offer(rank, 0, || (index, row));
+            let frame = slice.frame_kept(columns)?;
+            let mask = chooser.choose(&frame, slice.timestamps());
+            for (number, row) in (0..).zip(0..frame.rows()).filter(|(_, row)| mask[*row]) {
+                let rank = self.order.rank(frame.key(row));
+                if self.after.is_none_or(|after| rank > after) {
+                    top.offer(rank, 0, || (index, number));
                 }
-            })?;
+            }
         }
         Ok(top.finish())
     }

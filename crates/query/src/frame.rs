@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder, StringViewArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use eye_event::{Problems, Timestamp};
@@ -49,6 +49,8 @@ pub(crate) enum Texts {
     None,
     /// Each row its own.
     Plain(StringArray),
+    /// Each row its own, where it was read.
+    Viewed(StringViewArray),
     /// Each row the number of one; no row is without.
     Coded(ScalarBuffer<i32>, StringArray),
 }
@@ -59,6 +61,7 @@ impl Texts {
         match self {
             Self::None => None,
             Self::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
+            Self::Viewed(texts) => texts.is_valid(row).then(|| texts.value(row)),
             Self::Coded(codes, texts) => Some(texts.value(usize::try_from(codes[row]).unwrap_or(usize::MAX))),
         }
     }
@@ -137,6 +140,9 @@ fn strange(name: &str) -> Error {
 fn texts_of(array: &dyn Array) -> Option<Texts> {
     if let Some(texts) = array.as_string_opt::<i32>() {
         return Some(Texts::Plain(texts.clone()));
+    }
+    if let Some(texts) = array.as_string_view_opt() {
+        return Some(Texts::Viewed(texts.clone()));
     }
     let coded = array.as_dictionary_opt::<Int32Type>()?;
     Some(Texts::Coded(coded.keys().values().clone(), coded.values().as_string_opt::<i32>()?.clone()))

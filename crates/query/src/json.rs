@@ -1,5 +1,8 @@
 //! One value out of a JSON text, by its path, without building the rest.
 //!
+//! Payloads were checked when they were stored, so most of a text is only skipped ([`scan`]). What is rare (a key with
+//! escapes, a place in an array, a text that ends early) is left to a parser.
+//!
 //! Of keys that stand twice in an object the last counts, as in ECMAScript (ECMA-262, 25.5.1) and in PostgreSQL's `jsonb`.
 
 use std::borrow::Cow;
@@ -8,8 +11,14 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+mod scan;
+
 /// The text of the value at this path: keys of objects, or places in arrays counted from 0. `None` if there is none.
 pub(crate) fn find<'a>(json: &'a str, path: &[String]) -> Option<&'a str> {
+    scan::find(json, path).unwrap_or_else(|scan::Unsure| parse(json, path))
+}
+
+fn parse<'a>(json: &'a str, path: &[String]) -> Option<&'a str> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     Walk(path).deserialize(&mut deserializer).ok().flatten()
 }
@@ -147,7 +156,43 @@ impl Visitor<'_> for IsKey<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Any value, and keys that are often the same.
+    fn value() -> impl Strategy<Value = String> {
+        let text =
+            prop_oneof!["[a-c]?", r#"[ab"\\\[\]{},:é]{0,4}"#].prop_map(|text| serde_json::json!(text).to_string());
+        let leaf =
+            prop_oneof![text.clone(), Just("-1.5e3".to_owned()), Just("null".to_owned()), Just("true".to_owned())];
+        leaf.prop_recursive(3, 24, 4, move |inner| {
+            let members = proptest::collection::vec((text.clone(), "[ \n]?", inner.clone()), 0..4);
+            let object = members.prop_map(|members| {
+                let members =
+                    members.iter().map(|(key, space, value)| format!("{space}{key}{space}:{space}{value}{space}"));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            });
+            let array = proptest::collection::vec(inner, 0..3).prop_map(|all| format!("[{}]", all.join(" ,")));
+            prop_oneof![object, array]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_skipped_is_what_a_parser_would_skip(
+            json in value(),
+            path in proptest::collection::vec("[a-c0]?", 1..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            prop_assert_eq!(find(&json, &path), parse(&json, &path));
+            if let Ok(Some(found)) = scan::find(&json, &path) {
+                prop_assert_eq!(Some(found), parse(&json, &path));
+            }
+            // A text that ends early is no reason to panic.
+            let _ = find(&json[..json.floor_char_boundary(cut.index(json.len() + 1))], &path);
+        }
+    }
 
     fn at<'a>(json: &'a str, path: &str) -> Option<&'a str> {
         let path: Vec<String> = path.split('.').map(str::to_owned).collect();

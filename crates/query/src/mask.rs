@@ -1,5 +1,6 @@
 //! Which rows of a frame a filter chooses: [`Filter::matches`] over columns.
 
+use eye_event::Timestamp;
 use eye_store::Columns;
 
 use crate::condition::{Condition, Expr};
@@ -24,16 +25,25 @@ impl<'f> Chooser<'f> {
         Self { filter, exprs: cheapest_first(filter.expr()) }
     }
 
-    /// The rows that the filter chooses.
-    pub(crate) fn choose(&self, frame: &Frame) -> Mask {
+    /// The rows that the filter chooses, of a frame whose times lie between these, both inclusive.
+    pub(crate) fn choose(&self, frame: &Frame, (earliest, latest): (Timestamp, Timestamp)) -> Mask {
         let mut mask = vec![true; frame.rows()];
-        self.keep(frame, &mut mask);
+        let (from, to) = (self.filter.from(), self.filter.to());
+        if from.is_some_and(|from| earliest < from) || to.is_some_and(|to| latest >= to) {
+            self.keep_times(frame, &mut mask);
+        }
+        self.keep_others(frame, &mut mask);
         mask
     }
 
     /// Of the rows that are chosen already, those that the filter chooses too. The others cost nearly nothing.
     pub(crate) fn keep(&self, frame: &Frame, mask: &mut Mask) {
         self.keep_times(frame, mask);
+        self.keep_others(frame, mask);
+    }
+
+    /// Without times.
+    fn keep_others(&self, frame: &Frame, mask: &mut Mask) {
         let Filter { allowed, session_id, application, category, name, user_id, problem, .. } = self.filter;
         if let Some(problem) = problem {
             let problems = frame.problems();
@@ -140,7 +150,7 @@ fn keep_texts(mask: &mut Mask, texts: &Texts, is_met: impl Fn(Option<&str>) -> b
                 mask.fill(false);
             }
         }
-        Texts::Plain(_) => keep(mask, |row| is_met(texts.get(row))),
+        Texts::Plain(_) | Texts::Viewed(_) => keep(mask, |row| is_met(texts.get(row))),
         Texts::Coded(codes, values) => {
             let meets: Vec<bool> = values.iter().map(&is_met).collect();
             for (chosen, code) in mask.iter_mut().zip(codes) {

@@ -4,10 +4,10 @@
 //! returned, as 128 bits each; everything else follows from them. The rule: memory is bounded by the number of units,
 //! never by the number of events.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use eye_event::Timestamp;
 use eye_store::Columns;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use crate::line::Asked;
 use crate::mask::{Demand, Mask};
 use crate::scan::{State, scan};
 use crate::source::Source;
-use crate::unit::{By, Key, Keys};
+use crate::unit::{BuildKeyHasher, By, Key, Keys};
 
 mod cell;
 
@@ -176,7 +176,7 @@ where
 {
     let plan = Plan::new(query)?;
     let columns = query.by.column() | Columns::TIMESTAMP | plan.start.columns() | plan.back.columns();
-    let (units, _) = scan(source, &plan.filter, columns, cancel, || Units { plan: &plan, sets: AHashMap::new() })?;
+    let (units, _) = scan(source, &plan.filter, columns, cancel, || Units { plan: &plan, sets: HashMap::default() })?;
     let cohorts = cohorts(&plan, &units);
     let cell = query.cell.map(|(cohort, period)| cell::list(source, &plan, &units, cohort, period, cancel));
     Ok(RetentionOut {
@@ -285,7 +285,7 @@ fn places(mut set: u128) -> impl Iterator<Item = usize> {
 /// Everybody who started or returned.
 struct Units<'p> {
     plan: &'p Plan<'p>,
-    sets: AHashMap<Key, Sets>,
+    sets: HashMap<Key, Sets, BuildKeyHasher>,
 }
 
 impl Units<'_> {
@@ -308,8 +308,13 @@ impl State for Units<'_> {
         let times = frame.timestamps();
         // Rows of a session are neighbours: they are put together before the session is looked up.
         let mut run: Option<(Key, Sets)> = None;
+        let mut interval = (0..0, 0);
         plan.keys.each(frame, plan.query.by, &either, |row, key| {
-            let Some(place) = plan.calendar.place(times[row]) else { return };
+            if !interval.0.contains(&times[row]) {
+                let Some(place) = plan.calendar.place(times[row]) else { return };
+                interval = (plan.calendar.span(place), place);
+            }
+            let place = interval.1;
             let bit = |is_one: bool| u128::from(is_one) << place;
             let sets = Sets { starts: bit(starts[row]), returns: bit(returns[row]) };
             match &mut run {

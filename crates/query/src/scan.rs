@@ -57,7 +57,7 @@ where
                 continue;
             }
             let frame = slice.frame(columns)?;
-            let mask = chooser.choose(&frame);
+            let mask = chooser.choose(&frame, slice.timestamps());
             state.add(&frame, &mask, u32::try_from(number).unwrap_or(u32::MAX))?;
         }
     };

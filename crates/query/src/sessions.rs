@@ -16,8 +16,9 @@ use crate::cursor::{Cursor, Question};
 use crate::error::{Error, Result, checked_limit};
 use crate::filter::Filter;
 use crate::output::millis_between;
+use crate::scan::scan;
 use crate::sessions::totals::{Session, Totals};
-use crate::source::{Source, SourceSlice};
+use crate::source::Source;
 use crate::top::Top;
 
 mod totals;
@@ -172,7 +173,11 @@ pub struct SessionsPage {
 /// # Errors
 /// `Invalid` for a limit out of range or a foreign cursor; `TooMuch` beyond `sessions_max`; `Cancelled`; those of the
 /// store.
-pub fn sessions<S: Source>(source: &S, query: &SessionsQuery, cancel: &Cancel) -> Result<SessionsPage> {
+pub fn sessions<S>(source: &S, query: &SessionsQuery, cancel: &Cancel) -> Result<SessionsPage>
+where
+    S: Source,
+    S::Slice: Sync + Send,
+{
     let limit = checked_limit(query.limit, SESSIONS_LIMIT_MAX)?;
     let order = [Some(query.sort.as_str()), Some(query.direction.as_str())];
     let question = order.into_iter().fold(Question::new("sessions"), Question::text);
@@ -195,40 +200,26 @@ pub fn sessions<S: Source>(source: &S, query: &SessionsQuery, cancel: &Cancel) -
 }
 
 /// One pass over everything that matches.
-fn add_up<S: Source>(source: &S, query: &SessionsQuery, cancel: &Cancel) -> Result<Totals> {
+fn add_up<S>(source: &S, query: &SessionsQuery, cancel: &Cancel) -> Result<Totals>
+where
+    S: Source,
+    S::Slice: Sync + Send,
+{
     let filter = &query.filter;
-    let mut totals = Totals::new(query.sessions_max);
-    if filter.is_impossible() {
+    let columns = Columns::SORT_KEY | Columns::SESSION_ID | Columns::APPLICATION | Columns::NAME | Columns::PROBLEMS;
+    let make = || Totals::new(query.sessions_max);
+    if let Some(session_id) = filter.only_session().filter(|_| !filter.is_impossible()) {
+        cancel.check()?;
+        let mut totals = make();
+        source.session(session_id, columns | filter.columns(), &mut |event| {
+            if filter.matches(event) {
+                totals.add_event(event);
+            }
+        })?;
+        totals.checked()?;
         return Ok(totals);
     }
-    let columns = filter.columns()
-        | Columns::SORT_KEY
-        | Columns::SESSION_ID
-        | Columns::APPLICATION
-        | Columns::NAME
-        | Columns::PROBLEMS;
-    if let Some(session_id) = filter.only_session() {
-        cancel.check()?;
-        source.session(session_id, columns, &mut |event| {
-            if filter.matches(event) {
-                totals.add(event);
-            }
-        })?;
-        return totals.checked();
-    }
-    for slice in source.slices(filter.from(), filter.to())? {
-        cancel.check()?;
-        if !filter.slice_can_match(slice.timestamps()) {
-            continue;
-        }
-        slice.visit(columns, &mut |_, event| {
-            if filter.matches(event) {
-                totals.add(event);
-            }
-        })?;
-        totals = totals.checked()?;
-    }
-    Ok(totals)
+    Ok(scan(source, filter, columns, cancel, make)?.0)
 }
 
 fn sort_value(sort: SessionSort, session: &Session) -> i64 {

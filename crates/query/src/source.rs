@@ -47,6 +47,14 @@ pub trait SourceSlice {
         Frame::gather(columns, |visit| self.visit(columns, visit))
     }
 
+    /// The same, for a question that will soon be asked again: the next page of a list.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn frame_kept(&self, columns: Columns) -> Result<Frame> {
+        self.frame(columns)
+    }
+
     /// The earliest and the latest timestamp in it, both inclusive.
     fn timestamps(&self) -> (Timestamp, Timestamp);
 
@@ -92,6 +100,13 @@ impl SourceSlice for eye_store::Slice {
         match self.batch(columns)? {
             Some(batch) => Frame::of(&batch),
             None => Frame::gather(columns, |visit| self.visit(columns, visit)),
+        }
+    }
+
+    fn frame_kept(&self, columns: Columns) -> Result<Frame> {
+        match self.batch_kept(columns)? {
+            Some(batch) => Frame::of(&batch),
+            None => self.frame(columns),
         }
     }
 

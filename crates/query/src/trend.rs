@@ -161,7 +161,12 @@ where
     }
     let cut = Cut::new(query.interval, query.week_start, &query.time_zone)?;
     let now = pass(source, query, &cut, (query.from, query.to), cancel)?;
-    let shown = now.series.top(&now.cells.totals(&query.measure, now.series.len()), top);
+    // Without a breakdown there is one series, and no need to know its total twice.
+    let totals = match query.breakdown.is_empty() {
+        true => Vec::new(),
+        false => now.cells.totals(&query.measure, now.series.len()),
+    };
+    let shown = now.series.top(&totals, top);
     let values = now.series.values(&shown);
     let previous = if query.compare {
         let length = query.to.micros().saturating_sub(query.from.micros());
@@ -254,8 +259,14 @@ impl State for Pass<'_> {
         let columns = self.series.columns(frame, &self.query.breakdown);
         let mut seen = Seen::new(frame, &self.query.measure, self.keys);
         let times = frame.timestamps();
+        // Rows of a session are neighbours, and mostly lie in one interval.
+        let mut last = (0..0, 0);
         for row in (0..mask.len()).filter(|row| mask[*row]) {
-            let Some(interval) = self.calendar.place(times[row]) else { continue };
+            if !last.0.contains(&times[row]) {
+                let Some(place) = self.calendar.place(times[row]) else { continue };
+                last = (self.calendar.span(place), place);
+            }
+            let interval = last.1;
             let series = self.series.place(&columns, row)?;
             if !self.cells.add(series, interval, row, &mut seen) {
                 self.without_value += 1;

@@ -4,7 +4,8 @@
 //! key is new for every question: of a billion ids two are taken for one once in 10^20 questions, and nobody can make it
 //! happen. Texts that an answer shows are read back from their rows.
 
-use std::hash::{BuildHasher, Hasher as _, RandomState};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use eye_store::Columns;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,30 @@ impl By {
 
 /// One session or person, or any text that is only counted.
 pub(crate) type Key = u128;
+
+/// Tables of keys: a key is a hash already, and is not hashed again.
+pub(crate) type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
+/// A set of keys.
+pub(crate) type KeySet = HashSet<Key, BuildKeyHasher>;
+
+/// Half of a key.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write_u128(&mut self, key: Key) {
+        self.0 = (key & u128::from(u64::MAX)) as u64;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only keys are hashed; anything else would still be told apart, slowly.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// The key of one question.
 #[derive(Clone, Copy, Debug)]

@@ -169,7 +169,7 @@ impl Slice {
     }
 
     /// The rows as columns, with at least `columns` filled; application, category and name as dictionaries (`Int32` to
-    /// `Utf8`). `None` of a chunk of the hot buffer, whose rows lie one by one.
+    /// `Utf8`), ids and payloads as `Utf8View`. `None` of a chunk of the hot buffer, whose rows lie one by one.
     ///
     /// # Errors
     /// A file that is away or damaged.
@@ -177,6 +177,17 @@ impl Slice {
         match &self.0 {
             Place::Hot(_) => Ok(None),
             Place::Table(file, group) => file.read_coded(group.index, columns).map(Some),
+        }
+    }
+
+    /// The same, kept for a while if it is asked for again: for lists, whose next page looks at the same slices.
+    ///
+    /// # Errors
+    /// A file that is away or damaged.
+    pub fn batch_kept(&self, columns: Columns) -> Result<Option<RecordBatch>> {
+        match &self.0 {
+            Place::Hot(_) => Ok(None),
+            Place::Table(file, group) => file.read_coded_kept(group.index, columns).map(Some),
         }
     }
 
@@ -192,7 +203,7 @@ impl Slice {
                 }
             }
             Place::Table(file, group) => {
-                let batch = file.read(group.index, columns, Some(rows))?;
+                let batch = file.read_scattered(group.index, columns, rows)?;
                 let rows = EventRows::new(&batch)?;
                 (0..rows.len()).for_each(|index| visit(&rows.row(index)));
             }

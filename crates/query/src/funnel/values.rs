@@ -77,7 +77,7 @@ impl<'a> FrameValues<'a> {
         let texts = frame.texts(field);
         let known = match texts {
             Texts::Coded(_, texts) => vec![None; texts.iter().len()],
-            Texts::None | Texts::Plain(_) => Vec::new(),
+            Texts::None | Texts::Plain(_) | Texts::Viewed(_) => Vec::new(),
         };
         Self { field, texts, known }
     }

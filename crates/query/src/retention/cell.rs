@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ahash::AHashSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,7 +16,7 @@ use crate::frame::Frame;
 use crate::retention::{Plan, Units};
 use crate::scan::{State, scan};
 use crate::source::Source;
-use crate::unit::Key;
+use crate::unit::KeySet;
 
 /// How many sessions each unit of a cell is listed with.
 pub const RETENTION_SESSIONS: usize = 3;
@@ -59,7 +58,7 @@ where
 {
     let (cohort_bit, return_bit) = (1_u128 << cohort, 1_u128 << (cohort + period));
     let is_in = |sets: &super::Sets| sets.cohorts(plan.query.mode) & cohort_bit != 0 && sets.returns & return_bit != 0;
-    let members: AHashSet<Key> = units.sets.iter().filter(|(_, sets)| is_in(sets)).map(|(key, _)| *key).collect();
+    let members: KeySet = units.sets.iter().filter(|(_, sets)| is_in(sets)).map(|(key, _)| *key).collect();
     let filter = period_of(plan, cohort + period);
     let columns = plan.query.by.column() | Field::SessionId.column() | plan.back.columns();
     let make = || Ids { plan, members: &members, found: BTreeMap::new() };
@@ -85,7 +84,7 @@ fn period_of(plan: &Plan<'_>, place: usize) -> Filter {
 /// The first ids of a cell, each with its first sessions.
 struct Ids<'p> {
     plan: &'p Plan<'p>,
-    members: &'p AHashSet<Key>,
+    members: &'p KeySet,
     found: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 }
 

@@ -7,7 +7,10 @@ use ahash::AHashMap;
 use eye_store::{SortKey, StoredEvent};
 
 use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::frame::{Frame, Texts};
 use crate::names::Names;
+use crate::scan::State;
 
 /// One session's figures so far.
 #[derive(Clone, Debug)]
@@ -48,32 +51,43 @@ impl Totals {
         }
     }
 
-    /// Adds one event. Once the limit has been met nothing more is added: see [`Totals::checked`].
-    pub(super) fn add(&mut self, stored: &StoredEvent<'_>) {
+    /// Adds one event.
+    pub(super) fn add_event(&mut self, stored: &StoredEvent<'_>) {
+        let event = &stored.event;
+        let row =
+            Row { key: stored.sort_key(), application: stored.application, has_problem: !event.problems.is_empty() };
+        self.add_row(event.session_id, &row, |names| names.number(event.name));
+    }
+
+    /// Adds one event; `name` says the number of its name. Once the limit has been met nothing more is added: see
+    /// [`Totals::checked`].
+    fn add_row(&mut self, session_id: &str, row: &Row<'_>, name: impl FnOnce(&mut Names) -> u32) {
         if self.is_over {
             return;
         }
-        let key = stored.sort_key();
-        let index = self.session(stored, key);
+        let key = row.key;
+        let index = self.session(session_id, key);
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.events += 1;
-        session.problems += u64::from(!stored.event.problems.is_empty());
-        session.applications = self.applications.with(session.applications, stored.application);
-        if key <= session.first {
-            session.first = key;
-            session.first_name = self.names.number(stored.event.name);
-        }
-        if key >= session.last {
-            session.last = key;
-            session.last_name = self.names.number(stored.event.name);
+        session.problems += u64::from(row.has_problem);
+        session.applications = self.applications.with(session.applications, row.application);
+        if key <= session.first || key >= session.last {
+            let name = name(&mut self.names);
+            if key <= session.first {
+                (session.first, session.first_name) = (key, name);
+            }
+            if key >= session.last {
+                (session.last, session.last_name) = (key, name);
+            }
         }
         self.is_over = self.sessions.len() > self.sessions_max || self.names.len() > self.sessions_max;
     }
 
-    /// The same, if the limit has not been met.
-    pub(super) fn checked(self) -> Result<Self> {
+    /// # Errors
+    /// `TooMuch`, if the limit has been met.
+    pub(super) fn checked(&self) -> Result<()> {
         if !self.is_over {
-            return Ok(self);
+            return Ok(());
         }
         let message = format!(
             "more than {} sessions match, which is more than one answer may add up: \
@@ -98,9 +112,8 @@ impl Totals {
         self.applications.texts(session.applications)
     }
 
-    /// Where the event's session stands in `sessions`; made if it is new.
-    fn session(&mut self, stored: &StoredEvent<'_>, key: SortKey) -> usize {
-        let session_id = stored.event.session_id;
+    /// Where a session stands in `sessions`; made, with this as its only event's key, if it is new.
+    fn session(&mut self, session_id: &str, key: SortKey) -> usize {
         if let Some((current, index)) = &self.current
             && current == session_id
         {
@@ -125,6 +138,80 @@ impl Totals {
         current.push_str(session_id);
         *place = index;
         index
+    }
+}
+
+/// What counts of an event besides its session and its name.
+struct Row<'e> {
+    key: SortKey,
+    application: &'e str,
+    has_problem: bool,
+}
+
+impl State for Totals {
+    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
+        let texts = |field: Field| frame.texts(&field);
+        let (sessions, applications) = (texts(Field::SessionId), texts(Field::Application));
+        let mut names = NamesOf::new(texts(Field::Name));
+        let problems = frame.problems();
+        for row in (0..mask.len()).filter(|row| mask[*row]) {
+            let application = applications.get(row).unwrap_or_default();
+            let event = Row { key: frame.key(row), application, has_problem: !problems[row].is_empty() };
+            self.add_row(sessions.get(row).unwrap_or_default(), &event, |all| names.number(row, all));
+        }
+        self.checked()
+    }
+
+    fn merge(&mut self, other: Self) -> Result<()> {
+        for (session_id, theirs) in other.iter() {
+            let index = self.session(session_id, theirs.first);
+            let Some(session) = self.sessions.get_mut(index) else { continue };
+            let is_new = session.events == 0;
+            session.events += theirs.events;
+            session.problems += theirs.problems;
+            for application in other.applications.texts(theirs.applications) {
+                session.applications = self.applications.with(session.applications, &application);
+            }
+            if is_new || theirs.first < session.first {
+                session.first = theirs.first;
+                session.first_name = self.names.number(other.name(theirs.first_name));
+            }
+            if is_new || theirs.last > session.last {
+                session.last = theirs.last;
+                session.last_name = self.names.number(other.name(theirs.last_name));
+            }
+        }
+        self.is_over |= other.is_over;
+        self.is_over |= self.sessions.len() > self.sessions_max || self.names.len() > self.sessions_max;
+        self.checked()
+    }
+}
+
+/// The numbers of one frame's names. Of a column with few texts each is numbered once, when it first counts.
+struct NamesOf<'f> {
+    texts: &'f Texts,
+    by_code: Vec<Option<u32>>,
+}
+
+impl<'f> NamesOf<'f> {
+    fn new(texts: &'f Texts) -> Self {
+        let codes = if let Texts::Coded(_, values) = texts { values.iter().len() } else { 0 };
+        Self { texts, by_code: vec![None; codes] }
+    }
+
+    fn number(&mut self, row: usize, names: &mut Names) -> u32 {
+        let code = match self.texts {
+            Texts::Coded(codes, _) => usize::try_from(codes[row]).ok(),
+            _ => None,
+        };
+        if let Some(number) = code.and_then(|code| *self.by_code.get(code)?) {
+            return number;
+        }
+        let number = names.number(self.texts.get(row).unwrap_or_default());
+        if let Some(known) = code.and_then(|code| self.by_code.get_mut(code)) {
+            *known = Some(number);
+        }
+        number
     }
 }
 

@@ -1,14 +1,10 @@
 //! [`Cells`]: what was measured so far, one cell per series and interval.
 
-use std::collections::HashSet;
-
-use ahash::RandomState;
-
 use crate::error::{Error, Result};
 use crate::exact::Sum;
 use crate::frame::{Frame, Texts};
 use crate::json;
-use crate::unit::{Key, Keys};
+use crate::unit::{Key, KeySet, Keys};
 
 use super::Figure;
 use super::measure::{Measure, Statistic};
@@ -18,14 +14,14 @@ const CELLS_MAX: usize = 10_000_000;
 /// Numbers and keys kept for percentiles and distinct counts, in all cells: about 500 MB.
 const KEPT_MAX: usize = 20_000_000;
 
-type KeySet = HashSet<Key, RandomState>;
-
 /// What was measured: the cell of a series and an interval is at `series × intervals + interval`.
 pub(super) struct Cells {
     intervals: usize,
     cells: Kind,
     /// Numbers and keys kept.
     kept: usize,
+    /// The place and key of the row before: rows of a session are neighbours.
+    last: Option<(usize, Key)>,
 }
 
 enum Kind {
@@ -87,7 +83,7 @@ impl Cells {
             Measure::Of(Statistic::Max, _) => Kind::Most(Vec::new()),
             Measure::Of(Statistic::Percentile(_), _) => Kind::Numbers(Vec::new()),
         };
-        Self { intervals, cells, kept: 0 }
+        Self { intervals, cells, kept: 0, last: None }
     }
 
     /// Adds one row to a cell; false if it has no value.
@@ -100,6 +96,10 @@ impl Cells {
         }
         if let Kind::Keys(sets) = &mut self.cells {
             let Some(key) = seen.key(row) else { return false };
+            if self.last == Some((place, key)) {
+                return true;
+            }
+            self.last = Some((place, key));
             self.kept += usize::from(cell(sets, place, self.intervals).insert(key));
             return true;
         }
@@ -249,12 +249,14 @@ fn sum_figure(measure: &Measure, sum: &Sum, count: u64) -> Figure {
 }
 
 /// How many different keys are in all the sets.
-fn count_keys<'a>(mut sets: impl Iterator<Item = &'a KeySet>) -> Figure {
-    let Some(first) = sets.next() else { return Figure::Count(0) };
-    let Some(second) = sets.next() else { return Figure::Count(first.len() as u64) };
-    let mut all: HashSet<&Key, RandomState> = first.iter().collect();
-    all.extend(second);
-    sets.for_each(|set| all.extend(set));
+fn count_keys<'a>(sets: impl Iterator<Item = &'a KeySet>) -> Figure {
+    let sets: Vec<&KeySet> = sets.collect();
+    let [first, others @ ..] = &sets[..] else { return Figure::Count(0) };
+    if others.is_empty() {
+        return Figure::Count(first.len() as u64);
+    }
+    let mut all = KeySet::with_capacity_and_hasher(sets.iter().map(|set| set.len()).sum(), Default::default());
+    sets.iter().for_each(|set| all.extend(*set));
     Figure::Count(all.len() as u64)
 }
 

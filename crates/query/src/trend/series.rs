@@ -24,6 +24,8 @@ pub(super) struct Series {
     /// The values of each series: [`ABSENT`], or one more than the number of the text.
     values: Vec<[u32; 2]>,
     places: AHashMap<[u32; 2], usize>,
+    /// Of one field: the series of each value, by its number.
+    by_value: Vec<Option<usize>>,
     /// The series of the row before.
     last: Option<([u32; 2], usize)>,
 }
@@ -78,6 +80,11 @@ impl Series {
                 }
             };
         }
+        if self.fields == 1
+            && let Some(Some(place)) = self.by_value.get(values[0] as usize)
+        {
+            return Ok(*place);
+        }
         match self.last {
             Some((last, place)) if last == values => Ok(place),
             _ => self.place_of(values),
@@ -95,6 +102,11 @@ impl Series {
                 return Err(Error::TooMuch { message });
             }
             self.values.push(values);
+        }
+        if self.fields == 1 {
+            let value = values[0] as usize;
+            self.by_value.resize(self.by_value.len().max(value + 1), None);
+            self.by_value[value] = Some(place);
         }
         self.last = Some((values, place));
         Ok(place)

@@ -56,6 +56,24 @@ impl Columns {
         Self(self.0 | other.0)
     }
 
+    /// The same columns in so many sets that weigh about the same, heavy columns first; none is empty.
+    pub(crate) fn split(self, sets: usize, weight: impl Fn(&str) -> u64) -> Vec<Self> {
+        let mut columns: Vec<(u64, Self)> = Self::NAMES
+            .iter()
+            .filter(|(column, _)| self.contains(*column))
+            .map(|(column, name)| (weight(name), *column))
+            .collect();
+        columns.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        let mut split = vec![(0, Self::NONE); sets.clamp(1, columns.len().max(1))];
+        for (weight, column) in columns {
+            if let Some((sum, set)) = split.iter_mut().min_by_key(|(sum, set)| (*sum, set.0.count_ones())) {
+                *sum += weight;
+                *set = *set | column;
+            }
+        }
+        split.into_iter().map(|(_, set)| set).collect()
+    }
+
     /// The columns' names, in the schema's order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.iter().filter(move |(column, _)| self.contains(*column)).map(|(_, name)| *name)
@@ -82,5 +100,17 @@ mod tests {
         assert_eq!(Columns::ALL.names().collect::<Vec<_>>(), fields);
         assert_eq!((Columns::OFFSET | Columns::NAME).names().collect::<Vec<_>>(), ["name", "offset"]);
         assert_eq!(Columns::NONE.names().count(), 0);
+    }
+
+    #[test]
+    fn split_columns_weigh_about_the_same() {
+        let weight = |name: &str| if name == "data" { 10 } else { u64::from(name == "event_id" || name == "name") * 4 };
+        let split = Columns::ALL.split(2, weight);
+        assert_eq!(split.len(), 2);
+        assert!(split[0].contains(Columns::DATA) && split[1].contains(Columns::EVENT_ID | Columns::NAME));
+        assert_eq!(split[0] | split[1], Columns::ALL);
+        assert_eq!(split[0].names().count() + split[1].names().count(), Columns::ALL.names().count());
+        assert_eq!((Columns::DATA | Columns::NAME).split(8, |_| 0).len(), 2);
+        assert_eq!(Columns::NONE.split(2, weight), [Columns::NONE]);
     }
 }

@@ -16,6 +16,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use tokio::runtime::Handle;
 
+use super::kept::Kept;
 use super::location::TableLocation;
 use crate::error::{Error, Kind, Result};
 
@@ -48,11 +49,13 @@ pub(crate) struct TableIo {
     handle: Handle,
     reads: AtomicU64,
     bytes: AtomicU64,
+    /// What was decoded a moment ago.
+    pub(crate) kept: Kept,
 }
 
 impl TableIo {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, location: TableLocation, handle: Handle) -> Self {
-        Self { store, location, handle, reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        Self { store, location, handle, reads: AtomicU64::new(0), bytes: AtomicU64::new(0), kept: Kept::default() }
     }
 
     pub(crate) fn location(&self) -> &TableLocation {

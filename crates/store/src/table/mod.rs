@@ -19,6 +19,7 @@
 //! | `vacuum`, `alive` | files that no version needs any more go |
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
+//! | `kept` | slices that were decoded a moment ago |
 //! | [`mod@verify`] | what `eye verify` checks |
 //!
 //! All calls block on files or the object store: make them from threads that may block, never from the runtime's own
@@ -38,6 +39,7 @@ pub mod compact;
 mod encode;
 mod hash;
 mod io;
+mod kept;
 mod kernel;
 mod many_rows;
 mod open;

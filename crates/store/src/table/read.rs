@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use eye_event::Timestamp;
@@ -22,6 +22,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataP
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
+use super::kept::{Asked, Key};
 use super::version::TableFile;
 use crate::columns::{Columns, required, text_column};
 use crate::error::{Error, Kind, Result};
@@ -31,8 +32,14 @@ const TAIL_BYTES: u64 = 64 * 1024;
 
 /// What columns of few texts take of each row in memory, roughly.
 const CODED_ROW_BYTES: u64 = 96;
+
+/// So many rows of a slice, wherever they are, lie on so many of its pages that it is decoded whole.
+const SCATTERED_ROWS: usize = 16;
+
 /// Columns that [`TableFile::read_coded`] leaves as dictionaries.
 const CODED_COLUMNS: [&str; 3] = ["application", "category", "name"];
+/// Columns that [`TableFile::read_coded`] leaves where they were decompressed, and only points to.
+const VIEWED_COLUMNS: [&str; 6] = ["event_id", "session_id", "user_id", "anonymous_id", "data", "context"];
 
 /// One slice of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +57,7 @@ pub struct RowGroupInfo {
 /// What is kept of a file's footer.
 pub(crate) struct Footer {
     reader: ArrowReaderMetadata,
-    /// The same, with columns of few texts left as the dictionaries they are.
+    /// The same, with columns of few texts left as the dictionaries they are, and others not copied.
     coded: ArrowReaderMetadata,
     row_groups: Vec<RowGroupInfo>,
     session_column: Option<usize>,
@@ -98,13 +105,82 @@ impl TableFile {
         self.decode(row_group, columns, ranges)
     }
 
-    /// Every row of one slice; application, category and name as dictionaries (`Int32` to `Utf8`).
+    /// The same rows; if they lie all over the slice and it is asked for again, it is decoded whole and kept for a while.
+    ///
+    /// # Errors
+    /// As [`TableFile::read`].
+    pub fn read_scattered(&self, row_group: usize, columns: Columns, rows: &[u32]) -> Result<RecordBatch> {
+        let info = self.row_group(row_group)?;
+        if rows.len() < SCATTERED_ROWS || rows.last().is_some_and(|last| *last as usize >= info.rows) {
+            return self.read(row_group, columns, Some(rows));
+        }
+        let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: false };
+        let whole = match self.io.kept.ask(&key) {
+            Asked::New => return self.read_shared(row_group, columns, Some(rows)),
+            Asked::Kept(whole) => whole,
+            Asked::Again => {
+                let whole = self.read_shared(row_group, columns, None)?;
+                self.io.kept.keep(key, whole.clone());
+                whole
+            }
+        };
+        take_record_batch(&whole, &UInt32Array::from(rows.to_vec()))
+            .map_err(|error| Error::new(Kind::Internal, format!("cannot take rows of {}: {error}", self.path)))
+    }
+
+    /// The same as [`TableFile::read`], the columns shared among as many threads as there are cores.
+    fn read_shared(&self, row_group: usize, columns: Columns, rows: Option<&[u32]>) -> Result<RecordBatch> {
+        let footer = self.footer()?;
+        let metadata = footer.reader.metadata();
+        let bytes = |name: &str| {
+            let chunk = leaf(metadata, name).and_then(|leaf| Some(metadata.row_groups().get(row_group)?.column(leaf)));
+            chunk.map_or(0, |chunk| u64::try_from(chunk.uncompressed_size()).unwrap_or_default())
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let sets = columns.split(threads, bytes);
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let (mine, others) = sets.split_first().map_or((Columns::NONE, &[][..]), |(mine, others)| (*mine, others));
+            let others: Vec<_> = others.iter().map(|set| scope.spawn(|| self.read(row_group, *set, rows))).collect();
+            let mine = self.read(row_group, mine, rows);
+            std::iter::once(Ok(mine)).chain(others.into_iter().map(std::thread::ScopedJoinHandle::join)).collect()
+        });
+        let panicked = |_| Error::new(Kind::Internal, format!("reading {} panicked", self.path));
+        let parts = parts.into_iter().map(|part| part.map_err(panicked)?).collect::<Result<Vec<_>>>()?;
+        let fields = columns.names().filter_map(|name| {
+            let is_nullable = footer.reader.schema().field_with_name(name).is_ok_and(|field| field.is_nullable());
+            parts.iter().find_map(|part| Some((name, Arc::clone(part.column_by_name(name)?), is_nullable)))
+        });
+        let whole = RecordBatch::try_from_iter_with_nullable(fields);
+        whole.map_err(|error| {
+            Error::new(Kind::Internal, format!("cannot put columns of {} together: {error}", self.path))
+        })
+    }
+
+    /// Every row of one slice; application, category and name as dictionaries (`Int32` to `Utf8`), ids and payloads as
+    /// `Utf8View`.
     ///
     /// # Errors
     /// As [`TableFile::read`].
     pub fn read_coded(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
         let reader = &self.footer()?.coded;
         self.decode_with(reader, row_group, columns, None)
+    }
+
+    /// The same, kept for a while if it is asked for again: of lists, whose next page looks at the same slices.
+    ///
+    /// # Errors
+    /// As [`TableFile::read`].
+    pub fn read_coded_kept(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
+        let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: true };
+        match self.io.kept.ask(&key) {
+            Asked::New => self.read_coded(row_group, columns),
+            Asked::Kept(whole) => Ok(whole),
+            Asked::Again => {
+                let whole = self.read_coded(row_group, columns)?;
+                self.io.kept.keep(key, whole.clone());
+                Ok(whole)
+            }
+        }
     }
 
     /// Every row and every column of one slice, in the order of the file.
@@ -348,14 +424,18 @@ fn projection(footer: &Footer, columns: Columns) -> Vec<usize> {
     columns.names().filter_map(|name| fields.find(name).map(|(index, _)| index)).collect()
 }
 
-/// The schema, with columns of few texts as dictionaries.
+/// The schema, with columns of few texts as dictionaries and others as views.
 fn coded_schema(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
-        if !CODED_COLUMNS.contains(&field.name().as_str()) {
+        let name = field.name().as_str();
+        let kind = if CODED_COLUMNS.contains(&name) {
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+        } else if VIEWED_COLUMNS.contains(&name) {
+            DataType::Utf8View
+        } else {
             return Arc::clone(field);
-        }
-        let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        Arc::new(field.as_ref().clone().with_data_type(coded))
+        };
+        Arc::new(field.as_ref().clone().with_data_type(kind))
     });
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
