@@ -15,7 +15,7 @@
 //! | `rejections` | what was refused |
 //! | `retention` | who comes back, period by period |
 //! | `paths` | which ways people take |
-//! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
+//! | [`line`](mod@line), [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
 //! | `json` | one value out of a payload |
 //! | `filter` | which events a question is about |
 //! | `frame`, `mask`, `scan` | slices as columns, the rows that are chosen, one pass over all of them |

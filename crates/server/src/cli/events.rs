@@ -1,6 +1,7 @@
 //! `eye events`: events by any mix of filters. The filters are shared with `tail`.
 
 use super::failure::Result;
+use super::question::line;
 use super::view::{self, Event};
 use super::{Context, text_of};
 
@@ -20,7 +21,7 @@ const PAGE_MAX: usize = 10_000;
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filters {
     /// Which events? A query line, such as 'name~buy data.plan=pro since:24h'; all, if absent
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = line)]
     query: Option<String>,
     /// Only this session
     #[arg(long, value_name = "ID")]

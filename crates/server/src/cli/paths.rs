@@ -6,7 +6,7 @@ use super::Context;
 use super::chart::{BAR_CHARS, bar, csv_line, percent};
 use super::failure::Result;
 use super::output::Tone;
-use super::question::{Body, Range, range_of};
+use super::question::{Body, Range, line, range_of};
 use super::text::{cut, safe, thousands};
 use super::view;
 
@@ -24,7 +24,7 @@ const LABEL_CHARS_MAX: usize = 60;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events are steps? A query line; all, if absent
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = line)]
     query: Option<String>,
     /// Begin at the first event that this query line chooses
     #[arg(long, value_name = "QUERY", conflicts_with = "end", allow_hyphen_values = true)]

@@ -8,6 +8,17 @@ use serde_json::{Map, Value};
 use super::Context;
 use super::failure::Result;
 
+/// Reads a query line given without a flag's name. A line may begin with one minus sign, so what begins with two is a flag
+/// that does not exist.
+pub(crate) fn line(text: &str) -> std::result::Result<String, String> {
+    if text.starts_with("--") {
+        return Err(String::from(
+            "there is no such flag, and a query line does not begin with two minus signs; see --help",
+        ));
+    }
+    Ok(String::from(text))
+}
+
 /// The range of time.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Range {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::Context;
 use super::chart::{csv_line, percent};
 use super::failure::Result;
-use super::question::{Body, Clock, Range, Zone, range_of};
+use super::question::{Body, Clock, Range, Zone, line, range_of};
 use super::text::{counted, safe, thousands};
 use super::view;
 
@@ -22,7 +22,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events count at all? A query line; all, if absent
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = line)]
     query: Option<String>,
     /// Which events start? A query line; any, if absent
     #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]

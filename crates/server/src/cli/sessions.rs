@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::Context;
 use super::failure::Result;
-use super::question::Range;
+use super::question::{Range, line};
 use super::text::{counted, span, thousands};
 use super::view;
 
@@ -22,7 +22,7 @@ const PAGE_MAX: usize = 1_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events? A query line, such as 'name~buy data.plan=pro since:24h'; all, if absent
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = line)]
     query: Option<String>,
     /// Sort by what? end, start, duration, or events
     #[arg(long, value_name = "FIGURE", default_value = "end")]

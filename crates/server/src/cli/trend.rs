@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Context;
 use super::chart::{BAR_CHARS, bar, csv_figure, csv_line, figure, spark};
 use super::failure::Result;
-use super::question::{Body, Clock, Range, Seen, Zone, range_of};
+use super::question::{Body, Clock, Range, Seen, Zone, line, range_of};
 use super::text::safe;
 use super::view;
 
@@ -23,7 +23,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which events? A query line, such as 'name~buy data.plan=pro since:24h'; all, if absent
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = line)]
     query: Option<String>,
     /// What is measured?
     #[arg(long, value_name = "MEASURE", default_value = "events")]
