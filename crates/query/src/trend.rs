@@ -12,7 +12,9 @@ use std::sync::Arc;
 use eye_event::Timestamp;
 use eye_store::Columns;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::calendar::{Calendar, Cut, Interval, WeekStart};
 use crate::cancel::Cancel;
@@ -133,7 +135,7 @@ pub struct SeriesOut {
 }
 
 /// A number of an answer: whole if it counts, null if there is nothing to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Figure {
     /// How many.
@@ -143,6 +145,18 @@ pub enum Figure {
     /// Nothing was there to be measured.
     Nothing(()),
 }
+
+/// Derived, it would be one of two kinds of numbers, and a whole number is both.
+impl PartialSchema for Figure {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Array(vec![Type::Number, Type::Null]))
+            .description(Some("A number of an answer: whole if it counts, null if there is nothing to measure."))
+            .into()
+    }
+}
+
+impl ToSchema for Figure {}
 
 /// A trend.
 ///

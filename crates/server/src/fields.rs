@@ -44,6 +44,12 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
+/// A number that is whole in spite of its fraction: to JSON, 10.0 is 10.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in these bounds the number is itself")]
+fn whole(number: f64) -> Option<u64> {
+    (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
+}
+
 /// The fields of one body, each known and there at most once.
 pub(crate) struct Fields {
     known: &'static [Param],
@@ -132,7 +138,7 @@ impl Fields {
         let Some(value) = self.value(name) else {
             return Ok(default.unwrap_or(max));
         };
-        let number = value.as_u64().filter(|number| (min..=max).contains(number));
+        let number = value.as_u64().or_else(|| whole(value.as_f64()?)).filter(|number| (min..=max).contains(number));
         number.ok_or_else(|| wrong(name, &format!("is not a whole number from {min} to {max}")))
     }
 
@@ -152,13 +158,14 @@ impl Fields {
     /// A list of texts; empty if it was left out.
     pub(crate) fn texts(&self, name: &'static str) -> ApiResult<Vec<String>> {
         let kind = self.known.iter().find(|param| param.name == name).map(|param| param.kind);
-        let Some(Kind::Texts { max }) = kind else {
+        let Some(Kind::Texts { min, max }) = kind else {
             return Err(ApiError::internal(&format!("the field {name} is no list of its table")));
         };
         let texts: Vec<String> = self.parsed(name, "a list of texts")?.unwrap_or_default();
-        match texts.len() <= max {
-            true => Ok(texts),
-            false => Err(wrong(name, &format!("has {} entries: send at most {max}", texts.len()))),
+        match texts.len() {
+            few if few < min => Err(wrong(name, &format!("has {few} entries: send at least {min}"))),
+            many if many > max => Err(wrong(name, &format!("has {many} entries: send at most {max}"))),
+            _ => Ok(texts),
         }
     }
 

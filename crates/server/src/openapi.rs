@@ -126,6 +126,8 @@ pub(crate) enum Place {
 pub(crate) enum Kind {
     /// Any text that is not empty.
     Text,
+    /// A query line; an empty one says nothing.
+    Line,
     /// Text that matches this pattern (ECMA-262, with Unicode).
     Pattern(&'static str),
     /// Text that people keep secret: so many characters.
@@ -148,7 +150,7 @@ pub(crate) enum Kind {
         /// What it is when it is left out.
         default: Option<u64>,
     },
-    /// A moment: RFC 3339 or an epoch number.
+    /// A moment: RFC 3339, a date (its first moment in UTC) or an epoch number.
     Time,
     /// A place in the log: one offset per partition, with commas.
     Offset,
@@ -158,7 +160,9 @@ pub(crate) enum Kind {
     Words(&'static [&'static str]),
     /// A list of texts.
     Texts {
-        /// So many of them.
+        /// The fewest.
+        min: usize,
+        /// The most.
         max: usize,
     },
     /// As the seed takes a text: spaces around it do not count, a number is its digits.

@@ -14,9 +14,9 @@ use axum::{Extension, Router};
 use eye_event::Timestamp;
 use eye_query::line::Unit;
 use eye_query::{
-    Asked, BREAKDOWN_MAX, By, FUNNEL_SAMPLES_MAX, FUNNEL_STEPS_MAX, FUNNEL_TOP_MAX, Field, Filter, FunnelOrder,
-    FunnelQuery, Line, PATHS_DEPTH_MAX, PATHS_TOP_MAX, PathsQuery, RETENTION_LIMIT_MAX, RETENTION_PERIODS_MAX,
-    RetentionQuery, TOP_MAX, TrendQuery, WeekStart,
+    Asked, BREAKDOWN_MAX, By, FUNNEL_SAMPLES_MAX, FUNNEL_STEPS_MAX, FUNNEL_STEPS_MIN, FUNNEL_TOP_MAX, Field, Filter,
+    FunnelOrder, FunnelQuery, Line, PATHS_DEPTH_MAX, PATHS_TOP_MAX, PathsQuery, RETENTION_LIMIT_MAX,
+    RETENTION_PERIODS_MAX, RetentionQuery, TOP_MAX, TrendQuery, WeekStart,
 };
 
 use super::desk::{Desk, write};
@@ -30,7 +30,7 @@ use crate::state::AppState;
 const RANGE_MICROS: i64 = 30 * 86_400 * 1_000_000;
 
 const QUERY: Param =
-    Param::field("query", Kind::Text, "Which events: a query line, such as name~buy data.plan=pro since:24h.");
+    Param::field("query", Kind::Line, "Which events: a query line, such as name~buy data.plan=pro since:24h.");
 const FROM: Param = Param::field("from", Kind::Time, "Only what occurred at this time or later.");
 const TO: Param = Param::field("to", Kind::Time, "Only what occurred before this time.");
 const TIME_ZONE: Param =
@@ -59,7 +59,7 @@ pub(super) const TREND: &[Param] = &[
     WEEK_START,
     Param::field(
         "breakdown",
-        Kind::Texts { max: BREAKDOWN_MAX },
+        Kind::Texts { min: 0, max: BREAKDOWN_MAX },
         "A series for each value of these fields, such as category or data.plan.",
     ),
     Param::field(
@@ -77,7 +77,7 @@ const BY: Param = Param::field("by", Kind::Choice(&["session", "user", "anonymou
 pub(super) const FUNNEL: &[Param] = &[
     Param::field(
         "steps",
-        Kind::Texts { max: FUNNEL_STEPS_MAX },
+        Kind::Texts { min: FUNNEL_STEPS_MIN, max: FUNNEL_STEPS_MAX },
         "The steps, at least two: query lines without times, such as name:view.",
     )
     .required(),
@@ -110,8 +110,8 @@ pub(super) const RETENTION: &[Param] = &[
     QUERY,
     FROM,
     TO,
-    Param::field("start", Kind::Text, "Which events start: a query line without times; any event if absent."),
-    Param::field("return", Kind::Text, "Which events are a return: a query line without times; any event if absent."),
+    Param::field("start", Kind::Line, "Which events start: a query line without times; any event if absent."),
+    Param::field("return", Kind::Line, "Which events are a return: a query line without times; any event if absent."),
     BY,
     Param::field(
         "mode",
@@ -152,10 +152,10 @@ pub(super) const PATHS: &[Param] = &[
     BY,
     Param::field(
         "start",
-        Kind::Text,
+        Kind::Line,
         "Paths begin at the first event that matches this query line; at the first if absent.",
     ),
-    Param::field("end", Kind::Text, "Paths go back from the last event that matches this query line. Not with start."),
+    Param::field("end", Kind::Line, "Paths go back from the last event that matches this query line. Not with start."),
     Param::field("step", Kind::Text, "What a step shows: a field; name if absent."),
     Param::field(
         "depth",

@@ -36,7 +36,7 @@ const PROBLEM: Param = Param::query(
 const FROM: Param = Param::query("from", Kind::Time, "Only what occurred at this time or later.");
 const TO: Param = Param::query("to", Kind::Time, "Only what occurred before this time.");
 const QUERY: Param =
-    Param::query("query", Kind::Text, "Only what this query line chooses, such as name~buy data.plan=pro since:24h.");
+    Param::query("query", Kind::Line, "Only what this query line chooses, such as name~buy data.plan=pro since:24h.");
 const CURSOR: Param = Param::query("cursor", Kind::Text, "The next page: what the page before gave as next.");
 const AT_LEAST: Param = Param::query(
     "at_least",

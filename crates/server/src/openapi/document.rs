@@ -46,10 +46,10 @@ const WITH_BODY: &[Code] = &[
     Code::Busy,
 ];
 
-/// RFC 3339, or an epoch number. How long a month is does not fit into a pattern.
+/// RFC 3339, a date, or an epoch number. How long a month is does not fit into a pattern.
 const TIME: &str = concat!(
-    r"^([12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?",
-    r"([Zz]|[+-](0\d|1[0-4]):[0-5]\d)?|\d{1,10}(\.\d{1,9})?)$"
+    r"^([12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?",
+    r"([Zz]|[+-](0\d|1[0-4]):[0-5]\d)?)?|\d{1,10}(\.\d{1,9})?)$"
 );
 /// The same, or the beginning of a date.
 const SEED_TIME: &str = concat!(
@@ -183,6 +183,7 @@ fn kind(param: &Param) -> Schema {
     let text = ObjectBuilder::new().schema_type(Type::String);
     let builder = match param.kind {
         Kind::Text => text.min_length(Some(1)),
+        Kind::Line => text.format(Some(SchemaFormat::Custom("query-line".to_owned()))),
         Kind::Pattern(pattern) => text.pattern(Some(pattern)),
         Kind::Secret { min, max } => {
             let format = SchemaFormat::Custom("password".to_owned());
@@ -205,7 +206,7 @@ fn kind(param: &Param) -> Schema {
         Kind::Offset => text.pattern(Some(OFFSET)).examples([json!("0")]),
         Kind::Flag => ObjectBuilder::new().schema_type(Type::Boolean),
         Kind::Words(words) => return list_of(words, is_nullable(param)),
-        Kind::Texts { max } => return texts(max, param),
+        Kind::Texts { min, max } => return texts(min, max, param),
         Kind::SeedText => seed_type(text, param).max_length(Some(255)).pattern(Some(SEED_TEXT)),
         Kind::SeedTime => {
             seed_type(text, param).format(Some(SchemaFormat::Custom("timestamp".to_owned()))).pattern(Some(SEED_TIME))
@@ -232,9 +233,12 @@ fn list_of(words: &[&'static str], is_nullable: bool) -> Schema {
     list.schema_type(SchemaType::Array(types)).build().into()
 }
 
-fn texts(max: usize, param: &Param) -> Schema {
+fn texts(min: usize, max: usize, param: &Param) -> Schema {
     let item = ObjectBuilder::new().schema_type(Type::String).build();
-    let list = ArrayBuilder::new().items(RefOr::T(Schema::from(item))).max_items(Some(max));
+    let list = ArrayBuilder::new()
+        .items(RefOr::T(Schema::from(item)))
+        .min_items((min > 0).then_some(min))
+        .max_items(Some(max));
     let types = if is_nullable(param) { vec![Type::Array, Type::Null] } else { vec![Type::Array] };
     list.schema_type(SchemaType::Array(types)).build().into()
 }
