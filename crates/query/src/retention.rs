@@ -337,6 +337,8 @@ impl State for Units<'_> {
         if large.len() < small.len() {
             std::mem::swap(&mut large, &mut small);
         }
+        // Both tables order their keys alike: without room for all, the first ones would crowd its beginning.
+        large.reserve(small.len());
         for (key, sets) in small {
             large.entry(key).or_default().add(sets);
         }

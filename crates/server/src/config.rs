@@ -24,6 +24,9 @@ const SEGMENT_BYTES_MIN: usize = 64 * 1024;
 /// hyper needs at least this much for a request's head.
 const HEADER_BYTES_MIN: usize = 8 * 1024;
 
+/// Half of what the offsets of a column of texts can count.
+const COMPACTION_MEMORY_MAX: usize = 1 << 30;
+
 /// Longer than any request of an object store is under way.
 const REMOTE_RETENTION_MIN: Duration = Duration::from_secs(3600);
 
@@ -44,6 +47,10 @@ impl Settings {
             (self.flush_rows_max > 0, "flush_rows_max must be at least 1"),
             (self.compaction_file_bytes > 0, "compaction_file_bytes must be at least 1"),
             (self.compaction_memory_bytes > 0, "compaction_memory_bytes must be at least 1"),
+            (
+                self.compaction_memory_bytes <= COMPACTION_MEMORY_MAX,
+                "compaction_memory_bytes must be at most 1GiB: a slice of texts above 2 GiB cannot be read",
+            ),
             (
                 self.vacuum_retention >= REMOTE_RETENTION_MIN || !self.table_url().contains("://"),
                 "vacuum_retention must be at least 1h on object storage: a write whose answer was lost may take effect late",
@@ -150,6 +157,15 @@ mod tests {
         settings.check().unwrap();
         settings.set("table", "s3://bucket/eye").unwrap();
         assert!(settings.check().unwrap_err().starts_with("vacuum_retention"));
+    }
+
+    #[test]
+    fn slices_that_could_not_be_read_are_not_made() {
+        let mut settings = Settings::defaults().unwrap();
+        settings.set("compaction_memory_bytes", "1GiB").unwrap();
+        settings.check().unwrap();
+        settings.set("compaction_memory_bytes", "2GiB").unwrap();
+        assert!(settings.check().unwrap_err().starts_with("compaction_memory_bytes"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use eye_fault::{CrashPoint, crash_point};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Shared;
-use crate::table::{Compaction, CompactionRules, NewFile, Table, TableFile, VacuumRules, Vacuumed};
+use crate::table::{Compaction, CompactionRules, Table, TableFile, VacuumRules, Vacuumed};
 
 /// Between two vacuums of the store's own thread: each lists the whole table.
 const VACUUM_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -64,12 +64,11 @@ pub struct CompactReport {
 
 impl CompactReport {
     fn add(&mut self, done: &Compaction) {
-        let bytes = |file: &TableFile| file.bytes;
         self.rows += done.removed().iter().map(|file| file.rows).sum::<u64>();
         self.files_in += done.removed().len() as u64;
         self.files_out += done.added().len() as u64;
-        self.bytes_in += done.removed().iter().map(|file| bytes(file)).sum::<u64>();
-        self.bytes_out += done.added().iter().map(NewFile::file).map(|file| bytes(file)).sum::<u64>();
+        self.bytes_in += done.removed().iter().map(|file| file.bytes).sum::<u64>();
+        self.bytes_out += done.added().iter().map(|file| file.file().bytes).sum::<u64>();
     }
 }
 
@@ -141,14 +140,17 @@ impl Shared {
 
     /// Merges what there is to merge, then removes what nobody needs. Ends early when the store does or `limit` is over.
     pub(crate) fn compact(&self, how: Eagerness, limit: Duration) -> Result<CompactReport> {
+        self.healthy()?;
         let until = Instant::now().checked_add(limit);
         let goes_on = || !self.is_ending() && until.is_none_or(|until| Instant::now() < until);
-        let _one = self.compacting.lock();
+        let Some(_one) = self.compacting.try_lock_for(limit) else {
+            return Err(Error::new(Kind::Busy, "a compaction is under way already: try again later"));
+        };
         let panicked = Err(Error::new(Kind::Internal, "it panicked"));
         let mut run = Run { shared: self, report: CompactReport::default(), result: panicked };
         run.report.files_before = self.table_files();
         let result = self.compact_and_vacuum(how, &goes_on, &mut run.report);
-        run.report.is_complete = goes_on();
+        run.report.is_complete = result.is_ok() && goes_on();
         run.report.files_after = self.table_files();
         run.report.version = self.view.read().events.version;
         run.result.clone_from(&result);
@@ -235,6 +237,8 @@ impl Shared {
         if self.stopping.load(Ordering::Acquire) {
             return Ok(None);
         }
+        // A store that has failed, because the table is another writer's now, must not change it.
+        self.healthy()?;
         table.commit_compaction(&merged, (self.now)())?;
         crash_point(CrashPoint::CompactBeforeSwap);
         // What a flush does that finds another writer's rows.
@@ -246,6 +250,7 @@ impl Shared {
     }
 
     fn vacuum(&self, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {
+        self.compaction.lock().vacuumed = Some(Instant::now());
         let rules = VacuumRules {
             retention: self.settings.vacuum_retention,
             // As the log does: with both, that many commits can be taken back.
@@ -257,7 +262,6 @@ impl Shared {
             report.vacuumed_files += files;
             report.vacuumed_bytes += bytes;
         }
-        self.compaction.lock().vacuumed = Some(Instant::now());
         Ok(())
     }
 

@@ -235,8 +235,7 @@ impl Shared {
         let every = self.settings.checkpoint_commits.max(1);
         for table in [&self.events, &self.rejections] {
             let version = table.current().version;
-            if version > 0
-                && version.is_multiple_of(every)
+            if table.is_checkpoint_due(every)
                 && let Err(error) = table.checkpoint()
             {
                 tracing::warn!(version, error = %error, "the table's checkpoint failed: the next one will do");

@@ -164,6 +164,9 @@ impl State for Totals {
 
     fn merge(&mut self, other: Self) -> Result<()> {
         for (session_id, theirs) in other.iter() {
+            if self.sessions.len() > self.sessions_max {
+                break;
+            }
             let index = self.session(session_id, theirs.first);
             let Some(session) = self.sessions.get_mut(index) else { continue };
             let is_new = session.events == 0;

@@ -161,6 +161,8 @@ impl Cells {
                         (std::mem::take(mine), theirs)
                     };
                     *mine = one;
+                    // Both tables order their keys alike: without room for all, the first ones would crowd its beginning.
+                    mine.reserve(other.len());
                     for key in other {
                         twice += usize::from(!mine.insert(key));
                     }
@@ -250,13 +252,18 @@ fn sum_figure(measure: &Measure, sum: &Sum, count: u64) -> Figure {
 
 /// How many different keys are in all the sets.
 fn count_keys<'a>(sets: impl Iterator<Item = &'a KeySet>) -> Figure {
-    let sets: Vec<&KeySet> = sets.collect();
-    let [first, others @ ..] = &sets[..] else { return Figure::Count(0) };
-    if others.is_empty() {
-        return Figure::Count(first.len() as u64);
+    let mut sets: Vec<&KeySet> = sets.collect();
+    sets.sort_unstable_by_key(|set| set.len());
+    let Some(largest) = sets.pop() else { return Figure::Count(0) };
+    if sets.is_empty() {
+        return Figure::Count(largest.len() as u64);
     }
-    let mut all = KeySet::with_capacity_and_hasher(sets.iter().map(|set| set.len()).sum(), Default::default());
-    sets.iter().for_each(|set| all.extend(*set));
+    let mut all = largest.clone();
+    for set in sets {
+        // As in a merge.
+        all.reserve(set.len());
+        all.extend(set);
+    }
     Figure::Count(all.len() as u64)
 }
 

@@ -109,8 +109,8 @@ settings! {
         compaction_period: Time = "10m", "How often small files of the table are merged into larger ones, in the background. 0: never by itself.";
         compaction_files_min: Count = "10", "So many files of a day are merged at least, while the day lasts; when it is over, all that are small.";
         compaction_file_bytes: Size = "32MiB", "Bytes of files that are merged at once, and so the size of a file that is aimed at; larger ones are left alone.";
-        compaction_memory_bytes: Size = "256MiB", "Memory for the rows that are merged at once, roughly.";
-        vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h.";
+        compaction_memory_bytes: Size = "256MiB", "Memory for the rows that are merged at once, roughly; at most 1GiB.";
+        vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
     }
     "Limits on one event" {
         text_bytes_max: Size = "255B", "`event_id`, `session_id`, `user_id`, `anonymous_id`, `category` and `name`, each.";

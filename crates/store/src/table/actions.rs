@@ -237,8 +237,8 @@ pub(crate) struct AddedFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemovedFile {
     pub(crate) path: String,
-    /// When, in milliseconds.
-    pub(crate) at: i64,
+    /// When, in milliseconds, if the commit says so.
+    pub(crate) at: Option<i64>,
 }
 
 /// Reads and checks a commit. The error says what is wrong with the bytes.
@@ -298,7 +298,7 @@ impl ParsedCommit {
             }
             "add" => self.adds.push(AddedFile { path: path_of(body), rows: rows_of(body) }),
             "remove" => {
-                let at = body["deletionTimestamp"].as_i64().unwrap_or_default();
+                let at = body["deletionTimestamp"].as_i64();
                 self.removes.push(RemovedFile { path: path_of(body), at });
             }
             _ => {}
@@ -372,7 +372,7 @@ mod tests {
             assert!(parse(&turned).is_err(), "byte {at}");
         }
         let removed = parse(b"{\"remove\":{\"path\":\"a\",\"deletionTimestamp\":5}}\n").unwrap().removes;
-        assert_eq!(removed, [RemovedFile { path: "a".into(), at: 5 }]);
+        assert_eq!(removed, [RemovedFile { path: "a".into(), at: Some(5) }]);
     }
 
     #[test]

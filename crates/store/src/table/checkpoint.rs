@@ -1,6 +1,7 @@
 //! Checkpoints: the state in one file, so that opening need not read every commit. Maintenance, never in the hot path.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use eye_fault::{CrashPoint, crash_point};
 
@@ -10,6 +11,12 @@ use super::{FileHash, Table, paths};
 use crate::error::{Error, Kind, Result};
 
 impl Table {
+    /// True if a multiple of `every` versions was reached since the last checkpoint that was tried, or since the table was
+    /// opened: a version that several commits stepped over counts.
+    pub(crate) fn is_checkpoint_due(&self, every: u64) -> bool {
+        self.current().version / every > self.checkpointed.load(Ordering::Acquire) / every
+    }
+
     /// Writes a checkpoint of the current version and proves it: the table loaded from it must have the same files,
     /// rows and `flushed` offsets. Its hash is kept, so that rot in it is noticed. Commits may go on meanwhile. One that is
     /// proven already is left as it is: its hash says what it was, whatever it is by now.
@@ -20,6 +27,7 @@ impl Table {
     pub fn checkpoint(&self) -> Result<()> {
         let _maintenance = self.maintenance.lock();
         let before = self.current();
+        self.checkpointed.store(before.version, Ordering::Release);
         let proof = paths::checkpoint_hash(before.version);
         if self.io.get(&proof)?.is_some() {
             return Ok(());

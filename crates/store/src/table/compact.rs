@@ -12,12 +12,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use eye_log::Offset;
+use arrow::array::RecordBatch;
+use arrow::row::{RowConverter, SortField};
 
 use super::Table;
 use super::many_rows::ManyRows;
 use super::version::{NewFile, TableFile};
-use crate::columns::{Columns, EventRows, RejectionRows, TableKind};
+use crate::columns::{long_column, required};
 use crate::error::{Error, Kind, Result};
 use crate::invariants;
 
@@ -64,14 +65,15 @@ impl Compaction {
 
 impl Table {
     /// Groups of files, each to be merged by [`Table::rewrite`]: of one day and partition, side by side in the order of
-    /// their offsets. Files of other programs are left alone.
+    /// their offsets. Files of other programs are left alone, and those that a rewrite could not read.
     #[must_use]
     pub fn compactable(&self, rules: &CompactionRules) -> Vec<Vec<Arc<TableFile>>> {
         let current = self.current();
         let days = current
             .files
             .chunk_by(|one, other| (one.received_date, one.partition) == (other.received_date, other.partition));
-        let is_ours = |file: &TableFile| file.sha256.is_some() && file.sums.is_some();
+        let damaged = self.damaged.lock();
+        let is_ours = |file: &TableFile| file.sha256.is_some() && file.sums.is_some() && !damaged.contains(&file.path);
         let mut found = Vec::new();
         for run in days.flat_map(|files| files.chunk_by(move |one, other| is_ours(one) == is_ours(other))) {
             let Some(first) = run.first().filter(|file| is_ours(file)) else { continue };
@@ -85,10 +87,10 @@ impl Table {
     /// Reads the files of a group and writes their rows as one, as many of them as memory allows; what is left over is
     /// for the next time. `None` if there is nothing to merge, or `goes_on` says no.
     ///
-    /// The new file is read back: it has every row of the old ones.
+    /// The new file is read back, all of it: it has every row of the old ones as it was.
     ///
     /// # Errors
-    /// `Corrupt` if a file is damaged; `Full` or `Unavailable` if the object store fails. Nothing is changed then; a file
+    /// `Corrupt` if a file is damaged: it is in no group from now on. `Full` or `Unavailable` if the object store fails. Nothing is changed then; a file
     /// that was written is no part of the table and harms nothing.
     pub fn rewrite(
         &self,
@@ -97,20 +99,23 @@ impl Table {
         goes_on: &dyn Fn() -> bool,
     ) -> Result<Option<Compaction>> {
         let expected = self.current().maintenance;
-        let removed = fitting(group, rules, goes_on)?;
+        let mut removed = self.fitting(group, rules, goes_on)?;
         let Some(first) = removed.first().filter(|_| removed.len() > 1) else { return Ok(None) };
         let mut rows = ManyRows::new(self.kind(), first.partition);
-        for file in removed {
-            let mut read = 0;
-            for group in file.row_groups()? {
-                if !goes_on() {
-                    return Ok(None);
-                }
-                let batch = file.read_all(group.index)?;
-                read += batch.num_rows() as u64;
-                rows.push(&batch).map_err(|error| error.context(&file.path))?;
+        let (mut before, mut held) = (Vec::new(), 0);
+        for (index, file) in removed.iter().enumerate() {
+            // What was planned is a guess; this is what it takes.
+            if index > 1 && held > rules.memory_bytes {
+                removed = &removed[..index];
+                break;
             }
-            invariants::compaction_keeps_rows(file.rows, read)?;
+            let known = before.len() as u64;
+            match self.read_into(file, &mut rows, &mut before, goes_on) {
+                Ok(Some(bytes)) => held += bytes,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(self.noted(file, error)),
+            }
+            invariants::compaction_keeps_rows(file.rows, before.len() as u64 - known)?;
         }
         let added = self.write_files(&rows)?;
         if !goes_on() {
@@ -120,46 +125,89 @@ impl Table {
             let detail = format!("{} and its neighbours have rows of another day than theirs", first.path);
             return Err(Error::new(Kind::Corrupt, detail));
         }
-        assert_same_rows(self.kind(), &rows.offsets(), &added)?;
+        drop(rows);
+        assert_same_rows(before, &added)?;
         Ok(Some(Compaction { removed: removed.to_vec(), added, expected }))
     }
-}
 
-/// The longest part of a group that fits into memory; the first files that are too large for it are passed over.
-fn fitting<'a>(
-    group: &'a [Arc<TableFile>],
-    rules: &CompactionRules,
-    goes_on: &dyn Fn() -> bool,
-) -> Result<&'a [Arc<TableFile>]> {
-    let (mut start, mut bytes) = (0, 0);
-    for (index, file) in group.iter().enumerate() {
-        if !goes_on() {
-            return Ok(&[]);
-        }
-        let more = file.decoded_bytes()?;
-        if bytes + more > rules.memory_bytes {
-            if index - start > 1 {
-                return Ok(&group[start..index]);
+    /// Reads all rows of a file and says how many bytes they take in memory; nothing if `goes_on` says no.
+    fn read_into(
+        &self,
+        file: &TableFile,
+        rows: &mut ManyRows,
+        sums: &mut Vec<RowSum>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Option<u64>> {
+        let mut bytes = 0;
+        for group in file.row_groups()? {
+            if !goes_on() {
+                return Ok(None);
             }
-            (start, bytes) = (index, 0);
+            let batch = file.read_all(group.index)?;
+            bytes += batch.get_array_memory_size() as u64;
+            add_sums(&batch, sums).map_err(|error| error.context(&file.path))?;
+            rows.push(&batch).map_err(|error| error.context(&file.path))?;
         }
-        bytes += more;
+        Ok(Some(bytes))
     }
-    Ok(&group[start..])
+
+    /// The longest part of a group that fits into memory; the first files that are too large for it are passed over.
+    fn fitting<'a>(
+        &self,
+        group: &'a [Arc<TableFile>],
+        rules: &CompactionRules,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<&'a [Arc<TableFile>]> {
+        let (mut start, mut bytes) = (0, 0);
+        for (index, file) in group.iter().enumerate() {
+            if !goes_on() {
+                return Ok(&[]);
+            }
+            let more = file.decoded_bytes().map_err(|error| self.noted(file, error))?;
+            if bytes + more > rules.memory_bytes {
+                if index - start > 1 {
+                    return Ok(&group[start..index]);
+                }
+                (start, bytes) = (index, 0);
+            }
+            bytes += more;
+        }
+        Ok(&group[start..])
+    }
+
+    /// Remembers a file that cannot be read, so that it does not keep its neighbours from being merged.
+    fn noted(&self, file: &TableFile, error: Error) -> Error {
+        if error.kind() == Kind::Corrupt {
+            self.damaged.lock().insert(file.path.clone());
+        }
+        error
+    }
 }
 
-/// Invariant: the new files, as they are read from where they lie now, have every row of the old ones and no other.
-fn assert_same_rows(kind: TableKind, before: &[Offset], added: &[NewFile]) -> Result<()> {
+/// A row: its offset, and a hash of all that it has.
+type RowSum = (i64, u64);
+
+/// The sums of all rows of a batch.
+fn add_sums(batch: &RecordBatch, sums: &mut Vec<RowSum>) -> Result<()> {
+    let unreadable = |error| Error::new(Kind::Internal, format!("cannot compare rows: {error}"));
+    let fields = batch.schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
+    let rows = RowConverter::new(fields).and_then(|rows| rows.convert_columns(batch.columns())).map_err(unreadable)?;
+    let offsets = required(long_column(batch, "offset")?, "offset")?;
+    let hashes = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    sums.extend(offsets.values().iter().zip(&rows).map(|(offset, row)| (*offset, hashes.hash_one(row.as_ref()))));
+    Ok(())
+}
+
+/// Invariant: the new files, as they are read from where they lie now, have every row of the old ones, as it was, and no
+/// other.
+fn assert_same_rows(mut before: Vec<RowSum>, added: &[NewFile]) -> Result<()> {
     let mut after = Vec::with_capacity(before.len());
     for file in added.iter().map(NewFile::file) {
         for group in file.row_groups()? {
-            let batch = file.read(group.index, Columns::SORT_KEY, None)?;
-            match kind {
-                TableKind::Events => after.extend(EventRows::new(&batch)?.iter().map(|row| row.offset)),
-                TableKind::Rejections => after.extend(RejectionRows::new(&batch)?.iter().map(|row| row.offset)),
-            }
+            add_sums(&file.read_all(group.index)?, &mut after)?;
         }
     }
+    before.sort_unstable();
     after.sort_unstable();
     if before == after {
         return Ok(());

@@ -3,7 +3,7 @@
 //! Rows of a slice stand in session order, so the hundred rows of a page of a list lie on nearly all of its pages. The next
 //! page of the list wants the same slice, and so does everybody who looks at the newest events. The rule: a slice is kept
 //! when it is asked for the second time, so that what is looked at once pushes nothing out; only a few are kept, those used
-//! last, within [`BYTES_MAX`].
+//! last, within [`BYTES_MAX`]; none that would take more than half of it.
 
 use std::collections::VecDeque;
 
@@ -14,6 +14,8 @@ use crate::columns::Columns;
 
 /// Bytes of decoded slices that one table keeps.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of the largest slice that is kept.
+pub(crate) const SLICE_BYTES_MAX: usize = BYTES_MAX / 2;
 
 /// How many slices are remembered that were asked for once.
 const ASKED_MAX: usize = 16;
@@ -69,8 +71,11 @@ impl Kept {
         Asked::New
     }
 
-    /// Keeps a slice.
+    /// Keeps a slice, unless it is too large.
     pub(crate) fn keep(&self, key: Key, batch: RecordBatch) {
+        if batch.get_array_memory_size() > SLICE_BYTES_MAX {
+            return;
+        }
         let Slices { kept, asked } = &mut *self.0.lock();
         asked.retain(|known| *known != key);
         // Two may have decoded it at once: nobody waits for a file while others are served.
@@ -114,8 +119,9 @@ mod tests {
         kept.keep(key(2), batch(third));
         assert!(is_kept(&kept, 0) && is_kept(&kept, 2), "there is room for two and a bit");
         assert!(!is_kept(&kept, 1), "it was used longest ago");
-        kept.keep(key(3), batch(4 * third));
+        kept.keep(key(3), batch(2 * third));
         assert!(!is_kept(&kept, 3), "it is too large");
+        assert!(is_kept(&kept, 0) && is_kept(&kept, 2), "and pushes nothing out");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::interleave_record_batch;
 use eye_event::Timestamp;
-use eye_log::{Offset, PartitionId};
+use eye_log::PartitionId;
 
 use super::encode::{RowKey, RowSource};
 use crate::columns::{TableKind, int_column, long_column, offset_at, partition_at, required, text_column, time_column};
@@ -66,14 +66,6 @@ impl ManyRows {
         self.batches.push(batch);
         self.rows = rows;
         Ok(())
-    }
-
-    /// Every row's offset, rising.
-    pub(crate) fn offsets(&self) -> Vec<Offset> {
-        let of = |keys: &Keys| (0..keys.offset.len()).map(|row| offset_at(Some(&keys.offset), row)).collect::<Vec<_>>();
-        let mut offsets: Vec<Offset> = self.keys.iter().flat_map(of).collect();
-        offsets.sort_unstable();
-        offsets
     }
 
     /// The batch of a row, and its place there.

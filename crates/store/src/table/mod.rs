@@ -49,7 +49,9 @@ mod stats;
 mod vacuum;
 mod version;
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -144,10 +146,14 @@ pub struct Table {
     /// Held by whoever commits or reloads: commits of one process form one sequence.
     writer: Mutex<()>,
     maintenance: Mutex<()>,
+    /// The version of the last checkpoint that was tried; first that of the opening.
+    checkpointed: AtomicU64,
     /// Files that are no part of the table, or soon will not be, and that this process needs.
     alive: Alive,
     /// Held by whoever vacuums.
     tombstones: Mutex<Tombstones>,
+    /// Files that could not be read when they were to be merged.
+    damaged: Mutex<HashSet<FilePath>>,
 }
 
 impl Table {
@@ -171,9 +177,18 @@ impl Table {
         let io = Arc::new(TableIo::new(store, location, handle));
         let (version, report) =
             open::open(&io, &options).map_err(|error| error.context(format!("table {}", io.location().url())))?;
-        let current = ArcSwap::from_pointee(version);
-        let (writer, maintenance, tombstones) = (Mutex::new(()), Mutex::new(()), Mutex::default());
-        Ok((Self { io, options, current, writer, maintenance, alive: Alive::default(), tombstones }, report))
+        let table = Self {
+            io,
+            options,
+            checkpointed: AtomicU64::new(version.version),
+            current: ArcSwap::from_pointee(version),
+            writer: Mutex::new(()),
+            maintenance: Mutex::new(()),
+            alive: Alive::default(),
+            tombstones: Mutex::default(),
+            damaged: Mutex::default(),
+        };
+        Ok((table, report))
     }
 
     /// The newest version known here.
@@ -220,9 +235,9 @@ impl Table {
         let (mut version, tail) = open::reload(&self.io, &self.options)?;
         let known = self.current();
         version.keep_cached(&known);
-        self.current.store(Arc::new(version));
         // What another writer has removed may still be read here.
-        self.alive.keep_removed(&known, &self.current());
+        self.alive.keep_removed(&known, &version);
+        self.current.store(Arc::new(version));
         Ok(tail)
     }
 

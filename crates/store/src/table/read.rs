@@ -18,20 +18,19 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData,
+};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::kept::{Asked, Key};
+use super::kept::{Asked, Key, SLICE_BYTES_MAX};
 use super::version::TableFile;
 use crate::columns::{Columns, required, text_column};
 use crate::error::{Error, Kind, Result};
 
 /// The end of a file that is read at once in the hope that footer and page index lie in it.
 const TAIL_BYTES: u64 = 64 * 1024;
-
-/// What columns of few texts take of each row in memory, roughly.
-const CODED_ROW_BYTES: u64 = 96;
 
 /// So many rows of a slice, wherever they are, lie on so many of its pages that it is decoded whole.
 const SCATTERED_ROWS: usize = 16;
@@ -76,16 +75,19 @@ impl TableFile {
         Ok(self.footer()?.row_groups.clone())
     }
 
-    /// What its rows take when they are decoded, roughly.
+    /// What its rows take when they are decoded, without what holds them together.
     ///
     /// # Errors
     /// As [`TableFile::row_groups`].
     pub(crate) fn decoded_bytes(&self) -> Result<u64> {
         let groups = self.footer()?.reader.metadata().row_groups();
-        let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
-        let plain: u64 = groups.iter().map(|group| bytes(group.total_byte_size())).sum();
-        // Columns of few texts lie in the file as numbers.
-        Ok(plain + self.rows * CODED_ROW_BYTES)
+        Ok(groups.iter().flat_map(RowGroupMetaData::columns).map(decoded_bytes).sum())
+    }
+
+    /// The same of some columns of one slice.
+    fn slice_bytes(&self, row_group: usize, columns: Columns) -> Result<u64> {
+        let metadata = self.footer()?.reader.metadata();
+        Ok(columns.names().map(|name| column_bytes(metadata, row_group, name)).sum())
     }
 
     /// Rows of one slice, in the order of the file: all of them, or those whose numbers (from 0, rising) are given.
@@ -114,6 +116,9 @@ impl TableFile {
         if rows.len() < SCATTERED_ROWS || rows.last().is_some_and(|last| *last as usize >= info.rows) {
             return self.read(row_group, columns, Some(rows));
         }
+        if self.slice_bytes(row_group, columns)? > SLICE_BYTES_MAX as u64 {
+            return self.read_shared(row_group, columns, Some(rows));
+        }
         let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: false };
         let whole = match self.io.kept.ask(&key) {
             Asked::New => return self.read_shared(row_group, columns, Some(rows)),
@@ -131,11 +136,7 @@ impl TableFile {
     /// The same as [`TableFile::read`], the columns shared among as many threads as there are cores.
     fn read_shared(&self, row_group: usize, columns: Columns, rows: Option<&[u32]>) -> Result<RecordBatch> {
         let footer = self.footer()?;
-        let metadata = footer.reader.metadata();
-        let bytes = |name: &str| {
-            let chunk = leaf(metadata, name).and_then(|leaf| Some(metadata.row_groups().get(row_group)?.column(leaf)));
-            chunk.map_or(0, |chunk| u64::try_from(chunk.uncompressed_size()).unwrap_or_default())
-        };
+        let bytes = |name: &str| column_bytes(footer.reader.metadata(), row_group, name);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let sets = columns.split(threads, bytes);
         let parts: Vec<_> = std::thread::scope(|scope| {
@@ -171,6 +172,9 @@ impl TableFile {
     /// # Errors
     /// As [`TableFile::read`].
     pub fn read_coded_kept(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
+        if self.slice_bytes(row_group, columns)? > SLICE_BYTES_MAX as u64 {
+            return self.read_coded(row_group, columns);
+        }
         let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: true };
         match self.io.kept.ask(&key) {
             Asked::New => self.read_coded(row_group, columns),
@@ -438,6 +442,18 @@ fn coded_schema(schema: &Schema) -> SchemaRef {
         Arc::new(field.as_ref().clone().with_data_type(kind))
     });
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
+/// What a column of a row group takes when it is decoded; 0 if there is no such column.
+fn column_bytes(metadata: &ParquetMetaData, row_group: usize, name: &str) -> u64 {
+    let chunk = leaf(metadata, name).and_then(|leaf| Some(metadata.row_groups().get(row_group)?.column(leaf)));
+    chunk.map_or(0, decoded_bytes)
+}
+
+/// A column whose texts are few lies in the file as numbers: how long its texts are together is said apart.
+fn decoded_bytes(chunk: &ColumnChunkMetaData) -> u64 {
+    let texts = chunk.unencoded_byte_array_data_bytes().map(|bytes| bytes.saturating_add(4 * chunk.num_values()));
+    u64::try_from(chunk.uncompressed_size().max(texts.unwrap_or_default())).unwrap_or_default()
 }
 
 /// The leaf column of a top-level field.

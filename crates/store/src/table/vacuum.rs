@@ -89,7 +89,11 @@ impl Table {
         // The listing first: what is committed after it is not in it.
         let mut old = self.io.list_files("")?;
         old.retain(|file| paths::is_data(&file.path) && file.written_at.micros() < rules.before());
-        let (newest, _) = open::reload(&self.io, &self.options)?;
+        // A checkpoint that is being written must not look stale to it.
+        let newest = {
+            let _maintenance = self.maintenance.lock();
+            open::reload(&self.io, &self.options)?.0
+        };
         let known = self.current();
         let listed: HashSet<&str> = newest.files.iter().chain(&known.files).map(|file| file.path.as_str()).collect();
         old.retain(|file| !listed.contains(file.path.as_str()));
@@ -131,11 +135,12 @@ impl Tombstones {
                 let Some(bytes) = bytes else { return Err(unknown(*version)) };
                 let commit = actions::parse(&bytes)
                     .map_err(|why| Error::new(Kind::Corrupt, format!("commit {}: {why}", paths::commit(*version))))?;
+                // Other programs need not say when they removed a file, nor when they made a commit.
+                let made = if commit.timestamp > 0 { commit.timestamp } else { i64::MAX };
                 for removed in commit.removes {
-                    let tombstone = Tombstone { version: *version, at_millis: removed.at };
+                    let tombstone = Tombstone { version: *version, at_millis: removed.at.unwrap_or(made) };
                     fresh.entry(removed.path).or_insert(tombstone);
                 }
-                // Other programs' commits may not say when they were made.
                 let is_old =
                     commit.timestamp > 0 && commit.timestamp < rules.before_millis().saturating_sub(SLACK_MILLIS);
                 if is_old && rules.settled(newest).is_some_and(|settled| *version <= settled) {
