@@ -399,6 +399,8 @@ fn every_command_has_help_with_examples_and_completions_cover_it() {
         "token",
         "user",
         "send",
+        "import",
+        "export",
         "session",
         "sessions",
         "events",
