@@ -40,6 +40,7 @@ mod sessions;
 mod tail;
 mod text;
 mod trend;
+mod values;
 mod verify;
 mod view;
 
@@ -96,6 +97,9 @@ pub(crate) enum Command {
     /// List events, by any mix of filters
     #[command(after_help = help(events::EXAMPLES))]
     Events(events::Args),
+    /// Show which values a field has, or which fields there are
+    #[command(after_help = help(values::EXAMPLES))]
+    Values(values::Args),
     /// Count what is wrong with stored events, with samples
     #[command(after_help = help(problems::EXAMPLES))]
     Problems(problems::Args),
@@ -165,6 +169,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Retention(args) => retention::run(context, &args),
         Command::Paths(args) => paths::run(context, &args),
         Command::Events(args) => events::run(context, &args),
+        Command::Values(args) => values::run(context, &args),
         Command::Problems(args) => problems::run(context, &args),
         Command::Rejections(args) => rejections::run(context, &args),
         Command::Tail(args) => tail::run(context, &args),
