@@ -246,12 +246,12 @@ impl Application {
         self.fields_left += other.fields_left;
         self.names_left += other.names_left;
         for (field, summary) in &other.fields {
-            match self.fields.get_mut(field) {
-                Some(known) => known.merge(summary),
-                None if self.fields.len() < CATALOGUE_FIELDS_MAX => {
-                    self.fields.insert(field.clone(), summary.clone());
-                }
-                None => self.fields_left += summary.seen.events,
+            if let Some(known) = self.fields.get_mut(field) {
+                known.merge(summary);
+            } else if self.fields.len() < CATALOGUE_FIELDS_MAX {
+                self.fields.insert(field.clone(), summary.clone());
+            } else {
+                self.fields_left += summary.seen.events;
             }
         }
         for (category, names) in &other.names {
@@ -318,13 +318,14 @@ impl Summary {
 
     /// About how many bytes of memory it takes.
     pub(super) fn bytes(&self) -> usize {
-        let field = |(name, field): (&Box<str>, &FieldSummary)| {
+        let of_field = |name: &str, field: &FieldSummary| {
             let values = field.values.iter().flatten().map(|(value, _)| value.len() + ENTRY_BYTES);
             name.len() + 2 * ENTRY_BYTES + values.sum::<usize>()
         };
         let application = |application: &Application| {
             let names = application.names.values().flatten().map(|(name, _)| name.len() + ENTRY_BYTES);
-            application.fields.iter().map(field).sum::<usize>() + names.sum::<usize>()
+            let fields = application.fields.iter().map(|(name, field)| of_field(name, field));
+            fields.sum::<usize>() + names.sum::<usize>()
         };
         self.applications.values().map(application).sum::<usize>() + ENTRY_BYTES
     }
