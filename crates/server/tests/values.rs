@@ -76,7 +76,7 @@ fn values_are_suggested_before_and_after_flush_compaction_and_restart() {
     let body = json!({"field": "data.plan", "query": "name:Visit", "limit": 1}).to_string();
     let (status, chosen) = ask(&server, "POST", "/v1/query/values", &body);
     assert_eq!((status, &chosen["from_catalogue"], &chosen["more"]), (200, &json!(false), &json!(true)), "{chosen}");
-    assert_eq!(pairs(&chosen), [("pro".to_owned(), 4)]);
+    assert_eq!(pairs(&chosen), [("pro".to_owned(), 5)]);
 
     for step in ["flush", "compact", "restart", "kill"] {
         match step {
