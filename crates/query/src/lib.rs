@@ -15,6 +15,7 @@
 //! | `rejections` | what was refused |
 //! | `retention` | who comes back, period by period |
 //! | `paths` | which ways people take |
+//! | `catalogue` | which categories, names, fields and values there are |
 //! | [`line`](mod@line), [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
 //! | `json` | one value out of a payload |
 //! | `filter` | which events a question is about |
@@ -29,6 +30,7 @@
 
 mod calendar;
 mod cancel;
+mod catalogue;
 pub mod condition;
 mod cursor;
 mod error;
@@ -58,6 +60,12 @@ mod unit;
 
 pub use calendar::{INTERVALS_MAX, Interval, WeekStart};
 pub use cancel::Cancel;
+pub use catalogue::{
+    CATALOGUE_EXAMPLES, CATALOGUE_FIELDS_MAX, CATALOGUE_LIMIT, CATALOGUE_LIMIT_MAX, CATALOGUE_NAMES_MAX, Catalogue,
+    CatalogueApplicationOut, CatalogueFieldOut, CatalogueNameOut, CatalogueOut, CatalogueQuery, FIELD_DEPTH_MAX,
+    FIELD_VALUE_BYTES_MAX, FIELD_VALUES_MAX, TypeOut, VALUES_LIMIT, VALUES_LIMIT_MAX, VALUES_ROWS_MAX,
+    VALUES_SCANNED_MAX, ValueOut, ValuesOut, ValuesQuery,
+};
 pub use cursor::Cursor;
 pub use error::{Error, Result};
 pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, events, events_with};

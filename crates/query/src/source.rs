@@ -3,7 +3,7 @@
 //! The rule: a source never changes while it is asked. Same source, same question, same bytes.
 
 use eye_event::Timestamp;
-use eye_store::{Columns, Position, Result, Snapshot, StoredEvent, StoredRejection};
+use eye_store::{Columns, Origin, Position, Result, Snapshot, StoredEvent, StoredRejection};
 
 use crate::frame::Frame;
 
@@ -54,6 +54,12 @@ pub trait SourceSlice {
     fn frame_kept(&self, columns: Columns) -> Result<Frame> {
         self.frame(columns)
     }
+
+    /// What it is a part of: the same origin always means the same rows.
+    fn origin(&self) -> Origin;
+
+    /// How many rows it has.
+    fn rows(&self) -> usize;
 
     /// The earliest and the latest timestamp in it, both inclusive.
     fn timestamps(&self) -> (Timestamp, Timestamp);
@@ -108,6 +114,14 @@ impl SourceSlice for eye_store::Slice {
             Some(batch) => Frame::of(&batch),
             None => self.frame(columns),
         }
+    }
+
+    fn origin(&self) -> Origin {
+        Self::origin(self)
+    }
+
+    fn rows(&self) -> usize {
+        Self::rows(self)
     }
 
     fn timestamps(&self) -> (Timestamp, Timestamp) {

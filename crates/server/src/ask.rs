@@ -7,6 +7,7 @@ mod desk;
 pub(crate) mod params;
 mod questions;
 mod tables;
+mod values;
 
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/rejections", get(rejections))
         .route("/v1/ledger", get(ledger))
         .merge(questions::routes())
+        .merge(values::routes())
         .layer(Extension(Desk::new()))
 }
 

@@ -1,7 +1,7 @@
 //! Everything that happens in the background, in one table. A job runs on a thread for blocking work, never twice at
 //! once, and ends when the process stops; the store has its own threads for applying, flushing and compacting.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,8 +19,14 @@ struct Job {
 }
 
 /// The table.
-const JOBS: [Job; 1] =
-    [Job { name: "persist last use of tokens", every: Duration::from_secs(60), run: persist_last_used }];
+const JOBS: [Job; 2] = [
+    Job { name: "persist last use of tokens", every: Duration::from_secs(60), run: persist_last_used },
+    Job { name: "read files for the catalogue", every: Duration::from_secs(1), run: read_for_catalogue },
+];
+/// Between two looks whether the process stops.
+const LOOK_PERIOD: Duration = Duration::from_millis(50);
+/// Pauses of a job that must not be noticed, as a multiple of its work: a tenth of one core.
+const PAUSE_FACTOR: u32 = 9;
 
 /// Starts every job.
 pub(crate) fn start(state: &AppState) -> JoinSet<()> {
@@ -56,4 +62,20 @@ async fn repeat(job: Job, state: AppState) {
 /// Why the registry's log took nothing; it is tried again.
 pub(crate) fn persist_last_used(state: &AppState) -> Result<(), String> {
     state.registry.persist_last_used(state.clock.now()).map(drop).map_err(|error| error.to_string())
+}
+
+/// Summarises the files that the catalogue has not read yet, slowly, until there is none. Blocks.
+fn read_for_catalogue(state: &AppState) -> Result<(), String> {
+    while !state.shutdown.is_stopping() {
+        let started = Instant::now();
+        if !state.catalogue.advance(&state.store.snapshot()).map_err(|error| error.to_string())? {
+            break;
+        }
+        let pause = started.elapsed() * PAUSE_FACTOR;
+        let paused_at = Instant::now();
+        while paused_at.elapsed() < pause && !state.shutdown.is_stopping() {
+            std::thread::sleep(LOOK_PERIOD.min(pause));
+        }
+    }
+    Ok(())
 }

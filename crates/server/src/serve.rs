@@ -17,6 +17,7 @@ use eye_fault::{CrashPoint, crash_point};
 use eye_log::disk::{Disk as _, OsDisk};
 use eye_log::local::{LocalLog, LocalOptions};
 use eye_log::{PartitionId, SharedLog};
+use eye_query::Catalogue;
 use eye_registry::Registry;
 use eye_store::table::location;
 use eye_store::{DedupRecall, Store, StoreSettings, Table, TableKind, TableOptions};
@@ -151,6 +152,7 @@ impl Opened {
             seed_limits: eye_protocol::seed::limits(&settings.limits()),
             metrics: metrics.clone(),
             budget: BodyBudget::new(settings.body_budget_bytes_max),
+            catalogue: Catalogue::new(settings.catalogue_rows_max as u64, settings.catalogue_bytes_max),
             turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max),
             decompressing: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             shutdown: shutdown.clone(),

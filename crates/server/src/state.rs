@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use eye_event::Timestamp;
+use eye_query::Catalogue;
 use eye_registry::Registry;
 use eye_store::Store;
 use tokio::sync::Semaphore;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) budget: BodyBudget,
     /// How many bodies may be decompressed at once.
     pub(crate) decompressing: Semaphore,
+    /// Which categories, names, fields and values there are.
+    pub(crate) catalogue: Catalogue,
     /// Whose turn it is to have a large body worked on.
     pub(crate) turns: Turns,
     /// Tells that the process is stopping.
@@ -116,6 +119,7 @@ pub(crate) mod testing {
             metrics: Metrics::new().unwrap(),
             clock: Clock::new(),
             budget: BodyBudget::new(settings.body_budget_bytes_max),
+            catalogue: Catalogue::new(settings.catalogue_rows_max as u64, settings.catalogue_bytes_max),
             turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max),
             decompressing: Semaphore::new(1),
             shutdown: crate::shutdown::pair().1,

@@ -73,6 +73,16 @@ impl Chunk {
         (self.timestamp_min, self.timestamp_max)
     }
 
+    /// The partition of its rows.
+    pub(crate) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// The offset of its first row; zero if it has none.
+    pub(crate) fn first_offset(&self) -> Offset {
+        self.rows.first().map_or(Offset::default(), |row| row.offset)
+    }
+
     /// The event of a row of this chunk.
     pub(crate) fn event(&self, index: usize) -> Result<StoredEvent<'_>> {
         let row = &self.rows[index];

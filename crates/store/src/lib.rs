@@ -53,7 +53,7 @@ pub use position::{ParsePositionError, Position};
 pub use recover::CommitInfo;
 pub use request::{Outcome, Request};
 pub use settings::{DedupRecall, StoreSettings};
-pub use snapshot::{Slice, Snapshot};
+pub use snapshot::{Origin, Slice, Snapshot};
 pub use status::Status;
 pub use store::{FlushReport, OpenReport, Store};
 pub use table::{Table, TableKind, TableOptions};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use eye_event::Timestamp;
+use eye_log::{Offset, PartitionId};
 
 use crate::buffer::{Chunk, GenerationView};
 use crate::columns::{Columns, EventRows, RejectionRows};
@@ -115,6 +116,22 @@ impl Snapshot {
 #[derive(Clone)]
 pub struct Slice(Place);
 
+/// What a slice is a part of. The same origin always means the same rows, in every snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Rows of the hot buffer.
+    Hot {
+        /// Their partition.
+        partition: PartitionId,
+        /// The first one's offset.
+        first: Offset,
+        /// How many they are.
+        rows: usize,
+    },
+    /// A file of the table, by its path.
+    File(Arc<str>),
+}
+
 #[derive(Clone)]
 enum Place {
     Hot(Arc<Chunk>),
@@ -136,6 +153,17 @@ impl Slice {
         match &self.0 {
             Place::Hot(chunk) => chunk.timestamps(),
             Place::Table(_, group) => (group.timestamp_min, group.timestamp_max),
+        }
+    }
+
+    /// What it is a part of.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match &self.0 {
+            Place::Hot(chunk) => {
+                Origin::Hot { partition: chunk.partition(), first: chunk.first_offset(), rows: chunk.len() }
+            }
+            Place::Table(file, _) => Origin::File(file.path.as_str().into()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use eye_event::{EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
 use eye_query::{Cancel, Filter, ProblemFilter, Source, SourceSlice};
-use eye_store::{Columns, Error, Kind, Position, Result, SortKey, StoredEvent, StoredRejection};
+use eye_store::{Columns, Error, Kind, Origin, Position, Result, SortKey, StoredEvent, StoredRejection};
 use proptest::prelude::*;
 
 /// An event that owns its texts.
@@ -210,6 +210,15 @@ impl MemorySlice {
 }
 
 impl SourceSlice for MemorySlice {
+    fn origin(&self) -> Origin {
+        // A slice is made once and shared: its address is its name.
+        Origin::File(format!("{:p}", self.memory.slices[self.index]).into())
+    }
+
+    fn rows(&self) -> usize {
+        self.events().len()
+    }
+
     fn timestamps(&self) -> (Timestamp, Timestamp) {
         let timestamps = || self.events().iter().map(|event| event.timestamp);
         let (earliest, latest) = (timestamps().min().unwrap(), timestamps().max().unwrap());

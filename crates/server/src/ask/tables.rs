@@ -1,10 +1,11 @@
 //! What the routes of [`crate::ask`] take and give.
 
 use eye_query::{
-    EventsPage, FunnelAnswer, PathsOut, ProblemsPage, RejectionsPage, RetentionOut, SessionPage, SessionsPage, Trend,
+    CatalogueOut, EventsPage, FunnelAnswer, PathsOut, ProblemsPage, RejectionsPage, RetentionOut, SessionPage,
+    SessionsPage, Trend, ValuesOut,
 };
 
-use super::{Ledger, questions};
+use super::{Ledger, questions, values};
 use crate::error::Code;
 use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, Shape, shape};
 
@@ -21,9 +22,12 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/query/funnel", &["POST"]),
     ("/v1/query/retention", &["POST"]),
     ("/v1/query/paths", &["POST"]),
+    ("/v1/query/values", &["POST"]),
+    ("/v1/values", &["GET"]),
+    ("/v1/catalogue", &["GET"]),
 ];
 
-const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
+pub(super) const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
 const CATEGORY: Param = Param::query("category", Kind::Text, "Only this category.");
 const NAME: Param = Param::query("name", Kind::Text, "Only this name.");
 const USER_ID: Param = Param::query("user_id", Kind::Text, "Only this user.");
@@ -35,10 +39,10 @@ const PROBLEM: Param = Param::query(
 );
 const FROM: Param = Param::query("from", Kind::Time, "Only what occurred at this time or later.");
 const TO: Param = Param::query("to", Kind::Time, "Only what occurred before this time.");
-const QUERY: Param =
+pub(super) const QUERY: Param =
     Param::query("query", Kind::Line, "Only what this query line chooses, such as name~buy data.plan=pro since:24h.");
 const CURSOR: Param = Param::query("cursor", Kind::Text, "The next page: what the page before gave as next.");
-const AT_LEAST: Param = Param::query(
+pub(super) const AT_LEAST: Param = Param::query(
     "at_least",
     Kind::Offset,
     "Wait until the answer sees this offset, such as one that a write has answered with.",
@@ -237,5 +241,29 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         "A tree of steps with how many take each. The range is that of a trend.",
         questions::PATHS,
         shape::<PathsOut>,
+    ),
+    question(
+        "/v1/query/values",
+        "Which values a field has",
+        "The same as GET /v1/values.",
+        values::FIELDS,
+        shape::<ValuesOut>,
+    ),
+    ask(
+        "/v1/values",
+        "Which values a field has",
+        "Those of most events first. Out of the catalogue if it has them (from_catalogue), else out of the newest events.",
+        values::VALUES,
+        shape::<ValuesOut>,
+        QUESTION_ERRORS,
+    ),
+    ask(
+        "/v1/catalogue",
+        "Which categories, names and fields there are",
+        "With types, times, how many events have each, and examples of values. Values that say who somebody is are not \
+         kept: those of ids, of fields that hold anything like an e-mail address, and of fields that are nearly unique.",
+        values::CATALOGUE,
+        shape::<CatalogueOut>,
+        QUESTION_ERRORS,
     ),
 ];

@@ -1,5 +1,6 @@
 //! Small charts of block characters, and how figures are written for people and as CSV.
 
+use super::csv::write_cell;
 use super::text::thousands;
 
 /// Characters of the longest bar.
@@ -65,13 +66,19 @@ pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
 
-/// One line of CSV (RFC 4180), without its line end.
+/// One line of CSV (RFC 4180), without its line end. No cell is a formula; numbers stay as they are.
 pub(crate) fn csv_line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
-    let quote = |cell: &str| match cell.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
-    };
-    cells.into_iter().map(|cell| quote(cell.as_ref())).collect::<Vec<_>>().join(",")
+    let mut line = Vec::new();
+    for (index, cell) in cells.into_iter().enumerate() {
+        if index > 0 {
+            line.push(b',');
+        }
+        match cell.as_ref() {
+            number if number.parse::<f64>().is_ok() => line.extend_from_slice(number.as_bytes()),
+            text => write_cell(&mut line, text),
+        }
+    }
+    String::from_utf8_lossy(&line).into_owned()
 }
 
 /// A figure in CSV: as JSON writes it, and nothing for null.
@@ -106,6 +113,7 @@ mod tests {
     #[test]
     fn csv_is_quoted_where_it_must_be() {
         assert_eq!(csv_line(["a", "b,c", "d\"e", "f\ng"]), "a,\"b,c\",\"d\"\"e\",\"f\ng\"");
+        assert_eq!(csv_line(["=1+1", "-5", "-x"]), "'=1+1,-5,'-x");
         assert_eq!((csv_figure(&json!(1.5)), csv_figure(&json!(null))), ("1.5".to_owned(), String::new()));
     }
 }

@@ -81,7 +81,6 @@ impl Client {
     }
 
     /// The address, without a slash at its end.
-    #[cfg(test)]
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
@@ -94,6 +93,11 @@ impl Client {
     /// `GET path?query`: the body of a good answer.
     pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<String> {
         self.text("GET", &with_query(path, query), None)
+    }
+
+    /// The same, once: for who tries again.
+    pub(crate) fn try_get(&self, path: &str, query: &[(&str, String)]) -> std::result::Result<String, Trouble> {
+        self.try_text("GET", &with_query(path, query), None)
     }
 
     /// Sends a JSON document: the body of a good answer.

@@ -8,17 +8,22 @@
 //! | [`global`], [`client`], [`failure`] | which server, how to talk to it, how a command ends |
 //! | [`output`], [`text`], [`view`] | tables, colours, JSON; text made safe for a terminal; answers as read |
 //! | [`question`], [`chart`] | what questions share; bars, figures, CSV |
-//! | [`lines`], [`sender`] | events in: lines with ids, batches, retries, the summary |
+//! | [`input`], [`lines`], [`sender`] | events in: lines with ids, batches, retries, the summary |
+//! | [`csv`] | records of CSV, and cells that are no formulas |
 //! | the rest | one command each |
 
 mod accounts;
 mod chart;
 mod client;
+mod csv;
 mod demo;
 mod events;
+mod export;
 mod failure;
 mod funnel;
 mod global;
+mod import;
+mod input;
 mod ledger;
 mod lines;
 mod output;
@@ -35,6 +40,7 @@ mod sessions;
 mod tail;
 mod text;
 mod trend;
+mod values;
 mod verify;
 mod view;
 
@@ -64,6 +70,12 @@ pub(crate) enum Command {
     /// Send events from a file or standard input, one JSON object a line
     #[command(after_help = help(send::EXAMPLES))]
     Send(send::Args),
+    /// Send events from files of other formats: NDJSON, CSV, Parquet
+    #[command(after_help = help(import::EXAMPLES))]
+    Import(import::Args),
+    /// Write everything that a query line chooses into a file: NDJSON, CSV, Parquet
+    #[command(after_help = help(export::EXAMPLES))]
+    Export(export::Args),
     /// Show one session as a timeline, newest first
     #[command(after_help = help(session::EXAMPLES))]
     Session(session::Args),
@@ -85,6 +97,9 @@ pub(crate) enum Command {
     /// List events, by any mix of filters
     #[command(after_help = help(events::EXAMPLES))]
     Events(events::Args),
+    /// Show which values a field has, or which fields there are
+    #[command(after_help = help(values::EXAMPLES))]
+    Values(values::Args),
     /// Count what is wrong with stored events, with samples
     #[command(after_help = help(problems::EXAMPLES))]
     Problems(problems::Args),
@@ -145,6 +160,8 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Token(command) => accounts::token(context, command),
         Command::User(command) => accounts::user(context, command),
         Command::Send(args) => send::run(context, &args),
+        Command::Import(args) => import::run(context, &args),
+        Command::Export(args) => export::run(context, &args),
         Command::Session(args) => session::run(context, &args),
         Command::Sessions(args) => sessions::run(context, &args),
         Command::Trend(args) => trend::run(context, &args),
@@ -152,6 +169,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Retention(args) => retention::run(context, &args),
         Command::Paths(args) => paths::run(context, &args),
         Command::Events(args) => events::run(context, &args),
+        Command::Values(args) => values::run(context, &args),
         Command::Problems(args) => problems::run(context, &args),
         Command::Rejections(args) => rejections::run(context, &args),
         Command::Tail(args) => tail::run(context, &args),

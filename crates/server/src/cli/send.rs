@@ -16,7 +16,7 @@ use super::text::{counted, safe, thousands};
 
 pub(crate) const EXAMPLES: &str = "\
 A line without event_id gets one before it is sent, so that a repeated try never stores it twice.
-Gzip is recognised by itself.
+Gzip and zstd are recognised by themselves.
 
 Examples:
   eye send events.ndjson
@@ -79,7 +79,7 @@ pub(crate) fn send(
     let client = context.client()?;
     client.check_reachable()?;
     let started = Instant::now();
-    let (tally, sent) = send_all(&client, plan, next, &|tally| {
+    let (tally, sent) = send_all(&client, plan, next, &|tally: &Tally| {
         bar.set_message(short(tally));
         position(bar);
     });
@@ -113,7 +113,8 @@ pub(crate) fn progress_bar(context: &Context<'_>, total: Option<u64>) -> Progres
     }
 }
 
-fn short(tally: &Tally) -> String {
+/// The three counts.
+pub(crate) fn short(tally: &Tally) -> String {
     format!(
         "{} stored, {} duplicate, {} rejected",
         thousands(tally.stored),
@@ -122,7 +123,8 @@ fn short(tally: &Tally) -> String {
     )
 }
 
-fn summary(context: &Context<'_>, tally: &Tally, seconds: f64) -> String {
+/// What became of everything, for people.
+pub(crate) fn summary(context: &Context<'_>, tally: &Tally, seconds: f64) -> String {
     let output = context.output;
     let mut lines = Vec::new();
     for rejection in tally.rejections.iter().take(REJECTIONS_SHOWN) {

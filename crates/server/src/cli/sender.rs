@@ -5,6 +5,7 @@
 //! a batch that the server cannot read or finds too large, until the lines to blame stand alone. What ends everything:
 //! a token that may not write.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -21,8 +22,8 @@ use super::view;
 
 /// Batches are cut at this size, far below what a server takes.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Rejections kept for the summary; the others are counted.
 const REJECTIONS_KEPT_MAX: usize = 1_000;
 
@@ -52,6 +53,25 @@ pub(crate) struct Tally {
     pub(crate) rejections: Vec<LineRejection>,
     /// The furthest place seen, one number per partition: for `at_least`.
     pub(crate) offset: Vec<u64>,
+    /// Every line that was handed over, up to and including this number, has its answer.
+    pub(crate) answered_to: u64,
+}
+
+/// Who is told what becomes of the lines while they are sent.
+pub(crate) trait Watch: Sync {
+    /// A batch has its answer, and is counted.
+    fn answered(&self, tally: &Tally);
+
+    /// A line was refused; it is counted next. An error ends everything.
+    fn refused(&self, _rejection: &LineRejection, _line: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<F: Fn(&Tally) + Sync> Watch for F {
+    fn answered(&self, tally: &Tally) {
+        self(tally);
+    }
 }
 
 /// A line that was refused.
@@ -73,14 +93,15 @@ impl Tally {
         self.stored + self.duplicate + self.rejected
     }
 
-    fn reject(&mut self, rejection: LineRejection) {
+    /// Counts a refused line, and keeps it if there is room.
+    pub(crate) fn reject(&mut self, rejection: LineRejection) {
         self.rejected += 1;
         if self.rejections.len() < REJECTIONS_KEPT_MAX {
             self.rejections.push(rejection);
         }
     }
 
-    fn add(&mut self, lines: &[Line], answer: Answer) -> Result<()> {
+    fn add(&mut self, lines: &[Line], answer: Answer, watch: &dyn Watch) -> Result<()> {
         if answer.results.len() != lines.len() {
             return Err(Failure::Unreachable(format!(
                 "the server answered {} results for {} events; is it as new as this program?",
@@ -92,12 +113,16 @@ impl Tally {
             match result.status.as_str() {
                 "stored" => self.stored += 1,
                 "duplicate" => self.duplicate += 1,
-                _ => self.reject(LineRejection {
-                    line: line.number,
-                    code: result.code.unwrap_or_default(),
-                    field: result.field.unwrap_or_default(),
-                    message: result.message.unwrap_or_default(),
-                }),
+                _ => {
+                    let rejection = LineRejection {
+                        line: line.number,
+                        code: result.code.unwrap_or_default(),
+                        field: result.field.unwrap_or_default(),
+                        message: result.message.unwrap_or_default(),
+                    };
+                    watch.refused(&rejection, &line.bytes)?;
+                    self.reject(rejection);
+                }
             }
         }
         let seen = answer.offset.split(',').map(|offset| offset.parse().unwrap_or(0));
@@ -135,7 +160,32 @@ struct Shared<'a> {
     tally: Mutex<Tally>,
     failure: Mutex<Option<Failure>>,
     is_over: AtomicBool,
-    progress: &'a (dyn Fn(&Tally) + Sync),
+    open: Mutex<Open>,
+    watch: &'a dyn Watch,
+}
+
+/// Batches without an answer.
+#[derive(Default)]
+struct Open {
+    /// The number of each one's first line.
+    first_lines: BTreeSet<u64>,
+    /// The number of the last line that was put into a batch.
+    last_line: u64,
+}
+
+impl Open {
+    fn add(&mut self, batch: &[Line]) {
+        self.first_lines.extend(batch.first().map(|line| line.number));
+        self.last_line = batch.last().map_or(self.last_line, |line| line.number);
+    }
+
+    /// Takes an answered batch away: everything up to this line has its answer now.
+    fn remove(&mut self, batch: &[Line]) -> u64 {
+        if let Some(first) = batch.first() {
+            self.first_lines.remove(&first.number);
+        }
+        self.first_lines.first().map_or(self.last_line, |first| first.saturating_sub(1))
+    }
 }
 
 /// Sends every line `next` gives. The tally is right even when sending failed half-way.
@@ -143,7 +193,7 @@ pub(crate) fn send_all(
     client: &Client,
     plan: Plan,
     next: &mut dyn FnMut() -> Result<Option<Line>>,
-    progress: &(dyn Fn(&Tally) + Sync),
+    watch: &dyn Watch,
 ) -> (Tally, Result<()>) {
     let shared = Shared {
         client,
@@ -151,7 +201,8 @@ pub(crate) fn send_all(
         tally: Mutex::default(),
         failure: Mutex::default(),
         is_over: AtomicBool::new(false),
-        progress,
+        open: Mutex::default(),
+        watch,
     };
     let (sender, receiver) = sync_channel(plan.in_flight);
     let receiver = Mutex::new(receiver);
@@ -184,6 +235,7 @@ fn fill(
         {
             bytes = 0;
             let full = std::mem::replace(&mut batch, Vec::with_capacity(shared.plan.batch_events));
+            shared.open.lock().add(&full);
             if batches.send(full).is_err() {
                 break Ok(());
             }
@@ -192,6 +244,7 @@ fn fill(
         batch.push(line);
     };
     if !batch.is_empty() {
+        shared.open.lock().add(&batch);
         // Nobody left to take it means that a failure is already known.
         let _ = batches.send(batch);
     }
@@ -208,27 +261,36 @@ fn work(shared: &Shared<'_>, batches: &Mutex<Receiver<Vec<Line>>>) {
         if shared.is_over.load(Ordering::Relaxed) {
             continue;
         }
-        if let Err(failure) = deliver(shared, &batch) {
-            shared.is_over.store(true, Ordering::Relaxed);
-            shared.failure.lock().get_or_insert(failure);
+        match deliver(shared, &batch) {
+            Ok(()) => {
+                let answered_to = shared.open.lock().remove(&batch);
+                let mut tally = shared.tally.lock();
+                tally.answered_to = tally.answered_to.max(answered_to);
+            }
+            Err(failure) => {
+                shared.is_over.store(true, Ordering::Relaxed);
+                shared.failure.lock().get_or_insert(failure);
+            }
         }
-        (shared.progress)(&shared.tally.lock());
+        shared.watch.answered(&shared.tally.lock());
     }
 }
 
 /// Sends a batch until it has an answer, in halves if it must be.
 fn deliver(shared: &Shared<'_>, lines: &[Line]) -> Result<()> {
     let refusal = match post(shared, lines)? {
-        Ok(answer) => return shared.tally.lock().add(lines, answer),
+        Ok(answer) => return shared.tally.lock().add(lines, answer, shared.watch),
         Err(refusal) => refusal,
     };
     if let [line] = lines {
-        shared.tally.lock().reject(LineRejection {
+        let rejection = LineRejection {
             line: line.number,
             code: refusal.code,
             field: refusal.field.unwrap_or_default(),
             message: refusal.detail,
-        });
+        };
+        shared.watch.refused(&rejection, &line.bytes)?;
+        shared.tally.lock().reject(rejection);
         return Ok(());
     }
     let (left, right) = lines.split_at(lines.len() / 2);
@@ -268,6 +330,6 @@ fn post(shared: &Shared<'_>, lines: &[Line]) -> Result<std::result::Result<Answe
 }
 
 /// Between half and all of the pause, so that workers do not come back in step.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..1.0))
 }

@@ -11,7 +11,7 @@ use super::failure::Result;
 use super::strange_answer;
 
 /// Reads an answer.
-pub(crate) fn read<T: DeserializeOwned>(answer: &str) -> Result<T> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(answer: &'a str) -> Result<T> {
     serde_json::from_str(answer).map_err(|error| strange_answer(&error))
 }
 

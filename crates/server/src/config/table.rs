@@ -111,6 +111,8 @@ settings! {
         compaction_file_bytes: Size = "32MiB", "Bytes of files that are merged at once, and so the size of a file that is aimed at; larger ones are left alone.";
         compaction_memory_bytes: Size = "256MiB", "Memory for the rows that are merged at once, roughly; at most 1GiB.";
         vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
+        catalogue_rows_max: Count = "5000000", "Newest events that the catalogue of fields and values is made of; older ones are counted. 0: only those that a question has time for.";
+        catalogue_bytes_max: Size = "64MiB", "Memory for that catalogue, roughly.";
     }
     "Limits on one event" {
         text_bytes_max: Size = "255B", "`event_id`, `session_id`, `user_id`, `anonymous_id`, `category` and `name`, each.";
