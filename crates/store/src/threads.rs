@@ -1,4 +1,4 @@
-//! The store's threads: apply (one for each partition), flush, compact, and for a while after opening recall.
+//! The store's threads: apply (one for each partition), flush, compact, erase, and for a while after opening recall.
 //!
 //! The rule: a thread that ends with an error or a panic fails the store, so that no write is taken that nobody would carry
 //! on. They end when the store stops. Nothing waits for a compaction, so one that fails or panics is only tried again.
@@ -18,6 +18,8 @@ use crate::store::Shared;
 
 /// How long a thread sleeps at most before it looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
+/// How long an erasure that failed waits at most before it is tried again.
+const ERASE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Added to the niceness of threads that nobody waits for.
 const BACKGROUND_NICENESS: i32 = 5;
 /// How much of the log apply reads at a time.
@@ -36,6 +38,10 @@ impl Shared {
         if self.settings.flush_by_itself {
             let shared = Arc::clone(self);
             threads.push(spawn("flush".to_owned(), move || guard(&shared, "flush", || shared.flush_loop()))?);
+        }
+        if self.settings.flush_by_itself {
+            let shared = Arc::clone(self);
+            threads.push(spawn("erase".to_owned(), move || guard(&shared, "erase", || shared.erase_loop()))?);
         }
         if self.settings.flush_by_itself && !self.settings.compaction_period.is_zero() {
             let shared = Arc::clone(self);
@@ -138,6 +144,7 @@ impl Shared {
 
     /// Reads the dedup window back from the table, newest files first. Apply goes on meanwhile.
     pub(crate) fn recall_window(&self) -> Result<()> {
+        let _one = self.recalling.lock();
         for partition in &self.partitions {
             let next = || partition.state.lock().recall().and_then(Recall::newest);
             while let Some(file) = next() {
@@ -192,6 +199,25 @@ impl Shared {
 }
 
 impl Shared {
+    /// Carries out erasures. One that fails or panics is tried again, less and less often.
+    fn erase_loop(&self) -> Result<()> {
+        be_nice();
+        let mut pause = TICK;
+        while !self.is_ending() {
+            let since = Instant::now();
+            while since.elapsed() < pause && !self.is_ending() {
+                std::thread::sleep(TICK);
+            }
+            // Not while the log is replayed: what is to be flushed is not applied yet.
+            if self.opening.load(Ordering::Acquire) {
+                continue;
+            }
+            let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.erase_due()));
+            pause = if matches!(run, Ok(Ok(_))) { TICK } else { (pause * 2).min(ERASE_PAUSE_MAX) };
+        }
+        Ok(())
+    }
+
     fn compact_loop(&self) -> Result<()> {
         be_nice();
         let mut last = Instant::now();

@@ -12,11 +12,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use eye_log::Offset;
+use eye_log::{Offset, PartitionId};
 
 use super::Table;
 use super::many_rows::ManyRows;
-use super::version::{NewFile, TableFile};
+use super::version::{NewFile, TableFile, Why};
 use crate::columns::{Columns, EventRows, RejectionRows, TableKind};
 use crate::error::{Error, Kind, Result};
 use crate::invariants;
@@ -44,8 +44,12 @@ pub struct CompactionRules {
 pub struct Compaction {
     pub(crate) removed: Vec<Arc<TableFile>>,
     pub(crate) added: Vec<NewFile>,
-    /// The number of the last compaction when this one was begun.
+    /// The number of the last maintenance commit when this one was begun.
     pub(crate) expected: u64,
+    /// Rows that are in no file any more, and why.
+    pub(crate) taken: Vec<(PartitionId, Why, u64)>,
+    /// True if rows are taken out, or could have been.
+    pub(crate) is_removal: bool,
 }
 
 impl Compaction {
@@ -110,7 +114,7 @@ impl Table {
                 read += batch.num_rows() as u64;
                 rows.push(&batch).map_err(|error| error.context(&file.path))?;
             }
-            invariants::compaction_keeps_rows(file.rows, read)?;
+            invariants::maintenance_keeps_rows(file.rows, read, 0)?;
         }
         let added = self.write_files(&rows)?;
         if !goes_on() {
@@ -121,7 +125,7 @@ impl Table {
             return Err(Error::new(Kind::Corrupt, detail));
         }
         assert_same_rows(self.kind(), &rows.offsets(), &added)?;
-        Ok(Some(Compaction { removed: removed.to_vec(), added, expected }))
+        Ok(Some(Compaction { removed: removed.to_vec(), added, expected, taken: Vec::new(), is_removal: false }))
     }
 }
 
@@ -148,8 +152,8 @@ fn fitting<'a>(
     Ok(&group[start..])
 }
 
-/// Invariant: the new files, as they are read from where they lie now, have every row of the old ones and no other.
-fn assert_same_rows(kind: TableKind, before: &[Offset], added: &[NewFile]) -> Result<()> {
+/// Invariant: the new files, as they are read from where they lie now, have these rows and no others.
+pub(super) fn assert_same_rows(kind: TableKind, before: &[Offset], added: &[NewFile]) -> Result<()> {
     let mut after = Vec::with_capacity(before.len());
     for file in added.iter().map(NewFile::file) {
         for group in file.row_groups()? {
@@ -164,7 +168,7 @@ fn assert_same_rows(kind: TableKind, before: &[Offset], added: &[NewFile]) -> Re
     if before == after {
         return Ok(());
     }
-    Err(Error::new(Kind::Internal, "the rows of a merged file are not those of the files that it was made of"))
+    Err(Error::new(Kind::Internal, "the rows of a new file are not those that it was made of"))
 }
 
 /// Which neighbours of a run of files, oldest first, are merged.

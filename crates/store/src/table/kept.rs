@@ -69,6 +69,11 @@ impl Kept {
         Asked::New
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&self) {
+        *self.0.lock() = Slices::default();
+    }
+
     /// Keeps a slice.
     pub(crate) fn keep(&self, key: Key, batch: RecordBatch) {
         let Slices { kept, asked } = &mut *self.0.lock();
