@@ -4,6 +4,7 @@
 //! the audit trail. Secrets are in exactly one answer, the one that makes them.
 
 mod attempts;
+mod erasures;
 mod setup;
 mod tables;
 mod views;
@@ -50,6 +51,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/audit", get(audit))
         .route("/v1/flush", post(flush))
         .route("/v1/compact", post(compact))
+        .merge(erasures::routes())
         .merge(setup::routes())
 }
 

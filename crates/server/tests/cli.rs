@@ -412,6 +412,7 @@ fn every_command_has_help_with_examples_and_completions_cover_it() {
         "ledger",
         "flush",
         "compact",
+        "erase",
         "demo",
         "verify",
         "completions",

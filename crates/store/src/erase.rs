@@ -16,7 +16,6 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use eye_fault::{CrashPoint, crash_point};
 use eye_log::{Offset, PartitionId};
-use uuid::Uuid;
 
 use crate::columns::{Columns, EventRows, RejectionRows};
 use crate::error::{Error, Kind, Result};
@@ -31,13 +30,13 @@ use crate::table::{Cleared, Compaction, Erasure, ErasureState, ErasureWork, Tabl
 const CONFLICTS_MAX: usize = 8;
 /// Files that are written again in one commit.
 const FILES_AT_ONCE: usize = 16;
-/// Characters of an id behind its prefix.
-const ID_CHARACTERS: usize = 12;
 /// Between two looks at whether apply has come far enough.
 const TICK: Duration = Duration::from_millis(1);
 
 /// Which rows are to be erased.
 pub struct Selection<'a> {
+    /// Names the erasure: [`Erasure::fresh_id`].
+    pub id: String,
     /// By what they are chosen, for people: names of fields, never their values.
     pub criteria: Vec<String>,
     /// The columns that `event` reads.
@@ -150,9 +149,8 @@ impl Shared {
         self.flush_all()?;
         let snapshot = self.snapshot();
         let mask = choose(&snapshot, selection)?;
-        let unique = Uuid::new_v4().simple().to_string();
         let erasure = Erasure {
-            id: format!("era_{}", &unique[..ID_CHARACTERS]),
+            id: selection.id.clone(),
             accepted_at: (self.now)(),
             criteria: selection.criteria.clone(),
             bound: snapshot.flushed().to_string(),
@@ -217,10 +215,6 @@ impl Shared {
 
     /// A run of the store's own thread. A failure is reported and tried again.
     pub(crate) fn erase_due(&self) -> Result<bool> {
-        let running = || self.erasures.lock().iter().any(|job| job.erasure.is_running());
-        if !running() {
-            return Ok(true);
-        }
         self.run_erasures().inspect_err(|error| tracing::error!(%error, "an erasure failed: it will be tried again"))
     }
 
@@ -240,6 +234,11 @@ impl Shared {
                 return Ok(false);
             }
         }
+    }
+
+    pub(crate) fn running_erasures(&self) -> Vec<Erasure> {
+        let jobs = self.erasures.lock();
+        jobs.iter().filter(|job| job.erasure.is_running()).map(|job| job.erasure.clone()).collect()
     }
 
     fn note(&self, id: &str, change: impl FnOnce(&mut Job)) {

@@ -15,6 +15,7 @@ mod accounts;
 mod chart;
 mod client;
 mod demo;
+mod erase;
 mod events;
 mod failure;
 mod funnel;
@@ -103,6 +104,9 @@ pub(crate) enum Command {
     /// Merge small files of the table now
     #[command(after_help = help("Examples:\n  eye compact"))]
     Compact,
+    /// Erase what belongs to a user, a session and so on, for ever
+    #[command(after_help = help(erase::EXAMPLES))]
+    Erase(erase::Args),
     /// Fill a server with realistic traffic, the same for the same seed
     #[command(after_help = help(demo::EXAMPLES))]
     Demo(demo::Args),
@@ -158,6 +162,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Ledger => ledger::run(context),
         Command::Flush => flush(context),
         Command::Compact => compact(context),
+        Command::Erase(args) => erase::run(context, &args),
         Command::Demo(args) => demo::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Completions { shell } => completions(context, shell),

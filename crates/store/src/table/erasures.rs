@@ -10,6 +10,7 @@
 
 use eye_event::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::hash::FileHash;
 use super::{Table, io, paths};
@@ -17,6 +18,8 @@ use crate::error::{Error, Kind, Result};
 use crate::mask::{Mask, Offsets};
 
 const VERSION: u32 = 1;
+/// Characters of an id behind its prefix.
+const ID_CHARACTERS: usize = 12;
 const HASH_DIGITS: usize = 64;
 
 /// An erasure: what it chose, and how far it is.
@@ -80,6 +83,13 @@ pub struct ErasureWork {
 }
 
 impl Erasure {
+    /// An id that no other erasure has.
+    #[must_use]
+    pub fn fresh_id() -> String {
+        let unique = Uuid::new_v4().simple().to_string();
+        format!("era_{}", &unique[..ID_CHARACTERS])
+    }
+
     /// True while something is left to do.
     #[must_use]
     pub fn is_running(&self) -> bool {
