@@ -121,9 +121,9 @@ named! {
         /// An erasure is accepted and durable; readers still see the rows.
         EraseAccepted = "erase.accepted",
         /// Files without the rows that go are durable and read back, their commit is not begun.
-        EraseFilesWritten = "erase.files_written",
+        RemovalFilesWritten = "removal.files_written",
         /// Rows are taken out by a commit; readers still see the old files.
-        EraseBeforeSwap = "erase.before_swap",
+        RemovalBeforeSwap = "removal.before_swap",
         /// No file of the newest version has an erased row; the log has.
         EraseRewritten = "erase.rewritten",
         /// The log has no erased row any more; files of older versions have.

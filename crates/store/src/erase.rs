@@ -328,8 +328,8 @@ impl Shared {
 
     /// Commits a change of rows and shows it.
     pub(crate) fn take_out(&self, table: &Table, change: &Compaction) -> Result<()> {
-        crash_point(CrashPoint::EraseFilesWritten);
-        if self.put_in_place(table, change, CrashPoint::EraseBeforeSwap)? {
+        crash_point(CrashPoint::RemovalFilesWritten);
+        if self.put_in_place(table, change, CrashPoint::RemovalBeforeSwap)? {
             return Ok(());
         }
         Err(Error::new(Kind::Unavailable, "the service is stopping"))
@@ -364,7 +364,7 @@ impl Shared {
             let mut tries = 0;
             loop {
                 let nothing = Compaction::nothing(table.current().maintenance);
-                match self.put_in_place(table, &nothing, CrashPoint::EraseBeforeSwap) {
+                match self.put_in_place(table, &nothing, CrashPoint::RemovalBeforeSwap) {
                     Ok(true) => break,
                     Ok(false) => return Ok(None),
                     Err(error) if error.kind() == Kind::Conflict && tries < CONFLICTS_MAX => tries += 1,

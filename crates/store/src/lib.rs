@@ -13,6 +13,7 @@
 //! | `flush` | from the hot buffer to the table, then away from the log |
 //! | `compact` | small files of the table are merged, and old ones go |
 //! | `erase`, `mask` | rows that somebody wants gone: hidden at once, then taken out of everything |
+//! | `retention` | rows that are too old go |
 //! | `recover` | what the table has, before the log is replayed over it |
 //! | [`snapshot`] | an immutable read view: table ∪ hot buffer |
 //! | `live` | following stored events as they are applied |
@@ -39,6 +40,7 @@ mod position;
 mod recall;
 mod recover;
 mod request;
+mod retention;
 mod settings;
 pub mod snapshot;
 mod status;
@@ -56,6 +58,7 @@ pub use live::{Gap, LiveStep, LiveTail};
 pub use position::{ParsePositionError, Position};
 pub use recover::CommitInfo;
 pub use request::{Outcome, Request};
+pub use retention::{RetentionFigures, RetentionReport, RetentionRule};
 pub use settings::{DedupRecall, StoreSettings};
 pub use snapshot::{Slice, Snapshot};
 pub use status::Status;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::compact::CompactionFigures;
 use crate::position::Position;
+use crate::retention::RetentionFigures;
 use crate::store::Shared;
 use crate::table::Removed;
 
@@ -48,6 +49,8 @@ pub struct Status {
     pub erasures_running: usize,
     /// Those of them whose last try failed.
     pub erasures_failing: usize,
+    /// What has become of what was too old since the start.
+    pub retention: RetentionFigures,
     /// What compactions have done since the start.
     pub compaction: CompactionFigures,
 }
@@ -80,6 +83,7 @@ impl Status {
             },
             erasures_running: running.len(),
             erasures_failing: running.iter().filter(|erasure| erasure.last_error.is_some()).count(),
+            retention: shared.retention.lock().clone(),
             compaction: shared.compaction.lock().clone(),
         };
         for partition in &shared.partitions {

@@ -5,7 +5,7 @@
 //!    ▲                                      │                                  │
 //!    └────────────── outcome ◀──────────────┘             flush thread (one) ──▶ table, then trim the log
 //!                                                          compact thread (one) ──▶ table: larger files
-//!                                                          erase thread (one) ──▶ table and log: fewer rows
+//!                                                          erase, retain (one each) ──▶ table, log: fewer rows
 //! ```
 //!
 //! A thread that fails or panics stops writes: the store then refuses ingest, and says why, until it is opened again.
@@ -33,6 +33,7 @@ use crate::partition::Partition;
 use crate::position::Position;
 use crate::recover;
 use crate::request::{Applied, Outcome, Request};
+use crate::retention::RetentionFigures;
 use crate::settings::{DedupRecall, StoreSettings};
 use crate::snapshot::Snapshot;
 use crate::status::Status;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// Held by whoever compacts, vacuums or takes rows out: one at a time.
     pub(crate) compacting: Mutex<()>,
     pub(crate) compaction: Mutex<CompactionFigures>,
+    pub(crate) retention: Mutex<RetentionFigures>,
     /// Every erasure, the oldest first.
     pub(crate) erasures: Mutex<Vec<Job>>,
     /// Held by whoever accepts an erasure.
@@ -158,6 +160,7 @@ impl Store {
             last_flush_error: Mutex::new(None),
             compacting: Mutex::new(()),
             compaction: Mutex::default(),
+            retention: Mutex::default(),
             erasures: Mutex::new(jobs),
             accepting: Mutex::new(()),
             cancelling: AtomicBool::new(false),

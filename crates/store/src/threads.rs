@@ -1,4 +1,4 @@
-//! The store's threads: apply (one for each partition), flush, compact, erase, and for a while after opening recall.
+//! The store's threads: apply (one for each partition), flush, compact, erase, retain, and for a while after opening recall.
 //!
 //! The rule: a thread that ends with an error or a panic fails the store, so that no write is taken that nobody would carry
 //! on. They end when the store stops. Nothing waits for a compaction, so one that fails or panics is only tried again.
@@ -43,9 +43,22 @@ impl Shared {
             let shared = Arc::clone(self);
             threads.push(spawn("erase".to_owned(), move || guard(&shared, "erase", || shared.erase_loop()))?);
         }
+        let has_rules = !self.settings.retention.is_empty() || self.settings.rejection_days.is_some();
+        if self.settings.flush_by_itself && has_rules && !self.settings.retention_period.is_zero() {
+            let shared = Arc::clone(self);
+            let run = move || {
+                let period = shared.settings.retention_period;
+                guard(&shared, "retain", || shared.every(period, &|| shared.expire_due()))
+            };
+            threads.push(spawn("retain".to_owned(), run)?);
+        }
         if self.settings.flush_by_itself && !self.settings.compaction_period.is_zero() {
             let shared = Arc::clone(self);
-            threads.push(spawn("compact".to_owned(), move || guard(&shared, "compact", || shared.compact_loop()))?);
+            let run = move || {
+                let period = shared.settings.compaction_period;
+                guard(&shared, "compact", || shared.every(period, &|| shared.compact_due()))
+            };
+            threads.push(spawn("compact".to_owned(), run)?);
         }
         Ok(())
     }
@@ -218,16 +231,17 @@ impl Shared {
         Ok(())
     }
 
-    fn compact_loop(&self) -> Result<()> {
+    /// Does something again and again, a period after it has ended.
+    fn every(&self, period: Duration, run: &dyn Fn()) -> Result<()> {
         be_nice();
         let mut last = Instant::now();
         while !self.is_ending() {
-            if last.elapsed() < self.settings.compaction_period {
+            if last.elapsed() < period {
                 std::thread::sleep(TICK);
                 continue;
             }
-            // A panic is counted there, as any failure is.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.compact_due()));
+            // A panic is no reason to take no more events: it is tried again.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             last = Instant::now();
         }
         Ok(())
