@@ -5,6 +5,7 @@
 
 mod attempts;
 mod erasures;
+mod jobs;
 mod setup;
 mod tables;
 mod views;
@@ -52,6 +53,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/flush", post(flush))
         .route("/v1/compact", post(compact))
         .merge(erasures::routes())
+        .merge(jobs::routes())
         .merge(setup::routes())
 }
 

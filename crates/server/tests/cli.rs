@@ -413,6 +413,7 @@ fn every_command_has_help_with_examples_and_completions_cover_it() {
         "flush",
         "compact",
         "erase",
+        "jobs",
         "demo",
         "verify",
         "completions",

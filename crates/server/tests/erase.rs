@@ -167,6 +167,32 @@ fn every_criterion_chooses_what_it_says() {
 }
 
 #[test]
+fn what_is_too_old_is_looked_for_and_every_job_is_listed() {
+    let server = Server::start_with(&["--retention", "default/debug=2d, */*=400d", "--retention-period", "50ms"]);
+    assert_eq!(send(&server, &json!([event(1, "s", "ann", 1)]))["stored"], 1);
+    admin(&server, "POST", "/v1/flush", &Value::Null);
+    let job = |name: &str| {
+        let jobs = admin(&server, "GET", "/v1/jobs", &Value::Null).json();
+        jobs["jobs"].as_array().unwrap().iter().find(|job| job["name"] == name).unwrap().clone()
+    };
+    let begun = Instant::now();
+    while job("retention")["runs"].as_u64() < Some(2) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", job("retention"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let retention = job("retention");
+    assert_eq!((&retention["period_seconds"], &retention["last_error"]), (&json!(0.05), &Value::Null));
+    assert!(retention["last_success"].is_string());
+    assert_eq!(job("flush")["runs"], 1);
+    assert_eq!(job("erasure")["progress"], "none is under way");
+    assert_eq!(ids(&server).len(), 1, "the event's own time is old, but it was received just now");
+    let said = String::from_utf8(server.eye(&["jobs"]).stdout).unwrap();
+    for name in ["flush", "compaction", "vacuum", "retention", "erasure"] {
+        assert!(said.contains(name), "{said}");
+    }
+}
+
+#[test]
 fn the_command_line_asks_says_and_waits() {
     let server = Server::start();
     let events: Vec<Value> = (0..6).map(|id| event(id, "s", if id < 2 { CANARY } else { "bob" }, id)).collect();

@@ -20,6 +20,7 @@ mod events;
 mod failure;
 mod funnel;
 mod global;
+mod jobs;
 mod ledger;
 mod lines;
 mod output;
@@ -104,6 +105,9 @@ pub(crate) enum Command {
     /// Merge small files of the table now
     #[command(after_help = help("Examples:\n  eye compact"))]
     Compact,
+    /// Show what runs in the background, and how it went
+    #[command(after_help = help(jobs::EXAMPLES))]
+    Jobs,
     /// Erase what belongs to a user, a session and so on, for ever
     #[command(after_help = help(erase::EXAMPLES))]
     Erase(erase::Args),
@@ -162,6 +166,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Ledger => ledger::run(context),
         Command::Flush => flush(context),
         Command::Compact => compact(context),
+        Command::Jobs => jobs::run(context),
         Command::Erase(args) => erase::run(context, &args),
         Command::Demo(args) => demo::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),

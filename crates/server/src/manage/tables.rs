@@ -1,5 +1,6 @@
 //! What the routes of [`crate::manage`] take and give.
 
+use super::jobs::JobList;
 use super::views::{
     ApplicationList, ApplicationOut, AuditList, Compacted, ErasureList, ErasureOut, Flushed, NewUserOut, TokenList,
     TokenOut, UserList, UserOut,
@@ -21,6 +22,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/compact", &["POST"]),
     ("/v1/erasures", &["GET", "POST"]),
     ("/v1/erasures/{id}", &["GET", "DELETE"]),
+    ("/v1/jobs", &["GET"]),
     ("/v1/setup", &["POST"]),
 ];
 
@@ -226,6 +228,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         Answer::json(200, "What was merged.", shape::<Compacted>),
         &[Code::Busy, Code::Unavailable, Code::Full],
     ),
+    get("/v1/jobs", "What runs in the background", &[], Answer::json(200, "Every job.", shape::<JobList>)),
     get("/v1/erasures", "Erasures", &[], Answer::json(200, "All of them, the newest first.", shape::<ErasureList>)),
     act(
         ("POST", "/v1/erasures"),
