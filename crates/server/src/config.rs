@@ -51,11 +51,14 @@ impl Settings {
                 "vacuum_retention must be at least 1h on object storage: a write whose answer was lost may take effect late",
             ),
             (
-                self.retention.iter().all(|rule| self.is_beyond_window(Duration::from_secs(u64::from(rule.days) * DAY_SECONDS))),
+                self.retention
+                    .iter()
+                    .all(|rule| self.is_beyond_window(Duration::from_secs(u64::from(rule.days) * DAY_SECONDS))),
                 "retention must keep events at least as long as dedup_window: else a repeat of one that is gone would be new",
             ),
             (
-                self.rejection_retention.as_secs().is_multiple_of(DAY_SECONDS) && self.rejection_retention.subsec_nanos() == 0,
+                self.rejection_retention.as_secs().is_multiple_of(DAY_SECONDS)
+                    && self.rejection_retention.subsec_nanos() == 0,
                 "rejection_retention must be whole days, such as 7d",
             ),
             (self.log_segment_bytes_max >= SEGMENT_BYTES_MIN, "log_segment_bytes_max must be at least 64KiB"),

@@ -85,7 +85,10 @@ fn an_erased_user_is_gone_at_once_and_to_the_last_byte_through_kills() {
     assert!(holding(&server.data()).len() > 3, "log and table");
     let wanted = json!({"user_id": CANARY});
     let preview = admin(&server, "POST", "/v1/erasures", &json!({"user_id": CANARY, "dry_run": true})).json();
-    assert_eq!((&preview["state"], &preview["events"], &preview["rejections"]), (&json!("dry_run"), &json!(10), &json!(4)));
+    assert_eq!(
+        (&preview["state"], &preview["events"], &preview["rejections"]),
+        (&json!("dry_run"), &json!(10), &json!(4))
+    );
     assert_eq!(ids(&server).len(), 40, "a dry run changes nothing");
 
     let answer = admin(&server, "POST", "/v1/erasures", &wanted);
@@ -105,7 +108,10 @@ fn an_erased_user_is_gone_at_once_and_to_the_last_byte_through_kills() {
     let rejections = admin(&server, "GET", "/v1/rejections", &Value::Null).json();
     assert_eq!(rejections["rejections"].as_array().unwrap().len(), 0, "{rejections}");
     let audit = admin(&server, "GET", "/v1/audit", &Value::Null).json();
-    assert_eq!((&audit["records"][0]["type"], &audit["records"][0]["details"]["criteria"]), (&json!("erasure_requested"), &json!(["user_id"])));
+    assert_eq!(
+        (&audit["records"][0]["type"], &audit["records"][0]["details"]["criteria"]),
+        (&json!("erasure_requested"), &json!(["user_id"]))
+    );
     let metrics = http("GET", &format!("{}/metrics", server.url), &[], b"").unwrap().text();
     assert!(metrics.contains("\neye_rows_erased 14\n") && metrics.contains("\neye_erasures_running 0\n"), "{metrics}");
     server.kill();
@@ -122,9 +128,8 @@ fn an_erased_user_is_gone_at_once_and_to_the_last_byte_through_kills() {
 #[test]
 fn every_criterion_chooses_what_it_says() {
     let server = Server::start();
-    let events: Vec<Value> = (0..12)
-        .map(|id| event(id, &format!("s{}", id % 3), if id % 2 == 0 { "ann" } else { "bob" }, id))
-        .collect();
+    let events: Vec<Value> =
+        (0..12).map(|id| event(id, &format!("s{}", id % 3), if id % 2 == 0 { "ann" } else { "bob" }, id)).collect();
     assert_eq!(send(&server, &json!(events))["stored"], 12);
     let chosen = |body: Value| {
         let mut body = body;

@@ -636,10 +636,13 @@ impl World {
         }
         let accepted = result.map_err(|error| format!("an erasure is refused although nothing is wrong: {error}"))?;
         let expected = self.model.erase(who);
-        self.trace.push(format!("  {} events and {} rejections are to be erased", accepted.events, accepted.rejections));
+        self.trace
+            .push(format!("  {} events and {} rejections are to be erased", accepted.events, accepted.rejections));
         // What they show is not what anybody else may see now, and the erasure waits for them.
         self.held.clear();
-        require((accepted.events, accepted.rejections) == expected, || format!("it chose {accepted:?}, not {expected:?}"))
+        require((accepted.events, accepted.rejections) == expected, || {
+            format!("it chose {accepted:?}, not {expected:?}")
+        })
     }
 
     /// An erasure that may fail; what it did is looked at later.

@@ -100,8 +100,11 @@ impl Store {
         self.shared.flush_all()?;
         let snapshot = self.snapshot();
         let mask = choose(&snapshot, selection)?;
-        let mut preview =
-            ErasurePreview { events: mask.events.len(), rejections: mask.rejections.len(), ..ErasurePreview::default() };
+        let mut preview = ErasurePreview {
+            events: mask.events.len(),
+            rejections: mask.rejections.len(),
+            ..ErasurePreview::default()
+        };
         for (version, offsets) in [(&snapshot.events, &mask.events), (&snapshot.rejections, &mask.rejections)] {
             for file in &version.files {
                 if file.holds(offsets)? {
@@ -223,7 +226,9 @@ impl Shared {
         loop {
             let next = {
                 let jobs = self.erasures.lock();
-                jobs.iter().find(|job| job.erasure.is_running()).map(|job| (job.erasure.id.clone(), Arc::clone(&job.mask)))
+                jobs.iter()
+                    .find(|job| job.erasure.is_running())
+                    .map(|job| (job.erasure.id.clone(), Arc::clone(&job.mask)))
             };
             let Some((id, mask)) = next else { return Ok(is_done) };
             let result = self.run_erasure(&id, &mask);
@@ -341,7 +346,9 @@ impl Shared {
             None => Ok(()),
             Some(free) => Err(Error::new(
                 Kind::Full,
-                format!("only {free} bytes are free where the table lies: no file is written again until there is room"),
+                format!(
+                    "only {free} bytes are free where the table lies: no file is written again until there is room"
+                ),
             )),
         }
     }

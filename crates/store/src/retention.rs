@@ -193,7 +193,9 @@ impl Shared {
                 Fate::Without(kinds) => {
                     self.room_for(table)?;
                     let goes = |batch: &RecordBatch| chosen(&kinds, batch);
-                    let Some(change) = table.without(file, Why::Expired, &goes, &|| !self.is_ending())? else { continue };
+                    let Some(change) = table.without(file, Why::Expired, &goes, &|| !self.is_ending())? else {
+                        continue;
+                    };
                     rewritten += 1;
                     change
                 }
@@ -259,8 +261,7 @@ fn is_over(file: &TableFile, days: u32, today: i32) -> bool {
 }
 
 fn chosen(kinds: &Kinds, batch: &RecordBatch) -> Result<BooleanArray> {
-    let is_chosen = |application: &str, category: &str| {
-        kinds.iter().any(|(one, other)| one == application && other == category)
-    };
+    let is_chosen =
+        |application: &str, category: &str| kinds.iter().any(|(one, other)| one == application && other == category);
     Ok(EventRows::new(batch)?.iter().map(|row| Some(is_chosen(row.application, row.event.category))).collect())
 }

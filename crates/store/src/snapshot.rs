@@ -252,7 +252,8 @@ fn visible(mask: Option<&Mask>, file: &TableFile, batch: RecordBatch) -> Result<
 fn numbers_in_file(mask: &Mask, file: &TableFile, row_group: usize, rows: &[u32]) -> Result<Vec<u32>> {
     let batch = file.read(row_group, Columns::OFFSET, None)?;
     let hidden = mask.events.choose(file.partition, &batch)?;
-    let visible: Vec<u32> = (0_u32..).zip(hidden.values()).filter(|(_, is_hidden)| !is_hidden).map(|(row, _)| row).collect();
+    let visible: Vec<u32> =
+        (0_u32..).zip(hidden.values()).filter(|(_, is_hidden)| !is_hidden).map(|(row, _)| row).collect();
     let number = |row: &u32| visible.get(*row as usize).copied();
     let numbers: Option<Vec<u32>> = rows.iter().map(number).collect();
     numbers.ok_or_else(|| Error::new(Kind::Invalid, format!("{} has not so many rows in slice {row_group}", file.path)))

@@ -145,7 +145,12 @@ impl Store {
             flushing: None,
             active: Arc::new(Generation::new(partition.id, partition.applied(), partition.state.lock().hasher())),
         });
-        let view = View { events: events.current(), rejections: rejections.current(), mask: Arc::new(mask), hot: hot.collect() };
+        let view = View {
+            events: events.current(),
+            rejections: rejections.current(),
+            mask: Arc::new(mask),
+            hot: hot.collect(),
+        };
         let shared = Arc::new(Shared {
             settings,
             now,

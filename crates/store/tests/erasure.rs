@@ -131,7 +131,9 @@ impl Node {
                 session_id: &format!("session-{}-{}", number % SESSIONS, if is_canary { CANARY } else { "x" }),
                 category: "c",
                 name: "view",
-                timestamp: Timestamp::from_micros(received_at.micros() - (number * 7_919 % 1_009).cast_signed() * 1_000),
+                timestamp: Timestamp::from_micros(
+                    received_at.micros() - (number * 7_919 % 1_009).cast_signed() * 1_000,
+                ),
                 timestamp_raw: is_canary.then_some(CANARY),
                 sent_at: None,
                 user_id: Some(if is_canary { CANARY } else { "somebody" }),
@@ -198,10 +200,9 @@ fn numbers(snapshot: &Snapshot) -> (Vec<u64>, usize) {
         slice.fetch(&wanted, Columns::DATA, &mut |row| found.push(number(row.event.data))).unwrap();
         assert_eq!(found, of_slice.iter().map(|(_, number)| *number).step_by(2).collect::<Vec<_>>());
         fetched.extend(found);
-        for (read, into) in [
-            (slice.batch(Columns::DATA).unwrap(), &mut batched),
-            (slice.batch_kept(Columns::DATA).unwrap(), &mut kept),
-        ] {
+        for (read, into) in
+            [(slice.batch(Columns::DATA).unwrap(), &mut batched), (slice.batch_kept(Columns::DATA).unwrap(), &mut kept)]
+        {
             let Some(batch) = read else {
                 into.extend(of_slice.iter().map(|(_, number)| *number));
                 continue;
@@ -380,8 +381,12 @@ fn a_failure_of_any_write_neither_shows_nor_loses_a_row() {
             assert!(store.run_erasures_blocking().unwrap());
             assert_eq!(store.erasures()[0].state, ErasureState::Done);
             assert_eq!(numbers(&store.snapshot()), (others(), 3), "write {nth}, {after}");
-            let (events, rejections) = (node.table(TableKind::Events).current(), node.table(TableKind::Rejections).current());
-            assert_eq!((events.rows(), events.removed_all().erased), (others().len() as u64, EVENTS - others().len() as u64));
+            let (events, rejections) =
+                (node.table(TableKind::Events).current(), node.table(TableKind::Rejections).current());
+            assert_eq!(
+                (events.rows(), events.removed_all().erased),
+                (others().len() as u64, EVENTS - others().len() as u64)
+            );
             assert_eq!((rejections.rows(), rejections.removed_all().erased), (3, 5));
             store.abandon();
             node.is_sound();

@@ -177,7 +177,8 @@ impl LocalLog {
     fn remove_kept_tails(&self) -> Result<()> {
         let dir = &self.options.dir;
         let names = self.disk.list(dir).map_err(|error| Error::io("list", dir, &error))?;
-        let kept: Vec<_> = names.iter().filter(|name| recovery::is_kept_tail(name)).map(|name| dir.join(name)).collect();
+        let kept: Vec<_> =
+            names.iter().filter(|name| recovery::is_kept_tail(name)).map(|name| dir.join(name)).collect();
         for path in &kept {
             match self.disk.remove(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

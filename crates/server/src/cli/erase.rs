@@ -243,8 +243,7 @@ fn would(preview: &Erasure) -> String {
 
 /// Asks whether it is meant; only on a terminal.
 fn confirm(preview: &Erasure) -> Result<()> {
-    let what =
-        format!("{} and {}", counted(preview.events, "event"), counted(preview.rejections, "rejection"));
+    let what = format!("{} and {}", counted(preview.events, "event"), counted(preview.rejections, "rejection"));
     if !io::stdin().is_terminal() {
         let message = format!("{what} would go for ever: nothing was erased\nadd --yes if that is what you want");
         return Err(Failure::usage(message));

@@ -27,9 +27,7 @@ const CRITERIA: [&str; 7] = ["user_id", "anonymous_id", "session_id", "applicati
 
 /// The routes of this file.
 pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/v1/erasures", get(list).post(erase))
-        .route("/v1/erasures/{id}", get(show).delete(cancel))
+    Router::new().route("/v1/erasures", get(list).post(erase)).route("/v1/erasures/{id}", get(show).delete(cancel))
 }
 
 /// What somebody wants erased.

@@ -63,8 +63,9 @@ fn list(settings: &Settings, status: &Status, erasures: &[Erasure]) -> Vec<JobOu
     let every = |period: Duration| (!period.is_zero()).then_some(period.as_secs_f64());
     let CompactionFigures { runs, failures, files_in, files_out, vacuumed_files, last_success, last_error, .. } =
         status.compaction.clone();
-    let RetentionFigures { runs: looks, failures: failed_looks, last_success: last_look, last_error: look_error, .. } =
-        status.retention.clone();
+    let RetentionFigures {
+        runs: looks, failures: failed_looks, last_success: last_look, last_error: look_error, ..
+    } = status.retention.clone();
     let has_rules = !settings.retention.is_empty() || !settings.rejection_retention.is_zero();
     let running: Vec<&Erasure> = erasures.iter().filter(|erasure| erasure.is_running()).collect();
     let (to_look_at, looked_at) = running

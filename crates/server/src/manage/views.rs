@@ -292,7 +292,9 @@ impl From<&Erasure> for ErasureOut {
             ErasureState::Running if work.old_files_held > 0 => {
                 ("running", "files of older versions that a question under way reads: they go when it ends")
             }
-            ErasureState::Running => ("running", "files of the tables, of older versions or of the log; nobody sees it"),
+            ErasureState::Running => {
+                ("running", "files of the tables, of older versions or of the log; nobody sees it")
+            }
             ErasureState::Done => ("done", "nothing here; backups and exports are elsewhere"),
             ErasureState::Cancelled => ("cancelled", "what was not taken out before: it is seen again"),
         };

@@ -96,7 +96,8 @@ fn check_books(partition: &Partition<'_>, draft: &mut Draft) {
     }
     let total = partition.info.ledger.total();
     let (rows, removed) = (&partition.rows, partition.removed);
-    let books = [("stored", total.stored, rows.stored, removed.0), ("rejected", total.rejected, rows.rejected, removed.1)];
+    let books =
+        [("stored", total.stored, rows.stored, removed.0), ("rejected", total.rejected, rows.rejected, removed.1)];
     for (what, counted, found, removed) in books {
         if counted != found + removed {
             let id = partition.id;

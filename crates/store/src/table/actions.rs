@@ -374,7 +374,8 @@ mod tests {
 
     fn commit() -> Vec<u8> {
         let info = json!({"stored": 3});
-        let eye = EyeInfo { id: "x".into(), partition: 2, first: 4, last: 6, rows: 3, info, removed: RemovedRows::new() };
+        let eye =
+            EyeInfo { id: "x".into(), partition: 2, first: 4, last: 6, rows: 3, info, removed: RemovedRows::new() };
         append(&eye, 7, &[], Timestamp::from_micros(1_500)).unwrap()
     }
 

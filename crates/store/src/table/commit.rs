@@ -241,7 +241,10 @@ fn assert_not_passed(current: Arc<TableVersion>, commit: &Commit) -> Result<Arc<
 fn assert_unchanged(current: &TableVersion, compaction: &Compaction) -> Result<()> {
     let conflict = |what: String| Err(Error::new(Kind::Conflict, format!("{what}: plan it again")));
     if current.maintenance != compaction.expected {
-        return conflict(format!("maintenance commit {} is in the table, not {}", current.maintenance, compaction.expected));
+        return conflict(format!(
+            "maintenance commit {} is in the table, not {}",
+            current.maintenance, compaction.expected
+        ));
     }
     let listed: HashSet<&FilePath> = current.files.iter().map(|file| &file.path).collect();
     match compaction.removed.iter().find(|file| !listed.contains(&file.path)) {

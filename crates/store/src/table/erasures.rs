@@ -140,7 +140,9 @@ impl Table {
         let bytes = bytes_of(erasure, mask)?;
         match self.io.create(path, bytes.into())? {
             // Of an earlier try whose answer was lost.
-            Ok(()) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
+            Ok(()) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(())
+            }
             Err(error) => Err(io::failed(path, &error)),
         }
     }

@@ -137,9 +137,9 @@ impl TableIo {
     /// Makes it durable that files are gone from where data files lie. On object storage it is at once.
     pub(crate) fn sync_data_folders(&self) -> Result<()> {
         let sync = |folder: &std::path::Path| File::open(folder)?.sync_all();
-        self.data_folders()?.iter().try_for_each(|folder| {
-            sync(folder).map_err(|error| local_failed(&folder.display().to_string(), &error))
-        })
+        self.data_folders()?
+            .iter()
+            .try_for_each(|folder| sync(folder).map_err(|error| local_failed(&folder.display().to_string(), &error)))
     }
 
     /// Removes files without a name yet, whose writing ended halfway, from where data files lie; how many there were.

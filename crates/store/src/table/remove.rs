@@ -102,7 +102,13 @@ impl Table {
     /// The same for a file of which no row stays: nothing has to be read.
     pub(crate) fn drop_file(&self, file: &Arc<TableFile>, why: Why) -> Compaction {
         let (removed, taken) = (vec![Arc::clone(file)], vec![(file.partition, why, file.rows)]);
-        Compaction { removed, added: Vec::<NewFile>::new(), expected: self.current().maintenance, taken, is_removal: true }
+        Compaction {
+            removed,
+            added: Vec::<NewFile>::new(),
+            expected: self.current().maintenance,
+            taken,
+            is_removal: true,
+        }
     }
 
     /// Removes every data file with rows up to `bound` that is no part of the table's newest version: replaced ones, and
