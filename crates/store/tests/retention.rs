@@ -75,14 +75,14 @@ impl Node {
     /// Ten days of events of every application and category, two flushes a day, and a rejection in each.
     fn fill(&self, store: &Store) -> Vec<Seen> {
         let mut sent = Vec::new();
-        for day in 0..10 {
+        for day in 0_i64..10 {
             NOW.set(START + day * DAY);
-            for half in 0..2 {
+            for half in 0_i64..2 {
                 for application in APPLICATIONS {
                     let received_at = Timestamp::from_micros(START + day * DAY + half * DAY / 2);
                     let mut request = Request::new(&BatchHeader { application, token: "t", received_at }, 1, 0);
                     for category in CATEGORIES {
-                        for number in 0..4 {
+                        for number in 0_u64..4 {
                             let id = format!("{day}-{half}-{number}-{category}");
                             request.push_event(&EventRef {
                                 event_id: &id,
@@ -185,7 +185,7 @@ fn what_is_too_old_goes_by_rule_and_everything_else_stays() {
             assert_eq!(seen(&store.snapshot()), expected, "{rules:?} on day {today}");
             assert_eq!(done.events as usize, before.len() - expected.len());
             assert_eq!(seen(&held), before, "who holds an older view goes on");
-            let days = (0..10).filter(|day| today - day <= 4).count();
+            let days = (0_i64..10).filter(|day| today - day <= 4).count();
             assert_eq!(rejections(&store.snapshot()), days * 4);
             let again = store.expire_blocking().unwrap();
             assert_eq!((again.events, again.rejections, again.files_rewritten, again.is_complete), (0, 0, 0, true));

@@ -183,7 +183,7 @@ fn read_rule(text: &str) -> Result<RetentionRule, String> {
         "*" => Ok(None),
         name => Ok(Some(name.to_owned())),
     };
-    let days = days.trim().strip_suffix('d').and_then(|days| days.parse().ok()).filter(|days| *days > 0);
+    let days = days.trim().strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).filter(|days| *days > 0);
     Ok(RetentionRule { application: name(application)?, category: name(category)?, days: days.ok_or_else(wrong)? })
 }
 

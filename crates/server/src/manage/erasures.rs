@@ -97,7 +97,7 @@ impl Wanted {
         }
         let text = |name: &'static str| {
             let text = fields.owned(name)?;
-            if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
+            if text.as_deref().is_some_and(str::is_empty) {
                 return Err(ApiError::invalid_body(name, format!("{name} is empty: name one, or leave it out")));
             }
             Ok(text)
