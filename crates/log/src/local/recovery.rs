@@ -164,7 +164,7 @@ fn keep(disk: &dyn Disk, dir: &Path, path: &Path, byte: u64) -> Result<Option<Cu
 }
 
 /// Stands between a segment's name and the byte at which its tail was cut off.
-const KEPT_TAIL: &str = ".seg.cut-";
+const KEPT_TAIL: &str = ".cut-";
 
 /// True of what [`keep`] names.
 pub(super) fn is_kept_tail(name: &str) -> bool {
