@@ -118,6 +118,23 @@ named! {
         /// A data file that nobody needs is removed; the folder is not synced.
         VacuumRemoved = "vacuum.removed",
 
+        /// An erasure is accepted and durable; readers still see the rows.
+        EraseAccepted = "erase.accepted",
+        /// Files without the rows that go are durable and read back, their commit is not begun.
+        RemovalFilesWritten = "removal.files_written",
+        /// Rows are taken out by a commit; readers still see the old files.
+        RemovalBeforeSwap = "removal.before_swap",
+        /// No file of the newest version has an erased row; the log has.
+        EraseRewritten = "erase.rewritten",
+        /// The log has no erased row any more; files of older versions have.
+        EraseTrimmed = "erase.trimmed",
+        /// A file of an older version is removed; the folder is not synced.
+        EraseFileRemoved = "erase.file_removed",
+        /// Nothing has an erased row; nobody has written so.
+        EraseBeforeDone = "erase.before_done",
+        /// It is written that an erasure is done; what it wanted is still there too.
+        EraseNoted = "erase.noted",
+
         /// A commit is about to be written.
         CommitBeforeWrite = "commit.before_write",
         /// A commit is durable and was not read back.

@@ -51,6 +51,7 @@ pub const PROPERTIES: &[Property] = &[
     ("close_wakes_who_waits", close_wakes_who_waits),
     ("trim_forgets_nothing_at_or_past_its_bound", trim_forgets_nothing_at_or_past_its_bound),
     ("trimmed_offsets_are_named", trimmed_offsets_are_named),
+    ("what_lies_before_a_cut_is_trimmed_to_the_last_record", what_lies_before_a_cut_is_trimmed_to_the_last_record),
     ("close_makes_queued_records_durable", close_makes_queued_records_durable),
     ("too_large_records_are_refused_alone", too_large_records_are_refused_alone),
     ("a_reopened_log_goes_on", a_reopened_log_goes_on),
@@ -269,6 +270,31 @@ fn trimmed_offsets_are_named(backend: &Backend<'_>) {
         assert_eq!(*log.read(gone, ALL).unwrap_err().kind(), ErrorKind::Trimmed { start });
     }
     assert_eq!(read_all(&*log, start).last(), records.last());
+}
+
+fn what_lies_before_a_cut_is_trimmed_to_the_last_record(backend: &Backend<'_>) {
+    let mut log = (backend.fresh)();
+    assert_eq!(log.cut().unwrap(), Offset::FIRST, "there is nothing to cut");
+    for round in 0..3 {
+        let records = fill(&*log, 0..7);
+        let cut = log.cut().unwrap();
+        assert_eq!(cut, records[6].next());
+        assert_eq!(log.cut().unwrap(), cut, "once more changes nothing");
+        visible(&*log, cut);
+        log.trim(cut).unwrap();
+        assert_eq!((log.start(), log.end()), (cut, cut));
+        if round == 1
+            && let Some(reopen) = backend.reopen
+        {
+            log.close().unwrap();
+            log = reopen(log);
+            assert_eq!((log.start(), log.end()), (cut, cut));
+        }
+    }
+    log.close().unwrap();
+    if backend.reopen.is_some() {
+        assert_eq!(*log.cut().unwrap_err().kind(), ErrorKind::Closed);
+    }
 }
 
 fn close_makes_queued_records_durable(backend: &Backend<'_>) {

@@ -61,6 +61,15 @@ pub trait Log: Send + Sync + 'static {
     /// `Io` if a file could not be removed; nothing at or past `before` is ever touched. `Closed` after closing.
     fn trim(&self, before: Offset) -> Result<()>;
 
+    /// Sees to it that everything before the offset that it returns can be trimmed to the last byte: the next record
+    /// begins a file of its own, and what recovery once kept aside is removed. Waits for the records queued before.
+    ///
+    /// # Errors
+    /// `Io` or `Full` if no file could be made or removed; `Closed` after closing; the error that poisoned the log.
+    fn cut(&self) -> Result<Offset> {
+        Ok(self.end())
+    }
+
     /// Stops taking records, makes the queued ones durable, closes. Later appends fail with `Closed`.
     ///
     /// # Errors

@@ -108,6 +108,8 @@ fn details(fact: &Fact) -> Value {
             "password_changed": updated.password_hash.is_some(),
         }),
         Fact::SetupCodeCreated(code) => json!({ "expires_at": code.expires_at }),
+        Fact::ErasureRequested(erasure) => json!({ "id": erasure.id, "criteria": erasure.criteria }),
+        Fact::ErasureCancelled(erasure) => json!({ "id": erasure.id }),
         Fact::TokensUsed(used) => json!({ "tokens": used.tokens }),
     }
 }

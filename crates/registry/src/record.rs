@@ -24,7 +24,7 @@ use crate::user::Role;
 
 const VERSION: u64 = 1;
 /// Every type there is, to tell a newer version's from a damaged one.
-const TYPES: [&str; 9] = [
+const TYPES: [&str; 11] = [
     "application_created",
     "token_created",
     "token_rotated",
@@ -34,6 +34,8 @@ const TYPES: [&str; 9] = [
     "setup_code_created",
     "setup_code_redeemed",
     "tokens_used",
+    "erasure_requested",
+    "erasure_cancelled",
 ];
 
 /// One change: when, by whom, what.
@@ -57,6 +59,8 @@ pub(crate) enum Fact {
     SetupCodeCreated(SetupCodeCreated),
     SetupCodeRedeemed(UserCreated),
     TokensUsed(TokensUsed),
+    ErasureRequested(ErasureRequested),
+    ErasureCancelled(ErasureCancelled),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,6 +149,21 @@ pub(crate) struct TokensUsed {
     pub(crate) tokens: BTreeMap<TokenId, Timestamp>,
 }
 
+/// Somebody wants events gone. Never holds a value that they were chosen by: it would outlive them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErasureRequested {
+    pub(crate) id: String,
+    /// Names of fields.
+    pub(crate) criteria: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ErasureCancelled {
+    pub(crate) id: String,
+}
+
 impl Fact {
     /// Its name in the log.
     pub(crate) fn type_name(&self) -> &'static str {
@@ -158,6 +177,8 @@ impl Fact {
             Self::SetupCodeCreated(_) => 6,
             Self::SetupCodeRedeemed(_) => 7,
             Self::TokensUsed(_) => 8,
+            Self::ErasureRequested(_) => 9,
+            Self::ErasureCancelled(_) => 10,
         };
         TYPES[index]
     }

@@ -21,7 +21,7 @@ use crate::application::{APPLICATIONS_MAX, Application, check_label};
 use crate::error::{Denied, Error, Result};
 use crate::id::{Actor, ApplicationName, TokenId};
 use crate::password::Passwords;
-use crate::record::{ApplicationCreated, Fact, Record, TokensUsed};
+use crate::record::{ApplicationCreated, ErasureCancelled, ErasureRequested, Fact, Record, TokensUsed};
 use crate::secret::SecretHash;
 use crate::state::State;
 use crate::token::Grant;
@@ -128,6 +128,24 @@ impl Registry {
             Ok(Fact::ApplicationCreated(ApplicationCreated { name: name.clone(), title: title.map(str::to_owned) }))
         })?;
         made(state.application(name.as_str()))
+    }
+
+    /// Notes for the audit who wants events erased, and by which fields they are chosen; never by which values.
+    ///
+    /// # Errors
+    /// `Log`.
+    pub fn note_erasure(&self, actor: &Actor, now: Timestamp, id: &str, criteria: &[String]) -> Result<()> {
+        let fact = ErasureRequested { id: id.to_owned(), criteria: criteria.to_vec() };
+        self.commit(actor, now, |_| Ok(Fact::ErasureRequested(fact))).map(drop)
+    }
+
+    /// Notes for the audit who stops an erasure.
+    ///
+    /// # Errors
+    /// `Log`.
+    pub fn note_erasure_cancelled(&self, actor: &Actor, now: Timestamp, id: &str) -> Result<()> {
+        let fact = ErasureCancelled { id: id.to_owned() };
+        self.commit(actor, now, |_| Ok(Fact::ErasureCancelled(fact))).map(drop)
     }
 
     /// Notes that a token was used. Cheap: one look in a map and one atomic; in memory until

@@ -171,6 +171,8 @@ impl State {
                 self.setup.take().ok_or("it redeems a set-up code that is not there")?;
                 self.add_user(created, *at, by)
             }
+            // Of the store: here it is only known who did it.
+            Fact::ErasureRequested(_) | Fact::ErasureCancelled(_) => Ok(()),
             Fact::TokensUsed(used) => used.tokens.iter().try_for_each(|(id, at)| self.save_last_use(id, *at)),
         }
     }

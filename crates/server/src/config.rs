@@ -27,6 +27,9 @@ const HEADER_BYTES_MIN: usize = 8 * 1024;
 /// Half of what the offsets of a column of texts can count.
 const COMPACTION_MEMORY_MAX: usize = 1 << 30;
 
+/// What retention counts in.
+const DAY_SECONDS: u64 = 86_400;
+
 /// Longer than any request of an object store is under way.
 const REMOTE_RETENTION_MIN: Duration = Duration::from_secs(3600);
 
@@ -55,6 +58,17 @@ impl Settings {
                 self.vacuum_retention >= REMOTE_RETENTION_MIN || !self.table_url().contains("://"),
                 "vacuum_retention must be at least 1h on object storage: a write whose answer was lost may take effect late",
             ),
+            (
+                self.retention
+                    .iter()
+                    .all(|rule| self.is_beyond_window(Duration::from_secs(u64::from(rule.days) * DAY_SECONDS))),
+                "retention must keep events at least as long as dedup_window: else a repeat of one that is gone would be new",
+            ),
+            (
+                self.rejection_retention.as_secs().is_multiple_of(DAY_SECONDS)
+                    && self.rejection_retention.subsec_nanos() == 0,
+                "rejection_retention must be whole days, such as 7d",
+            ),
             (self.log_segment_bytes_max >= SEGMENT_BYTES_MIN, "log_segment_bytes_max must be at least 64KiB"),
             (self.header_timeout > Duration::ZERO, "header_timeout must be longer than 0s"),
             (self.body_timeout > Duration::ZERO, "body_timeout must be longer than 0s"),
@@ -72,6 +86,10 @@ impl Settings {
             Some((_, rule)) => Err(format!("{rule} (\"eye config\" shows where each value comes from)")),
             None => Ok(()),
         }
+    }
+
+    fn is_beyond_window(&self, kept: Duration) -> bool {
+        kept >= self.dedup_window
     }
 
     /// The limits on one event.
@@ -166,6 +184,18 @@ mod tests {
         settings.check().unwrap();
         settings.set("compaction_memory_bytes", "2GiB").unwrap();
         assert!(settings.check().unwrap_err().starts_with("compaction_memory_bytes"));
+    }
+
+    #[test]
+    fn events_are_kept_as_long_as_their_ids() {
+        let mut settings = Settings::defaults().unwrap();
+        settings.set("retention", "web/*=2d").unwrap();
+        settings.check().unwrap();
+        settings.set("dedup_window", "3d").unwrap();
+        assert!(settings.check().unwrap_err().starts_with("retention"));
+        settings.set("dedup_window", "2d").unwrap();
+        settings.set("rejection_retention", "36h").unwrap();
+        assert!(settings.check().unwrap_err().starts_with("rejection_retention"));
     }
 
     #[test]

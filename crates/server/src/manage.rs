@@ -4,6 +4,8 @@
 //! the audit trail. Secrets are in exactly one answer, the one that makes them.
 
 mod attempts;
+mod erasures;
+mod jobs;
 mod setup;
 mod tables;
 mod views;
@@ -50,6 +52,8 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/audit", get(audit))
         .route("/v1/flush", post(flush))
         .route("/v1/compact", post(compact))
+        .merge(erasures::routes())
+        .merge(jobs::routes())
         .merge(setup::routes())
 }
 

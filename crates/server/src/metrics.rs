@@ -115,6 +115,12 @@ metrics! {
         compaction_bytes_out "eye_compaction_bytes_out" "Bytes of the files that took their place.";
         compaction_last_success "eye_compaction_last_success_seconds" "When a compaction ended well last, in seconds since 1970; 0 if none has since the start.";
         vacuumed_files "eye_vacuumed_files" "Files that nobody needed any more and that were removed since the start.";
+        rows_erased "eye_rows_erased" "Rows of both tables that were erased since the data folder was made.";
+        rows_expired "eye_rows_expired" "Rows of both tables that became too old since the data folder was made.";
+        retention_failing "eye_retention_failing" "1 if the last look for what is too old failed, else 0.";
+        retention_last_success "eye_retention_last_success_seconds" "When a look for what is too old ended well last, in seconds since 1970; 0 if none has since the start.";
+        erasures_running "eye_erasures_running" "Erasures that are accepted and not done.";
+        erasures_failing "eye_erasures_failing" "Erasures whose last try failed; each is tried again.";
         dedup_ids "eye_dedup_ids" "Event ids in memory.";
         dedup_rows_left "eye_dedup_rows_left" "Rows of the table that the dedup window covers and that are not in memory yet.";
         dedup_bytes "eye_dedup_bytes" "Memory of the remembered event ids, in bytes.";
@@ -210,6 +216,13 @@ impl Metrics {
         self.compaction_bytes_out.set(whole(compaction.bytes_out));
         self.compaction_last_success.set(compaction.last_success.map_or(0, |at| at.micros().div_euclid(1_000_000)));
         self.vacuumed_files.set(whole(compaction.vacuumed_files));
+        self.rows_erased.set(whole(status.removed.erased));
+        self.rows_expired.set(whole(status.removed.expired));
+        let retention = &status.retention;
+        self.retention_failing.set(i64::from(retention.last_error.is_some()));
+        self.retention_last_success.set(retention.last_success.map_or(0, |at| at.micros().div_euclid(1_000_000)));
+        self.erasures_running.set(size(status.erasures_running));
+        self.erasures_failing.set(size(status.erasures_failing));
         self.dedup_ids.set(size(status.dedup_ids));
         self.dedup_rows_left.set(whole(status.dedup_rows_left));
         self.dedup_bytes.set(size(status.dedup_bytes));

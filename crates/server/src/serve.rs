@@ -359,6 +359,9 @@ fn store_settings(settings: &Settings) -> StoreSettings {
         compaction_memory_bytes: settings.compaction_memory_bytes,
         // Merging stops first: it can wait, what is collected cannot.
         compaction_disk_reserve: (settings.disk_reserve as u64).saturating_mul(2),
+        retention: settings.retention.clone(),
+        rejection_days: u32::try_from(settings.rejection_retention.as_secs() / 86_400).ok().filter(|days| *days > 0),
+        retention_period: settings.retention_period,
         vacuum_retention: settings.vacuum_retention,
         ..StoreSettings::default()
     }

@@ -415,6 +415,8 @@ fn every_command_has_help_with_examples_and_completions_cover_it() {
         "ledger",
         "flush",
         "compact",
+        "erase",
+        "jobs",
         "demo",
         "verify",
         "completions",

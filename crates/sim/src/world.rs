@@ -8,7 +8,7 @@ use std::time::Duration;
 use eye_event::{Problem, Problems, Timestamp, partition_of};
 use eye_log::PartitionId;
 use eye_log::disk::sim::{Fault, Operation};
-use eye_store::{Kind, Outcome, Snapshot};
+use eye_store::{Columns, Erasure, Kind, Outcome, Selection, Snapshot};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -59,6 +59,12 @@ enum Action {
     CompactToxic(u64, Toxic),
     /// The process dies at a write of the compaction.
     CrashInCompact(u64, Toxic, Option<u64>),
+    /// Somebody is erased.
+    Erase(u64),
+    /// A write of the erasure is faulty.
+    EraseToxic(u64, u64, Toxic),
+    /// The process dies at a write of the erasure.
+    CrashInErase(u64, u64, Toxic, Option<u64>),
     /// Writes that were given up take effect now.
     LandLate,
     /// The clock moves, in seconds.
@@ -186,6 +192,17 @@ impl World {
                 _ => {
                     let deadly = [Toxic::DieBefore, Toxic::DieAfter, Toxic::Late];
                     Action::CrashInCompact(nth, self.pick(&deadly), power)
+                }
+            };
+        }
+        if self.compacts && self.random.random_bool(0.04) {
+            let (who, nth) = (self.random.random_range(0..7), self.random.random_range(0..10));
+            return match self.random.random_range(0..3) {
+                0 => Action::Erase(who),
+                1 => Action::EraseToxic(who, nth, self.pick(&Toxic::SURVIVED)),
+                _ => {
+                    let deadly = [Toxic::DieBefore, Toxic::DieAfter, Toxic::Late];
+                    Action::CrashInErase(who, nth, self.pick(&deadly), power)
                 }
             };
         }
@@ -324,6 +341,35 @@ impl World {
                     self.late.push(self.life);
                 }
                 self.crash(power)
+            }
+            Action::Erase(who) => {
+                self.accept_erasure(who)?;
+                self.check()?;
+                self.finish_erasures()
+            }
+            Action::EraseToxic(who, nth, toxic) => {
+                self.accept_erasure(who)?;
+                self.node.objects.arm(nth, toxic);
+                self.try_erase()?;
+                self.node.objects.heal();
+                if toxic == Toxic::Late {
+                    self.late.push(self.life);
+                }
+                self.check()?;
+                self.finish_erasures()?;
+                self.check()?;
+                self.flush()
+            }
+            Action::CrashInErase(who, nth, toxic, power) => {
+                self.accept_erasure(who)?;
+                self.node.objects.arm(nth, toxic);
+                self.try_erase()?;
+                if toxic == Toxic::Late {
+                    self.late.push(self.life);
+                }
+                self.crash(power)?;
+                self.check()?;
+                self.finish_erasures()
             }
             Action::LandLate => {
                 let landed = self.node.runtime.block_on(self.node.objects.land_late());
@@ -564,6 +610,60 @@ impl World {
         ));
         let again = compact(self)?.map_err(wrong)?;
         require(again.files_in == 0, || format!("a second compaction finds {} files to merge", again.files_in))
+    }
+
+    // Erasures.
+
+    /// An erasure that must be accepted, unless a write of an earlier life has landed meanwhile, as with a flush.
+    fn accept_erasure(&mut self, who: u64) -> Result<(), Wrong> {
+        let accept = |world: &Self| {
+            let selection = Selection {
+                id: Erasure::fresh_id(),
+                criteria: vec!["user_id".to_owned()],
+                columns: Columns::USER_ID | Columns::EVENT_ID,
+                session_id: None,
+                event: &|row| Model::is_of(row.event.event_id, row.event.user_id, who),
+                rejection: &|row| Model::is_rejection_of(row.rejection.sample, who),
+            };
+            Ok::<_, Wrong>(world.node.up().map_err(wrong)?.store.erase(&selection))
+        };
+        let mut result = accept(self)?;
+        if result.is_err() && self.passed {
+            self.trace.push("  passed by an earlier life: restart".to_owned());
+            self.check()?;
+            self.crash(None)?;
+            result = accept(self)?;
+        }
+        let accepted = result.map_err(|error| format!("an erasure is refused although nothing is wrong: {error}"))?;
+        let expected = self.model.erase(who);
+        self.trace
+            .push(format!("  {} events and {} rejections are to be erased", accepted.events, accepted.rejections));
+        // What they show is not what anybody else may see now, and the erasure waits for them.
+        self.held.clear();
+        require((accepted.events, accepted.rejections) == expected, || {
+            format!("it chose {accepted:?}, not {expected:?}")
+        })
+    }
+
+    /// An erasure that may fail; what it did is looked at later.
+    fn try_erase(&mut self) -> Result<(), Wrong> {
+        let result = self.node.up().map_err(wrong)?.store.run_erasures_blocking();
+        self.trace.push(format!("  erase: {:?}", result.map_err(|error| error.kind())));
+        Ok(())
+    }
+
+    /// Everything that is accepted is carried out, and nothing of it is in the table.
+    fn finish_erasures(&mut self) -> Result<(), Wrong> {
+        let mut result = self.node.up().map_err(wrong)?.store.run_erasures_blocking();
+        if result.is_err() && self.passed {
+            self.trace.push("  passed by an earlier life: restart".to_owned());
+            self.check()?;
+            self.crash(None)?;
+            result = self.node.up().map_err(wrong)?.store.run_erasures_blocking();
+        }
+        let is_done = result.map_err(|error| format!("an erasure fails although nothing is wrong: {error}"))?;
+        require(is_done, || "an erasure is not done although nobody reads the old files".to_owned())?;
+        check::table_and_log(&self.model, &self.node)
     }
 
     /// The clock of everything is the world's.

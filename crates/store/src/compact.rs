@@ -225,28 +225,32 @@ impl Shared {
         rules: &CompactionRules,
         goes_on: GoesOn<'_>,
     ) -> Result<Option<Compaction>> {
-        if let Some(free) = table.free_bytes().filter(|free| *free < self.settings.compaction_disk_reserve) {
-            let detail =
-                format!("only {free} bytes are free where the table lies: nothing is merged until there is room");
-            return Err(Error::new(Kind::Full, detail));
-        }
+        self.room_for(table)?;
         let Some(merged) = table.rewrite(group, rules, goes_on)? else { return Ok(None) };
         crash_point(CrashPoint::CompactFilesWritten);
+        if !self.put_in_place(table, &merged, CrashPoint::CompactBeforeSwap)? {
+            return Ok(None);
+        }
+        crash_point(CrashPoint::CompactSwapped);
+        Ok(Some(merged))
+    }
+
+    /// Commits other files and shows them. False if the store ends. Whoever calls holds `compacting`.
+    pub(crate) fn put_in_place(&self, table: &Table, change: &Compaction, before_swap: CrashPoint) -> Result<bool> {
         // From here to the swap no flush may commit: its rows would be in the table and still in the hot buffer.
         let flushes: Vec<_> = self.partitions.iter().map(|partition| partition.flush.lock()).collect();
         if self.stopping.load(Ordering::Acquire) {
-            return Ok(None);
+            return Ok(false);
         }
         // A store that has failed, because the table is another writer's now, must not change it.
         self.healthy()?;
-        table.commit_compaction(&merged, (self.now)())?;
-        crash_point(CrashPoint::CompactBeforeSwap);
+        table.commit_maintenance(change, (self.now)())?;
+        crash_point(before_swap);
         // What a flush does that finds another writer's rows.
         self.publish(None, self.events.current()).inspect_err(|error| self.fail(error.clone()))?;
         drop(flushes);
-        crash_point(CrashPoint::CompactSwapped);
         self.moved();
-        Ok(Some(merged))
+        Ok(true)
     }
 
     fn vacuum(&self, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {

@@ -44,6 +44,21 @@ impl Shared {
         }
     }
 
+    /// Moves everything that is applied to the table.
+    pub(crate) fn flush_all(&self) -> Result<Flushed> {
+        let mut all = Flushed::default();
+        for partition in &self.partitions {
+            // What a flush that failed has kept goes first, and what came after it next.
+            let times = if partition.flush.lock().sealed.is_some() { 2 } else { 1 };
+            for _ in 0..times {
+                let flushed = self.flush_partition(partition)?;
+                all.rows += flushed.rows;
+                all.rejections += flushed.rejections;
+            }
+        }
+        Ok(all)
+    }
+
     fn is_due(&self, partition: &Partition) -> bool {
         let active = Arc::clone(&self.view.read().hot[usize::from(partition.id.0)].active);
         let mut state = partition.flush.lock();

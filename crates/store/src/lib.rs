@@ -12,6 +12,8 @@
 //! | [`dedup`] | the exact window of event ids |
 //! | `flush` | from the hot buffer to the table, then away from the log |
 //! | `compact` | small files of the table are merged, and old ones go |
+//! | `erase`, `mask` | rows that somebody wants gone: hidden at once, then taken out of everything |
+//! | `retention` | rows that are too old go |
 //! | `recover` | what the table has, before the log is replayed over it |
 //! | [`snapshot`] | an immutable read view: table ∪ hot buffer |
 //! | `live` | following stored events as they are applied |
@@ -24,6 +26,7 @@ mod buffer;
 pub mod columns;
 mod compact;
 pub mod dedup;
+mod erase;
 mod error;
 mod event;
 mod flush;
@@ -31,11 +34,13 @@ mod hot_rows;
 pub mod invariants;
 mod ledger;
 mod live;
+mod mask;
 mod partition;
 mod position;
 mod recall;
 mod recover;
 mod request;
+mod retention;
 mod settings;
 pub mod snapshot;
 mod status;
@@ -45,6 +50,7 @@ mod threads;
 
 pub use columns::Columns;
 pub use compact::{CompactReport, CompactionFigures};
+pub use erase::{ErasurePreview, Selection};
 pub use error::{Error, Kind, Result};
 pub use event::{SortKey, Stored, StoredEvent, StoredRejection};
 pub use ledger::{Counts, Ledger};
@@ -52,8 +58,9 @@ pub use live::{Gap, LiveStep, LiveTail};
 pub use position::{ParsePositionError, Position};
 pub use recover::CommitInfo;
 pub use request::{Outcome, Request};
+pub use retention::{RetentionFigures, RetentionReport, RetentionRule};
 pub use settings::{DedupRecall, StoreSettings};
 pub use snapshot::{Origin, Slice, Snapshot};
 pub use status::Status;
 pub use store::{FlushReport, OpenReport, Store};
-pub use table::{Table, TableKind, TableOptions};
+pub use table::{Erasure, ErasureState, ErasureWork, Removed, Table, TableKind, TableOptions};

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::buffer::{AppliedRecord, event_at};
 use crate::error::{Error, Kind, Result};
 use crate::event::StoredEvent;
+use crate::mask::Offsets;
 use crate::position::Position;
 use crate::store::Shared;
 
@@ -125,6 +126,12 @@ impl Backlog {
                 self.floor = offset;
             }
         }
+    }
+
+    /// Events that nobody may see any more.
+    pub(crate) fn forget(&mut self, erased: &Offsets) {
+        let partition = self.partition;
+        self.rows.retain(|(_, _, offset)| !erased.contains(partition, *offset));
     }
 
     /// Up to `max` events past `after`.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::retention::RetentionRule;
+
 /// How the store behaves. Durations are of monotonic time unless said otherwise.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
@@ -42,6 +44,12 @@ pub struct StoreSettings {
     pub compaction_memory_bytes: usize,
     /// With less free space than this where the table lies, in bytes, nothing is merged: the log needs it.
     pub compaction_disk_reserve: u64,
+    /// How long events are kept; empty: for ever.
+    pub retention: Vec<RetentionRule>,
+    /// How many whole days rejections are kept after the one on which they were received; `None`: for ever.
+    pub rejection_days: Option<u32>,
+    /// How often it is looked for what is too old; zero: only by [`Store::expire_blocking`](crate::Store::expire_blocking).
+    pub retention_period: Duration,
     /// How long files stay after they were replaced, for readers of older versions; and after they were written, if they
     /// never became part of the table. A commit whose answer was lost must not take effect later than this.
     pub vacuum_retention: Duration,
@@ -79,6 +87,9 @@ impl Default for StoreSettings {
             compaction_file_bytes: 32 * 1024 * 1024,
             compaction_memory_bytes: 256 * 1024 * 1024,
             compaction_disk_reserve: 512 * 1024 * 1024,
+            retention: Vec::new(),
+            rejection_days: None,
+            retention_period: Duration::from_secs(60 * 60),
             vacuum_retention: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }

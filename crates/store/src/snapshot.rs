@@ -11,8 +11,9 @@ use eye_log::{Offset, PartitionId};
 
 use crate::buffer::{Chunk, GenerationView};
 use crate::columns::{Columns, EventRows, RejectionRows};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::event::{StoredEvent, StoredRejection};
+use crate::mask::Mask;
 use crate::position::Position;
 use crate::table::{RowGroupInfo, TableFile, TableVersion};
 
@@ -21,6 +22,8 @@ use crate::table::{RowGroupInfo, TableFile, TableVersion};
 pub struct Snapshot {
     pub(crate) events: Arc<TableVersion>,
     pub(crate) rejections: Arc<TableVersion>,
+    /// Rows of both that nobody sees any more.
+    pub(crate) mask: Arc<Mask>,
     pub(crate) hot: Vec<GenerationView>,
     pub(crate) position: Position,
     pub(crate) flushed: Position,
@@ -56,7 +59,10 @@ impl Snapshot {
             view.session(session_id, visit)?;
         }
         for file in &self.events.files {
+            let mask = self.mask_of(file);
+            let columns = if mask.is_some() { columns | Columns::OFFSET } else { columns };
             for batch in file.session(session_id, columns)? {
+                let batch = visible(mask.as_deref(), file, batch)?;
                 let rows = EventRows::new(&batch)?;
                 (0..rows.len()).for_each(|index| visit(&rows.row(index)));
             }
@@ -81,9 +87,15 @@ impl Snapshot {
             }
             let groups = file.row_groups()?.into_iter();
             let groups = groups.filter(|group| touches((group.timestamp_min, group.timestamp_max)));
-            slices.extend(groups.map(|group| Slice::table(file, group)));
+            let mask = self.mask_of(file);
+            slices.extend(groups.map(|group| Slice(Place::Table(Arc::clone(file), group, mask.clone()))));
         }
         Ok(slices)
+    }
+
+    /// The mask, if it may hide rows of this file.
+    fn mask_of(&self, file: &TableFile) -> Option<Arc<Mask>> {
+        self.mask.events.touch(file).then(|| Arc::clone(&self.mask))
     }
 
     /// Visits every rejection, newest source first, in no particular order within one.
@@ -105,7 +117,10 @@ impl Snapshot {
             for group in file.row_groups()? {
                 let batch = file.read_all(group.index)?;
                 let rows = RejectionRows::new(&batch)?;
-                (0..rows.len()).for_each(|index| visit(&rows.row(index)));
+                let hidden = &self.mask.rejections;
+                for row in rows.iter().filter(|row| !hidden.contains(row.partition, row.offset)) {
+                    visit(&row);
+                }
             }
         }
         Ok(())
@@ -128,14 +143,20 @@ pub enum Origin {
         /// How many they are.
         rows: usize,
     },
-    /// A file of the table, by its path.
-    File(Arc<str>),
+    /// A file of the table.
+    File {
+        /// Its path.
+        path: Arc<str>,
+        /// Which rows of it are hidden: the number of the mask, 0 if none are.
+        mask: u64,
+    },
 }
 
 #[derive(Clone)]
 enum Place {
     Hot(Arc<Chunk>),
-    Table(Arc<TableFile>, RowGroupInfo),
+    /// The mask hides some of the file's rows: they count nowhere.
+    Table(Arc<TableFile>, RowGroupInfo, Option<Arc<Mask>>),
 }
 
 impl Slice {
@@ -143,16 +164,12 @@ impl Slice {
         Self(Place::Hot(chunk))
     }
 
-    fn table(file: &Arc<TableFile>, group: RowGroupInfo) -> Self {
-        Self(Place::Table(Arc::clone(file), group))
-    }
-
     /// The earliest and the latest timestamp in it.
     #[must_use]
     pub fn timestamps(&self) -> (Timestamp, Timestamp) {
         match &self.0 {
             Place::Hot(chunk) => chunk.timestamps(),
-            Place::Table(_, group) => (group.timestamp_min, group.timestamp_max),
+            Place::Table(_, group, _) => (group.timestamp_min, group.timestamp_max),
         }
     }
 
@@ -163,16 +180,19 @@ impl Slice {
             Place::Hot(chunk) => {
                 Origin::Hot { partition: chunk.partition(), first: chunk.first_offset(), rows: chunk.len() }
             }
-            Place::Table(file, _) => Origin::File(file.path.as_str().into()),
+            Place::Table(file, _, mask) => {
+                let mask = mask.as_ref().map_or(0, |mask| mask.number);
+                Origin::File { path: file.path.as_str().into(), mask }
+            }
         }
     }
 
-    /// How many rows it has.
+    /// How many rows it has, at most: some may be hidden.
     #[must_use]
     pub fn rows(&self) -> usize {
         match &self.0 {
             Place::Hot(chunk) => chunk.len(),
-            Place::Table(_, group) => group.rows,
+            Place::Table(_, group, _) => group.rows,
         }
     }
 
@@ -187,8 +207,9 @@ impl Slice {
                     visit(number, &chunk.event(index)?);
                 }
             }
-            Place::Table(file, group) => {
-                let batch = file.read(group.index, columns, None)?;
+            Place::Table(file, group, mask) => {
+                let batch = file.read(group.index, with_offset(columns, mask), None)?;
+                let batch = visible(mask.as_deref(), file, batch)?;
                 let rows = EventRows::new(&batch)?;
                 (0_u32..).zip(0..rows.len()).for_each(|(number, index)| visit(number, &rows.row(index)));
             }
@@ -204,7 +225,10 @@ impl Slice {
     pub fn batch(&self, columns: Columns) -> Result<Option<RecordBatch>> {
         match &self.0 {
             Place::Hot(_) => Ok(None),
-            Place::Table(file, group) => file.read_coded(group.index, columns).map(Some),
+            Place::Table(file, group, mask) => {
+                let batch = file.read_coded(group.index, with_offset(columns, mask))?;
+                visible(mask.as_deref(), file, batch).map(Some)
+            }
         }
     }
 
@@ -215,7 +239,10 @@ impl Slice {
     pub fn batch_kept(&self, columns: Columns) -> Result<Option<RecordBatch>> {
         match &self.0 {
             Place::Hot(_) => Ok(None),
-            Place::Table(file, group) => file.read_coded_kept(group.index, columns).map(Some),
+            Place::Table(file, group, mask) => {
+                let batch = file.read_coded_kept(group.index, with_offset(columns, mask))?;
+                visible(mask.as_deref(), file, batch).map(Some)
+            }
         }
     }
 
@@ -230,12 +257,40 @@ impl Slice {
                     visit(&chunk.event(*number as usize)?);
                 }
             }
-            Place::Table(file, group) => {
-                let batch = file.read_scattered(group.index, columns, rows)?;
+            Place::Table(file, group, mask) => {
+                let rows = match mask {
+                    Some(mask) => numbers_in_file(mask, file, group.index, rows)?,
+                    None => rows.to_vec(),
+                };
+                let batch = file.read_scattered(group.index, columns, &rows)?;
                 let rows = EventRows::new(&batch)?;
                 (0..rows.len()).for_each(|index| visit(&rows.row(index)));
             }
         }
         Ok(())
     }
+}
+
+/// What must be read so that hidden rows can be told.
+fn with_offset(columns: Columns, mask: &Option<Arc<Mask>>) -> Columns {
+    if mask.is_some() { columns | Columns::OFFSET } else { columns }
+}
+
+/// The rows of a batch that are not hidden.
+fn visible(mask: Option<&Mask>, file: &TableFile, batch: RecordBatch) -> Result<RecordBatch> {
+    match mask {
+        Some(mask) => mask.events.hide_in(file.partition, &batch),
+        None => Ok(batch),
+    }
+}
+
+/// Numbers of visible rows, as numbers of rows of the file's slice.
+fn numbers_in_file(mask: &Mask, file: &TableFile, row_group: usize, rows: &[u32]) -> Result<Vec<u32>> {
+    let batch = file.read(row_group, Columns::OFFSET, None)?;
+    let hidden = mask.events.choose(file.partition, &batch)?;
+    let visible: Vec<u32> =
+        (0_u32..).zip(hidden.values()).filter(|(_, is_hidden)| !is_hidden).map(|(row, _)| row).collect();
+    let number = |row: &u32| visible.get(*row as usize).copied();
+    let numbers: Option<Vec<u32>> = rows.iter().map(number).collect();
+    numbers.ok_or_else(|| Error::new(Kind::Invalid, format!("{} has not so many rows in slice {row_group}", file.path)))
 }

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use crate::compact::CompactionFigures;
 use crate::position::Position;
+use crate::retention::RetentionFigures;
 use crate::store::Shared;
+use crate::table::Removed;
 
 /// The store's figures at one moment.
 #[derive(Clone, Debug)]
@@ -41,6 +43,14 @@ pub struct Status {
     pub flushes: u64,
     /// Why the last flush failed, if it did.
     pub last_flush_error: Option<String>,
+    /// Rows of both tables that were taken out on purpose since they were made.
+    pub removed: Removed,
+    /// Erasures that are not done.
+    pub erasures_running: usize,
+    /// Those of them whose last try failed.
+    pub erasures_failing: usize,
+    /// What has become of what was too old since the start.
+    pub retention: RetentionFigures,
     /// What compactions have done since the start.
     pub compaction: CompactionFigures,
 }
@@ -48,6 +58,8 @@ pub struct Status {
 impl Status {
     pub(crate) fn of(shared: &Shared) -> Self {
         let snapshot = shared.snapshot();
+        let (events, rejections) = (snapshot.events.removed_all(), snapshot.rejections.removed_all());
+        let running = shared.running_erasures();
         let mut status = Self {
             version: snapshot.version(),
             position: snapshot.position().clone(),
@@ -65,6 +77,13 @@ impl Status {
             table_rows: snapshot.events.rows(),
             flushes: shared.flushes.load(Ordering::Acquire),
             last_flush_error: shared.last_flush_error.lock().clone(),
+            removed: Removed {
+                erased: events.erased + rejections.erased,
+                expired: events.expired + rejections.expired,
+            },
+            erasures_running: running.len(),
+            erasures_failing: running.iter().filter(|erasure| erasure.last_error.is_some()).count(),
+            retention: shared.retention.lock().clone(),
             compaction: shared.compaction.lock().clone(),
         };
         for partition in &shared.partitions {

@@ -5,6 +5,7 @@
 //!    ▲                                      │                                  │
 //!    └────────────── outcome ◀──────────────┘             flush thread (one) ──▶ table, then trim the log
 //!                                                          compact thread (one) ──▶ table: larger files
+//!                                                          erase, retain (one each) ──▶ table, log: fewer rows
 //! ```
 //!
 //! A thread that fails or panics stops writes: the store then refuses ingest, and says why, until it is opened again.
@@ -22,17 +23,21 @@ use tokio::sync::{oneshot, watch};
 
 use crate::buffer::Generation;
 use crate::compact::{CompactReport, CompactionFigures, Eagerness};
+use crate::erase::Job;
 use crate::error::{Error, Kind, Result};
+use crate::flush::Flushed;
 use crate::ledger::{Counts, Ledger};
 use crate::live::LiveTail;
+use crate::mask::Mask;
 use crate::partition::Partition;
 use crate::position::Position;
 use crate::recover;
 use crate::request::{Applied, Outcome, Request};
+use crate::retention::RetentionFigures;
 use crate::settings::{DedupRecall, StoreSettings};
 use crate::snapshot::Snapshot;
 use crate::status::Status;
-use crate::table::{Table, TableVersion};
+use crate::table::{Found, Table, TableVersion};
 
 /// The store. Cheap to clone; the last clone to go does not close it: call [`Store::close`].
 #[derive(Clone)]
@@ -55,9 +60,18 @@ pub(crate) struct Shared {
     pub(crate) flush_wanted: (Mutex<bool>, Condvar),
     pub(crate) flushes: AtomicU64,
     pub(crate) last_flush_error: Mutex<Option<String>>,
-    /// Held by whoever compacts or vacuums: one at a time.
+    /// Held by whoever compacts, vacuums or takes rows out: one at a time.
     pub(crate) compacting: Mutex<()>,
     pub(crate) compaction: Mutex<CompactionFigures>,
+    pub(crate) retention: Mutex<RetentionFigures>,
+    /// Every erasure, the oldest first.
+    pub(crate) erasures: Mutex<Vec<Job>>,
+    /// Held by whoever accepts an erasure.
+    pub(crate) accepting: Mutex<()>,
+    /// An erasure is to stop soon.
+    pub(crate) cancelling: AtomicBool,
+    /// Held by whoever reads the dedup window back.
+    pub(crate) recalling: Mutex<()>,
     pub(crate) failed: OnceLock<Error>,
     pub(crate) opening: AtomicBool,
     pub(crate) closing: AtomicBool,
@@ -69,6 +83,8 @@ pub(crate) struct Shared {
 pub(crate) struct View {
     pub(crate) events: Arc<TableVersion>,
     pub(crate) rejections: Arc<TableVersion>,
+    /// Rows of both that nobody sees any more.
+    pub(crate) mask: Arc<Mask>,
     pub(crate) hot: Vec<Hot>,
 }
 
@@ -120,12 +136,21 @@ impl Store {
             let detail = format!("{} logs for {} partitions", logs.len(), settings.partitions);
             return Err(Error::new(Kind::Invalid, detail));
         }
+        let found = events.erasures()?;
+        let jobs: Vec<_> =
+            found.into_iter().map(|Found { erasure, mask }| Job::new(erasure, mask.unwrap_or_default())).collect();
+        let mask = Mask::of_all(jobs.iter().map(Job::mask));
         let (partitions, dedup_rows) = recover::partitions(&settings, logs, &events, &rejections)?;
         let hot = partitions.iter().map(|partition| Hot {
             flushing: None,
             active: Arc::new(Generation::new(partition.id, partition.applied(), partition.state.lock().hasher())),
         });
-        let view = View { events: events.current(), rejections: rejections.current(), hot: hot.collect() };
+        let view = View {
+            events: events.current(),
+            rejections: rejections.current(),
+            mask: Arc::new(mask),
+            hot: hot.collect(),
+        };
         let shared = Arc::new(Shared {
             settings,
             now,
@@ -140,6 +165,11 @@ impl Store {
             last_flush_error: Mutex::new(None),
             compacting: Mutex::new(()),
             compaction: Mutex::default(),
+            retention: Mutex::default(),
+            erasures: Mutex::new(jobs),
+            accepting: Mutex::new(()),
+            cancelling: AtomicBool::new(false),
+            recalling: Mutex::new(()),
             failed: OnceLock::new(),
             opening: AtomicBool::new(true),
             closing: AtomicBool::new(false),
@@ -242,16 +272,7 @@ impl Store {
     /// # Errors
     /// Why a flush failed; nothing is lost, it is tried again.
     pub fn flush_blocking(&self) -> Result<FlushReport> {
-        let (mut rows, mut rejections) = (0, 0);
-        for partition in &self.shared.partitions {
-            // What a flush that failed has kept goes first, and what came after it next.
-            let times = if partition.flush.lock().sealed.is_some() { 2 } else { 1 };
-            for _ in 0..times {
-                let flushed = self.shared.flush_partition(partition)?;
-                rows += flushed.rows;
-                rejections += flushed.rejections;
-            }
-        }
+        let Flushed { rows, rejections } = self.shared.flush_all()?;
         let snapshot = self.snapshot();
         Ok(FlushReport { version: snapshot.version(), position: snapshot.flushed, rows, rejections })
     }
@@ -432,6 +453,7 @@ impl Shared {
         Snapshot {
             events: Arc::clone(&view.events),
             rejections: Arc::clone(&view.rejections),
+            mask: Arc::clone(&view.mask),
             position: Position::new(applied.collect()),
             flushed: Position::new(flushed),
             hot,

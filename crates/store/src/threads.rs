@@ -1,4 +1,4 @@
-//! The store's threads: apply (one for each partition), flush, compact, and for a while after opening recall.
+//! The store's threads: apply (one for each partition), flush, compact, erase, retain, and for a while after opening recall.
 //!
 //! The rule: a thread that ends with an error or a panic fails the store, so that no write is taken that nobody would carry
 //! on. They end when the store stops. Nothing waits for a compaction, so one that fails or panics is only tried again.
@@ -18,6 +18,8 @@ use crate::store::Shared;
 
 /// How long a thread sleeps at most before it looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
+/// How long an erasure that failed waits at most before it is tried again.
+const ERASE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Added to the niceness of threads that nobody waits for.
 const BACKGROUND_NICENESS: i32 = 5;
 /// How much of the log apply reads at a time.
@@ -37,9 +39,26 @@ impl Shared {
             let shared = Arc::clone(self);
             threads.push(spawn("flush".to_owned(), move || guard(&shared, "flush", || shared.flush_loop()))?);
         }
+        if self.settings.flush_by_itself {
+            let shared = Arc::clone(self);
+            threads.push(spawn("erase".to_owned(), move || guard(&shared, "erase", || shared.erase_loop()))?);
+        }
+        let has_rules = !self.settings.retention.is_empty() || self.settings.rejection_days.is_some();
+        if self.settings.flush_by_itself && has_rules && !self.settings.retention_period.is_zero() {
+            let shared = Arc::clone(self);
+            let run = move || {
+                let period = shared.settings.retention_period;
+                guard(&shared, "retain", || shared.every(period, &|| shared.expire_due()))
+            };
+            threads.push(spawn("retain".to_owned(), run)?);
+        }
         if self.settings.flush_by_itself && !self.settings.compaction_period.is_zero() {
             let shared = Arc::clone(self);
-            threads.push(spawn("compact".to_owned(), move || guard(&shared, "compact", || shared.compact_loop()))?);
+            let run = move || {
+                let period = shared.settings.compaction_period;
+                guard(&shared, "compact", || shared.every(period, &|| shared.compact_due()))
+            };
+            threads.push(spawn("compact".to_owned(), run)?);
         }
         Ok(())
     }
@@ -138,6 +157,7 @@ impl Shared {
 
     /// Reads the dedup window back from the table, newest files first. Apply goes on meanwhile.
     pub(crate) fn recall_window(&self) -> Result<()> {
+        let _one = self.recalling.lock();
         for partition in &self.partitions {
             let next = || partition.state.lock().recall().and_then(Recall::newest);
             while let Some(file) = next() {
@@ -192,16 +212,36 @@ impl Shared {
 }
 
 impl Shared {
-    fn compact_loop(&self) -> Result<()> {
+    /// Carries out erasures. One that fails or panics is tried again, less and less often.
+    fn erase_loop(&self) -> Result<()> {
+        be_nice();
+        let mut pause = TICK;
+        while !self.is_ending() {
+            let since = Instant::now();
+            while since.elapsed() < pause && !self.is_ending() {
+                std::thread::sleep(TICK);
+            }
+            // Not while the log is replayed: what is to be flushed is not applied yet.
+            if self.opening.load(Ordering::Acquire) {
+                continue;
+            }
+            let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.erase_due()));
+            pause = if matches!(run, Ok(Ok(_))) { TICK } else { (pause * 2).min(ERASE_PAUSE_MAX) };
+        }
+        Ok(())
+    }
+
+    /// Does something again and again, a period after it has ended.
+    fn every(&self, period: Duration, run: &dyn Fn()) -> Result<()> {
         be_nice();
         let mut last = Instant::now();
         while !self.is_ending() {
-            if last.elapsed() < self.settings.compaction_period {
+            if last.elapsed() < period {
                 std::thread::sleep(TICK);
                 continue;
             }
-            // A panic is counted there, as any failure is.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.compact_due()));
+            // A panic is no reason to take no more events: it is tried again.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             last = Instant::now();
         }
         Ok(())

@@ -363,16 +363,16 @@ fn two_compactions_never_both_win() {
     let now = Timestamp::from_micros(START);
     // Of the same files, of a partition each, and of one that began before the other won.
     let (first, second) = (rewrite(&ours), rewrite(&theirs));
-    ours.commit_compaction(&first, now).unwrap();
-    let lost = theirs.commit_compaction(&second, now).unwrap_err();
+    ours.commit_maintenance(&first, now).unwrap();
+    let lost = theirs.commit_maintenance(&second, now).unwrap_err();
     assert_eq!(lost.kind(), Kind::Conflict, "{lost}");
     let groups = theirs.compactable(&rules());
     assert_eq!(groups.len(), 1, "the other partition is left");
     let (again, late) = (rewrite(&theirs), rewrite(&ours));
-    theirs.commit_compaction(&again, now).unwrap();
-    assert_eq!(ours.commit_compaction(&late, now).unwrap_err().kind(), Kind::Conflict);
+    theirs.commit_maintenance(&again, now).unwrap();
+    assert_eq!(ours.commit_maintenance(&late, now).unwrap_err().kind(), Kind::Conflict);
     // Handed in twice, it does nothing twice.
-    assert_eq!(theirs.commit_compaction(&again, now).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(theirs.commit_maintenance(&again, now).unwrap_err().kind(), Kind::Conflict);
     assert_eq!(ours.refresh().unwrap().rows(), rows.len() as u64);
     node.is_sound();
     let store = node.open(|_| {});
@@ -398,7 +398,7 @@ fn a_flush_of_another_writer_in_between_is_no_conflict() {
         now: Timestamp::from_micros(START),
     };
     let version = theirs.commit(commit).unwrap().version;
-    let done = ours.commit_compaction(&merged, Timestamp::from_micros(START)).unwrap();
+    let done = ours.commit_maintenance(&merged, Timestamp::from_micros(START)).unwrap();
     assert_eq!((done.version, done.flushed(PartitionId(0))), (version + 1, flushed.plus(5)));
     assert_eq!(done.rows(), 60);
     assert!(verify(&node.table(TableKind::Events), true, &mut |_| {}).unwrap().is_sound());
@@ -432,13 +432,13 @@ fn removed_files_stay_for_the_retention_and_for_commits_that_can_be_taken_back()
     let table = node.table(TableKind::Events);
     let merged = rewrite(&table);
     let removed: BTreeSet<String> = merged.removed().iter().map(|file| format!("events/{}", file.path)).collect();
-    table.commit_compaction(&merged, Timestamp::now()).unwrap();
+    table.commit_maintenance(&merged, Timestamp::now()).unwrap();
     drop((merged, table, store));
     // Another process knows it from the log alone.
     let table = node.table(TableKind::Events);
     assert_eq!(vacuum(&table, Duration::ZERO, 0), Vacuumed::default(), "a power cut may take the newest commit");
     let other = rewrite(&table);
-    table.commit_compaction(&other, Timestamp::now()).unwrap();
+    table.commit_maintenance(&other, Timestamp::now()).unwrap();
     drop(other);
     assert_eq!(vacuum(&table, Duration::ZERO, 2), Vacuumed::default(), "two commits can be taken back");
     assert_eq!(vacuum(&table, Duration::from_secs(60), 1), Vacuumed::default(), "it was removed a moment ago");
@@ -457,7 +457,7 @@ fn nothing_is_vacuumed_when_the_log_does_not_say_what_was_removed() {
     store.abandon();
     let table = node.table(TableKind::Events);
     let merged = rewrite(&table);
-    let version = table.commit_compaction(&merged, Timestamp::now()).unwrap().version;
+    let version = table.commit_maintenance(&merged, Timestamp::now()).unwrap().version;
     table.checkpoint().unwrap();
     drop((merged, table, store));
     // Older than the newest note of each partition, which is needed to open it.
@@ -475,7 +475,7 @@ fn nothing_is_vacuumed_when_the_log_does_not_say_what_was_removed() {
         Vacuumed::default(),
         "the newest commit"
     );
-    table.commit_compaction(&rewrite(&table), Timestamp::now()).unwrap();
+    table.commit_maintenance(&rewrite(&table), Timestamp::now()).unwrap();
     assert!(table.vacuum(&VacuumRules { now, ..rules }, &|| true).unwrap().files > 0);
     assert!(paths(&table.current()).is_subset(&node.data_files()));
 }
@@ -506,7 +506,7 @@ fn a_checkpoint_keeps_the_number_of_the_last_compaction() {
     store.abandon();
     let table = node.table(TableKind::Events);
     for _ in 0..2 {
-        table.commit_compaction(&rewrite(&table), Timestamp::now()).unwrap();
+        table.commit_maintenance(&rewrite(&table), Timestamp::now()).unwrap();
     }
     table.checkpoint().unwrap();
     let version = table.current().version;

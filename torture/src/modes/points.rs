@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use eye_fault::CrashPoint;
 
@@ -19,7 +20,7 @@ use crate::oracle::{Findings, Violation};
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
-use crate::server::{NotStarted, PATIENCE};
+use crate::server::{NotStarted, PATIENCE, Server};
 
 /// The later hit.
 const LATER: u64 = 3;
@@ -225,6 +226,9 @@ fn live(rig: &mut Rig<'_>) -> Result<bool> {
         if round % 2 == 1 {
             let _ = Rig::client(&server).post("/v1/compact", "application/json", b"{}");
         }
+        if round == 3 {
+            erase_rejections(&server);
+        }
     }
     match server.stop(PATIENCE)? {
         Some(status) => Ok(!status.success()),
@@ -232,6 +236,21 @@ fn live(rig: &mut Rig<'_>) -> Result<bool> {
             rig.find(Violation::NotRecovered, format!("it does not stop: {}", rig.launch.log()));
             Ok(true)
         }
+    }
+}
+
+/// Erases what was refused so far, which nobody counts on, and waits for the end: of the erasure, or of the process. The
+/// events' own times lie long before.
+fn erase_rejections(server: &Server) {
+    let mut client = Rig::client(server);
+    let _ = client.post("/v1/erasures", "application/json", br#"{"since":"2026-01-01T00:00:00Z"}"#);
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        match client.get("/v1/erasures") {
+            Ok(answer) if String::from_utf8_lossy(&answer.body).contains(r#""state":"running""#) => {}
+            _ => break,
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -172,6 +172,28 @@ impl LocalLog {
     }
 }
 
+impl LocalLog {
+    /// Removes what recovery has kept beside segments.
+    fn remove_kept_tails(&self) -> Result<()> {
+        let dir = &self.options.dir;
+        let names = self.disk.list(dir).map_err(|error| Error::io("list", dir, &error))?;
+        let kept: Vec<_> =
+            names.iter().filter(|name| recovery::is_kept_tail(name)).map(|name| dir.join(name)).collect();
+        for path in &kept {
+            match self.disk.remove(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", path, &error));
+                }
+                _ => {}
+            }
+        }
+        if !kept.is_empty() {
+            self.disk.sync_dir(dir).map_err(|error| Error::io("sync", dir, &error))?;
+        }
+        Ok(())
+    }
+}
+
 impl Log for LocalLog {
     fn append(&self, record: NewRecord) {
         let (bytes, bytes_max) = (record.payload.len(), self.options.record_bytes_max);
@@ -207,6 +229,19 @@ impl Log for LocalLog {
         }
         while self.trim_one(before)? {}
         Ok(())
+    }
+
+    fn cut(&self) -> Result<Offset> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.shared.queue.push_cutter(sender)?;
+        let gone = |_| Err(self.health().err().unwrap_or_else(Error::closed));
+        let first = receiver.recv().unwrap_or_else(gone)?;
+        let writer = self.writer.lock();
+        if writer.is_none() {
+            return Err(Error::closed());
+        }
+        self.remove_kept_tails()?;
+        Ok(first)
     }
 
     fn close(&self) -> Result<()> {

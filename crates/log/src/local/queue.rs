@@ -4,14 +4,18 @@
 //! that a caller has handed over and not yet got back.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, ErrorKind};
-use crate::record::{NewRecord, OnDurable};
+use crate::error::{Error, ErrorKind, Result as LogResult};
+use crate::record::{NewRecord, Offset, OnDurable};
 
 /// What a waiting record takes in memory beside its payload, in bytes, about.
 const RECORD_OVERHEAD_BYTES: usize = 128;
+
+/// Who waits for a cut: [`crate::Log::cut`].
+pub(super) type Cutter = SyncSender<LogResult<Offset>>;
 
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -22,6 +26,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     records: VecDeque<NewRecord>,
+    cutters: Vec<Cutter>,
     /// Of the records here and of those that the writer has in hand.
     bytes: usize,
     /// Why nothing more is taken.
@@ -62,10 +67,29 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for records and moves all of them to `taken`. False if the queue is closed and empty.
+    /// Asks the writer for a cut, after what was pushed before.
+    pub(super) fn push_cutter(&self, cutter: Cutter) -> LogResult<()> {
+        let mut state = self.state.lock();
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        state.cutters.push(cutter);
+        state.writer_waits = false;
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Those who wait for a cut.
+    pub(super) fn take_cutters(&self) -> Vec<Cutter> {
+        std::mem::take(&mut self.state.lock().cutters)
+    }
+
+    /// Waits for records, or for somebody who wants a cut, and moves all records to `taken`. False if the queue is closed
+    /// and empty.
     pub(super) fn take(&self, taken: &mut VecDeque<NewRecord>) -> bool {
         let mut state = self.state.lock();
-        while state.records.is_empty() {
+        while state.records.is_empty() && state.cutters.is_empty() {
             if state.refusal.is_some() {
                 return false;
             }
@@ -92,6 +116,8 @@ impl Queue {
         if state.refusal.as_ref().is_none_or(|old| *old.kind() == ErrorKind::Closed) {
             state.refusal = Some(reason);
         }
+        // Nobody would answer them.
+        state.cutters.clear();
         drop(state);
         self.arrived.notify_all();
     }

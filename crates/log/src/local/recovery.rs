@@ -163,10 +163,18 @@ fn keep(disk: &dyn Disk, dir: &Path, path: &Path, byte: u64) -> Result<Option<Cu
     Ok(Some(Cut { segment: path.to_owned(), byte, bytes: tail.len() as u64, kept_in }))
 }
 
+/// Stands between a segment's name and the byte at which its tail was cut off.
+const KEPT_TAIL: &str = ".cut-";
+
+/// True of what [`keep`] names.
+pub(super) fn is_kept_tail(name: &str) -> bool {
+    name.contains(KEPT_TAIL)
+}
+
 /// `<segment>.cut-<byte>`, with `-2`, `-3` and so on if that is taken.
 fn free_name(disk: &dyn Disk, dir: &Path, path: &Path, byte: u64) -> std::io::Result<PathBuf> {
     let taken = disk.list(dir)?;
-    let base = format!("{}.cut-{byte}", path.file_name().unwrap_or_default().to_string_lossy());
+    let base = format!("{}{KEPT_TAIL}{byte}", path.file_name().unwrap_or_default().to_string_lossy());
     let mut name = base.clone();
     for number in 2.. {
         if !taken.contains(&name) {

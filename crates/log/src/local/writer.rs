@@ -67,6 +67,10 @@ impl Writer {
                 let records = self.gather(&mut pending);
                 self.commit(records);
             }
+            for cutter in self.shared.queue.take_cutters() {
+                // Whoever gave up waiting has no less.
+                let _ = cutter.send(self.cut());
+            }
         }
         if self.shared.health().is_ok() {
             drop(self.seal().and_then(|()| self.give_room_back()));
@@ -179,6 +183,16 @@ impl Writer {
         self.active.file_bytes = self.active.position;
         crash_point(CrashPoint::SegmentCut);
         Ok(())
+    }
+
+    /// Begins a new segment, unless the newest has no record yet. Its first offset.
+    fn cut(&mut self) -> Result<Offset> {
+        self.shared.health()?;
+        if self.active.segment.first < self.active.next {
+            self.spare_bytes(0)?;
+            self.rotate()?;
+        }
+        Ok(self.active.next)
     }
 
     /// Begins a new segment; its header and name are durable when this returns.

@@ -89,7 +89,7 @@ impl Catalogue {
         let mut rows = 0;
         let next = parts.iter().position(|part| {
             rows += part.rows;
-            rows <= self.rows_max && matches!(part.origin, Origin::File(_)) && self.get(&part.origin).is_none()
+            rows <= self.rows_max && matches!(part.origin, Origin::File { .. }) && self.get(&part.origin).is_none()
         });
         let Some((part, older)) = next.and_then(|next| parts[next..].split_first()) else {
             *underway = None;

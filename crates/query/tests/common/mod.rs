@@ -212,7 +212,7 @@ impl MemorySlice {
 impl SourceSlice for MemorySlice {
     fn origin(&self) -> Origin {
         // A slice is made once and shared: its address is its name.
-        Origin::File(format!("{:p}", self.memory.slices[self.index]).into())
+        Origin::File { path: format!("{:p}", self.memory.slices[self.index]).into(), mask: 0 }
     }
 
     fn rows(&self) -> usize {

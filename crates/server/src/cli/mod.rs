@@ -17,6 +17,7 @@ mod chart;
 mod client;
 mod csv;
 mod demo;
+mod erase;
 mod events;
 mod export;
 mod failure;
@@ -24,6 +25,7 @@ mod funnel;
 mod global;
 mod import;
 mod input;
+mod jobs;
 mod ledger;
 mod lines;
 mod output;
@@ -118,6 +120,12 @@ pub(crate) enum Command {
     /// Merge small files of the table now
     #[command(after_help = help("Examples:\n  eye compact"))]
     Compact,
+    /// Show what runs in the background, and how it went
+    #[command(after_help = help(jobs::EXAMPLES))]
+    Jobs,
+    /// Erase what belongs to a user, a session and so on, for ever
+    #[command(after_help = help(erase::EXAMPLES))]
+    Erase(erase::Args),
     /// Fill a server with realistic traffic, the same for the same seed
     #[command(after_help = help(demo::EXAMPLES))]
     Demo(demo::Args),
@@ -176,6 +184,8 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Ledger => ledger::run(context),
         Command::Flush => flush(context),
         Command::Compact => compact(context),
+        Command::Jobs => jobs::run(context),
+        Command::Erase(args) => erase::run(context, &args),
         Command::Demo(args) => demo::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Completions { shell } => completions(context, shell),

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use eye_store::RetentionRule;
+
 /// A kind of value.
 pub(crate) trait Kind {
     /// What a value of this kind is in the program.
@@ -153,6 +155,38 @@ impl Kind for Options {
     }
 }
 
+/// How long events are kept, by application and category.
+pub(crate) struct Retention;
+
+impl Kind for Retention {
+    type Value = Vec<RetentionRule>;
+    const NAME: &'static str = "application/category=days,…";
+
+    fn read(text: &str) -> Result<Vec<RetentionRule>, String> {
+        let rules = text.split(',').map(str::trim).filter(|rule| !rule.is_empty());
+        rules.map(read_rule).collect()
+    }
+
+    fn show(value: &Vec<RetentionRule>) -> String {
+        let any = |name: &Option<String>| name.clone().unwrap_or_else(|| "*".to_owned());
+        let rule = |rule: &RetentionRule| format!("{}/{}={}d", any(&rule.application), any(&rule.category), rule.days);
+        value.iter().map(rule).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn read_rule(text: &str) -> Result<RetentionRule, String> {
+    let wrong = || format!("write rules such as web/*=90d or */debug=7d, with commas between them, not {text:?}");
+    let (which, days) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let (application, category) = which.split_once('/').ok_or_else(wrong)?;
+    let name = |name: &str| match name.trim() {
+        "" => Err(wrong()),
+        "*" => Ok(None),
+        name => Ok(Some(name.to_owned())),
+    };
+    let days = days.trim().strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).filter(|days| *days > 0);
+    Ok(RetentionRule { application: name(application)?, category: name(category)?, days: days.ok_or_else(wrong)? })
+}
+
 /// A size in bytes.
 pub(crate) struct Size;
 
@@ -262,6 +296,22 @@ mod tests {
         assert_eq!(options["aws_secret_access_key"], "abc");
         assert!(!Options::show(&options).contains("abc"));
         assert!(Options::read("novalue").is_err());
+    }
+
+    #[test]
+    fn retention_rules_are_read_and_shown() {
+        let rules = Retention::read("web/page view=90d, */debug=7d,").unwrap();
+        let rule = |application: Option<&str>, category: Option<&str>, days| RetentionRule {
+            application: application.map(str::to_owned),
+            category: category.map(str::to_owned),
+            days,
+        };
+        assert_eq!(rules, [rule(Some("web"), Some("page view"), 90), rule(None, Some("debug"), 7)]);
+        assert_eq!(Retention::read(&Retention::show(&rules)).unwrap(), rules);
+        assert_eq!(Retention::read("").unwrap(), []);
+        for wrong in ["web", "web=7d", "web/*", "web/*=7", "web/*=0d", "/x=7d", "web/=7d", "web/*=7h", "web/*=-1d"] {
+            assert!(Retention::read(wrong).unwrap_err().contains("*/debug=7d"), "{wrong}");
+        }
     }
 
     #[test]

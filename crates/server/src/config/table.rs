@@ -3,7 +3,7 @@
 //! A row is: field, kind, default as a person would write it, what it does. The flag is the field with dashes, the
 //! environment variable is the field in upper case after `EYE_`, the key in the file is the field itself.
 
-use super::kind::{Address, Count, Folder, Kind, LogFormat, Options, Size, SmallCount, Text, Time};
+use super::kind::{Address, Count, Folder, Kind, LogFormat, Options, Retention, Size, SmallCount, Text, Time};
 
 /// One setting, described.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +110,9 @@ settings! {
         compaction_files_min: Count = "10", "So many files of a day are merged at least, while the day lasts; when it is over, all that are small.";
         compaction_file_bytes: Size = "32MiB", "Bytes of files that are merged at once, and so the size of a file that is aimed at; larger ones are left alone.";
         compaction_memory_bytes: Size = "256MiB", "Memory for the rows that are merged at once, roughly; at most 1GiB.";
+        retention: Retention = "", "How long events are kept: rules such as `web/debug=7d, web/*=90d, */*=400d`: application, category (`*`: any) and whole days after the one on which they were received. The first that fits counts; what none fits is kept for ever.";
+        rejection_retention: Time = "0s", "How long rejections are kept: whole days after the one on which they were received. 0: for ever.";
+        retention_period: Time = "1h", "How often it is looked for what is too old, in the background. 0: never.";
         vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
         catalogue_rows_max: Count = "5000000", "Newest events that the catalogue of fields and values is made of; older ones are counted. 0: only those that a question has time for.";
         catalogue_bytes_max: Size = "64MiB", "Memory for that catalogue, roughly.";

@@ -1,7 +1,9 @@
 //! What the routes of [`crate::manage`] take and give.
 
+use super::jobs::JobList;
 use super::views::{
-    ApplicationList, ApplicationOut, AuditList, Compacted, Flushed, NewUserOut, TokenList, TokenOut, UserList, UserOut,
+    ApplicationList, ApplicationOut, AuditList, Compacted, ErasureList, ErasureOut, Flushed, NewUserOut, TokenList,
+    TokenOut, UserList, UserOut,
 };
 use crate::error::Code;
 use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, shape};
@@ -18,6 +20,9 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/audit", &["GET"]),
     ("/v1/flush", &["POST"]),
     ("/v1/compact", &["POST"]),
+    ("/v1/erasures", &["GET", "POST"]),
+    ("/v1/erasures/{id}", &["GET", "DELETE"]),
+    ("/v1/jobs", &["GET"]),
     ("/v1/setup", &["POST"]),
 ];
 
@@ -94,6 +99,20 @@ pub(super) const USER_CHANGE: &[Param] = &[
 pub(super) const AUDIT: &[Param] = &[
     Param::query("before", Kind::Number { min: 0, max: u64::MAX, default: None }, "Only changes before this offset."),
     Param::query("limit", Kind::Number { min: 1, max: 1000, default: Some(100) }, "How many, at most."),
+];
+
+const ERASURE_ID: &[Param] = &[Param::path("id", "The erasure's id, such as era_4f0a19c27bd3.")];
+
+/// `POST /v1/erasures`.
+pub(super) const ERASURE: &[Param] = &[
+    Param::field("user_id", Kind::Text, "What belongs to this user."),
+    Param::field("anonymous_id", Kind::Text, "What belongs to this anonymous id."),
+    Param::field("session_id", Kind::Text, "What belongs to this session."),
+    Param::field("application", Kind::Text, "What this application sent."),
+    Param::field("since", Kind::Time, "What occurred at this time or later."),
+    Param::field("until", Kind::Time, "What occurred before this time."),
+    Param::field("query", Kind::Text, "What this query line chooses, such as user_id:ann data.plan=pro: events only."),
+    Param::field("dry_run", Kind::Flag, "True: say what would go, and change nothing."),
 ];
 
 /// `POST /v1/setup`.
@@ -208,6 +227,36 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         Body::None,
         Answer::json(200, "What was merged.", shape::<Compacted>),
         &[Code::Busy, Code::Unavailable, Code::Full],
+    ),
+    get("/v1/jobs", "What runs in the background", &[], Answer::json(200, "Every job.", shape::<JobList>)),
+    get("/v1/erasures", "Erasures", &[], Answer::json(200, "All of them, the newest first.", shape::<ErasureList>)),
+    act(
+        ("POST", "/v1/erasures"),
+        (
+            "Erase events and rejections for ever",
+            "What is named must hold together. When this answers, nobody sees any of it; the files are written again in the \
+             background. What arrives later is not erased.",
+        ),
+        &[],
+        Body::Fields(ERASURE),
+        Answer::json(200, "The erasure, or what it would erase.", shape::<ErasureOut>),
+        &[Code::Busy, Code::Unavailable, Code::Full],
+    ),
+    act(
+        ("GET", "/v1/erasures/{id}"),
+        ("An erasure", "How far it is, and what it has done."),
+        ERASURE_ID,
+        Body::None,
+        Answer::json(200, "The erasure.", shape::<ErasureOut>),
+        &[Code::NotFound],
+    ),
+    act(
+        ("DELETE", "/v1/erasures/{id}"),
+        ("Stop an erasure", "What is not gone yet is seen again. One that is done stays so."),
+        ERASURE_ID,
+        Body::None,
+        Answer::json(200, "The erasure.", shape::<ErasureOut>),
+        &[Code::NotFound, Code::Unavailable, Code::Full],
     ),
     Operation {
         method: "POST",

@@ -3,6 +3,7 @@
 
 use eye_event::Timestamp;
 use eye_registry::{Application, AuditRecord, Scopes, Secret, Token, User};
+use eye_store::{Erasure, ErasurePreview, ErasureState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -229,4 +230,103 @@ pub(super) struct Compacted {
     pub(super) vacuumed_files: u64,
     /// False if there was no time for all of it: ask again.
     pub(super) complete: bool,
+}
+
+/// Every erasure.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErasureList {
+    /// The newest first.
+    pub(super) erasures: Vec<ErasureOut>,
+}
+
+/// Events and rejections that somebody wants gone. No value that they were chosen by stands in it.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = Erasure)]
+pub(super) struct ErasureOut {
+    /// Names it; null if it was a dry run.
+    id: Option<String>,
+    /// `running` (nobody sees it, files may still hold it), `done`, `cancelled` or `dry_run`.
+    state: &'static str,
+    /// By which fields it chose.
+    criteria: Vec<String>,
+    /// When it was accepted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    accepted_at: Option<Timestamp>,
+    /// When it was done or cancelled.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+    /// It chose nothing past this place of the log.
+    offset: Option<String>,
+    /// Events that it chose.
+    events: u64,
+    /// Rejections that it chose.
+    rejections: u64,
+    /// Rows taken out of the tables since the last start.
+    rows: u64,
+    /// Files to look at; in a dry run those that hold some of it.
+    files: u64,
+    /// Files looked at since the last start.
+    files_looked_at: u64,
+    /// Files that held some of it: written again without it, or dropped, since the last start.
+    files_rewritten: u64,
+    /// Their bytes.
+    bytes_before: u64,
+    /// Bytes of the files that took their place.
+    bytes_after: u64,
+    /// Files of older versions, and left-over ones, removed since the last start.
+    old_files_removed: u64,
+    /// Files of older versions that are waited for, because a question under way reads them.
+    old_files_held: u64,
+    /// The version of the table of events without it; 0 until it is done.
+    version: u64,
+    /// Why the last try failed; it is tried again.
+    last_error: Option<String>,
+    /// What still holds it.
+    remains: &'static str,
+}
+
+impl From<&Erasure> for ErasureOut {
+    fn from(erasure: &Erasure) -> Self {
+        let work = erasure.work;
+        let (state, remains) = match erasure.state {
+            ErasureState::Running if work.old_files_held > 0 => {
+                ("running", "files of older versions that a question under way reads: they go when it ends")
+            }
+            ErasureState::Running => {
+                ("running", "files of the tables, of older versions or of the log; nobody sees it")
+            }
+            ErasureState::Done => ("done", "nothing here; backups and exports are elsewhere"),
+            ErasureState::Cancelled => ("cancelled", "what was not taken out before: it is seen again"),
+        };
+        Self {
+            id: Some(erasure.id.clone()),
+            state,
+            criteria: erasure.criteria.clone(),
+            accepted_at: Some(erasure.accepted_at),
+            finished_at: erasure.finished_at,
+            offset: Some(erasure.bound.clone()),
+            events: erasure.events,
+            rejections: erasure.rejections,
+            rows: work.rows,
+            files: work.files,
+            files_looked_at: work.files_looked_at,
+            files_rewritten: work.files_rewritten,
+            bytes_before: work.bytes_before,
+            bytes_after: work.bytes_after,
+            old_files_removed: work.old_files_removed,
+            old_files_held: work.old_files_held,
+            version: work.version,
+            last_error: erasure.last_error.clone(),
+            remains,
+        }
+    }
+}
+
+impl ErasureOut {
+    /// What would be erased.
+    pub(super) fn dry_run(preview: ErasurePreview, criteria: Vec<String>) -> Self {
+        let ErasurePreview { events, rejections, files, bytes } = preview;
+        let (state, remains) = ("dry_run", "everything: nothing was changed");
+        Self { state, criteria, events, rejections, files, bytes_before: bytes, remains, ..Self::default() }
+    }
 }

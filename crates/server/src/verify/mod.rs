@@ -203,6 +203,9 @@ fn check_table(
     draft.counts.commits += found.commits;
     draft.counts.files += found.files;
     draft.counts.table_bytes += found.bytes;
+    let removed = table.current().removed_all();
+    draft.counts.rows_erased += removed.erased;
+    draft.counts.rows_expired += removed.expired;
     match kind {
         TableKind::Events => draft.counts.events_in_table += found.rows,
         TableKind::Rejections => draft.counts.rejections_in_table += found.rows,
@@ -270,6 +273,7 @@ fn check_meaning(
             flushed: events.flushed(partition),
             rejections_flushed: rejections.flushed(partition),
             has_ledger: events.info(partition).is_some(),
+            removed: (events.removed(partition).total(), rejections.removed(partition).total()),
             info,
             rows,
         };

@@ -119,6 +119,10 @@ pub(crate) struct Counts {
     pub(crate) events_in_table: u64,
     /// Rejections in the table.
     pub(crate) rejections_in_table: u64,
+    /// Rows of both that were erased since the data folder was made.
+    pub(crate) rows_erased: u64,
+    /// Rows of both that became too old since then.
+    pub(crate) rows_expired: u64,
     /// Entries of the log behind the table: events, repeats, rejections.
     pub(crate) entries_behind_table: u64,
 }

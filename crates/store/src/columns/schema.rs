@@ -48,7 +48,7 @@ impl TableKind {
     /// Texts whose bounds may stand in the log: no personal fields, for what stands there outlives an erasure.
     pub(crate) const fn text_stats(self) -> &'static [&'static str] {
         match self {
-            Self::Events => &["application", "session_id", "category", "name"],
+            Self::Events => &["application", "category", "name"],
             Self::Rejections => &["application", "code"],
         }
     }

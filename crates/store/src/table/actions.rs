@@ -8,7 +8,8 @@
 //!
 //! A compaction has `eyeMaintenance` instead of `eye`, the transaction `eye-maintenance` with the next number, and a
 //! `remove` for each file that its `add`s take the place of; all with `dataChange: false`, so that whoever follows the
-//! table sees no new rows.
+//! table sees no new rows. An erasure and retention look the same, but for `dataChange: true`: rows are gone. How many
+//! rows went that way since the table was made stands in every commit of ours, so that the newest one always says.
 //!
 //! `eyeSha256` is the hash of the whole file with 64 zeros in its place, so a commit that is cut (even between two
 //! lines, where it still reads as JSON) or has one bit turned is known as damaged. Commits of other programs have no
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::hash::FileHash;
-use super::version::{NewFile, TableFile};
+use super::version::{NewFile, RemovedRows, TableFile};
 use crate::columns::{RECEIVED_DATE, TableKind};
 use crate::error::{Error, Kind, Result};
 use crate::table::paths::date_text;
@@ -31,7 +32,7 @@ use crate::table::paths::date_text;
 const HASH_PREFIX: &[u8] = br#"{"commitInfo":{"eyeSha256":""#;
 const HASH_DIGITS: usize = 64;
 const TXN_PREFIX: &str = "eye-";
-/// The application transaction of compactions: each takes the number after the one before it.
+/// The application transaction of compactions, erasures and retention: each takes the number after the one before it.
 pub(crate) const MAINTENANCE_TXN: &str = "eye-maintenance";
 /// The tag of an Add that holds the file's hash.
 pub(crate) const HASH_TAG: &str = "eye.sha256";
@@ -49,17 +50,40 @@ pub(crate) struct EyeInfo {
     pub(crate) rows: u64,
     /// Of whoever asked for the commit.
     pub(crate) info: Value,
+    /// Rows that were taken out of the table before this commit.
+    #[serde(default, skip_serializing_if = "RemovedRows::is_empty")]
+    pub(crate) removed: RemovedRows,
 }
 
-/// What we say about a compaction.
+/// What we say about a compaction, an erasure or retention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MaintenanceInfo {
     /// Unique: how a commit is found again when its outcome is not known.
     pub(crate) id: String,
-    /// One more than that of the compaction before it.
+    /// One more than that of the maintenance commit before it.
     pub(crate) number: u64,
-    /// Rows in the removed files, and in the added ones.
+    /// Rows in the added files.
     pub(crate) rows: u64,
+    /// Rows of the removed files that are in none of the added ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) taken: u64,
+    /// Rows that were taken out of the table since it was made, those of this commit too.
+    #[serde(default, skip_serializing_if = "RemovedRows::is_empty")]
+    pub(crate) removed: RemovedRows,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What kind of maintenance a commit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maintenance {
+    /// The same rows in other files.
+    Compaction,
+    /// Fewer rows.
+    Removal,
 }
 
 /// Whose commit it is.
@@ -131,8 +155,9 @@ pub(crate) fn append(eye: &EyeInfo, read_version: u64, files: &[NewFile], now: T
     encode("WRITE", parameters, Some(read_version), now, Note { eye: Some(eye), ..Note::default() }, &lines)
 }
 
-/// A commit that puts files in the place of others that have the same rows.
-pub(crate) fn compaction(
+/// A commit that puts files in the place of others that have the same rows, or more.
+pub(crate) fn maintenance(
+    kind: Maintenance,
     info: &MaintenanceInfo,
     read_version: u64,
     removed: &[Arc<TableFile>],
@@ -140,18 +165,21 @@ pub(crate) fn compaction(
     now: Timestamp,
 ) -> Result<Vec<u8>> {
     let txn = json!({"txn": {"appId": MAINTENANCE_TXN, "version": info.number, "lastUpdated": millis(now)}});
-    let removes = removed.iter().map(|file| remove(file, now));
-    let adds = added.iter().map(|file| add(&file.file, &file.stats, false, now));
+    let data_change = kind == Maintenance::Removal;
+    let removes = removed.iter().map(|file| remove(file, data_change, now));
+    let adds = added.iter().map(|file| add(&file.file, &file.stats, data_change, now));
     let lines: Vec<Value> = std::iter::once(txn).chain(removes).chain(adds).collect();
     let note = Note { eye_maintenance: Some(info), ..Note::default() };
-    encode("OPTIMIZE", json!({"predicate": "[]"}), Some(read_version), now, note, &lines)
+    // No predicate: appends beside it never conflict with it.
+    let operation = if data_change { "DELETE" } else { "OPTIMIZE" };
+    encode(operation, json!({"predicate": "[]"}), Some(read_version), now, note, &lines)
 }
 
-fn remove(file: &TableFile, now: Timestamp) -> Value {
+fn remove(file: &TableFile, data_change: bool, now: Timestamp) -> Value {
     json!({"remove": {
         "path": file.path.as_str(),
         "deletionTimestamp": millis(now),
-        "dataChange": false,
+        "dataChange": data_change,
         "extendedFileMetadata": true,
         "partitionValues": {RECEIVED_DATE: date_text(file.received_date)},
         "size": file.bytes,
@@ -209,7 +237,7 @@ fn encode(
 pub(crate) struct ParsedCommit {
     /// Ours, if it is a commit of ours that adds rows.
     pub(crate) eye: Option<EyeInfo>,
-    /// Ours, if it is a compaction of ours.
+    /// Ours, if it is a compaction, an erasure or retention of ours.
     pub(crate) maintenance: Option<MaintenanceInfo>,
     /// When it was made, in milliseconds.
     pub(crate) timestamp: i64,
@@ -342,10 +370,12 @@ fn millis(time: Timestamp) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::version::Removed;
 
     fn commit() -> Vec<u8> {
         let info = json!({"stored": 3});
-        let eye = EyeInfo { id: "x".into(), partition: 2, first: 4, last: 6, rows: 3, info };
+        let eye =
+            EyeInfo { id: "x".into(), partition: 2, first: 4, last: 6, rows: 3, info, removed: RemovedRows::new() };
         append(&eye, 7, &[], Timestamp::from_micros(1_500)).unwrap()
     }
 
@@ -361,8 +391,10 @@ mod tests {
 
     #[test]
     fn a_compaction_is_read_and_is_no_partitions_commit() {
-        let info = MaintenanceInfo { id: "x".into(), number: 3, rows: 9 };
-        let bytes = compaction(&info, 7, &[], &[], Timestamp::from_micros(1_500)).unwrap();
+        let removed = RemovedRows::from([(1, Removed { erased: 2, expired: 0 })]);
+        let info = MaintenanceInfo { id: "x".into(), number: 3, rows: 9, taken: 2, removed };
+        let bytes = maintenance(Maintenance::Removal, &info, 7, &[], &[], Timestamp::from_micros(1_500)).unwrap();
+        assert!(std::str::from_utf8(&bytes).unwrap().contains(r#""operation":"DELETE""#));
         let parsed = parse(&bytes).unwrap();
         assert_eq!((parsed.maintenance, parsed.maintenance_txn, parsed.eye), (Some(info), Some(3), None));
         assert_eq!((parsed.txns, parsed.hashed), (Vec::new(), true));

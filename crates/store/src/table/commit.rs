@@ -14,9 +14,9 @@ use eye_log::{Offset, PartitionId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::actions::{self, EyeInfo, MaintenanceInfo, ParsedCommit};
+use super::actions::{self, EyeInfo, Maintenance, MaintenanceInfo, ParsedCommit};
 use super::compact::Compaction;
-use super::version::{CommitNote, NewFile, TableFile, TableVersion};
+use super::version::{CommitNote, NewFile, RemovedRows, TableFile, TableVersion};
 use super::{FilePath, Table, io, paths};
 use crate::error::{Error, Kind, Result};
 use crate::invariants;
@@ -74,6 +74,7 @@ impl Table {
             last: commit.last.0 - u64::from(sabotaged(Sabotage::FlushedTooLow)),
             rows: commit.files.iter().map(|file| file.file.rows).sum(),
             info: commit.info.clone(),
+            removed: RemovedRows::new(),
         };
         for _ in 0..RACES_MAX {
             let current = self.current();
@@ -86,8 +87,9 @@ impl Table {
 
     /// True if the commit is in the table, false if another commit took its version number.
     fn try_commit(&self, current: &TableVersion, commit: &Commit, eye: &EyeInfo) -> Result<bool> {
+        let eye = &EyeInfo { removed: current.removed.clone(), ..eye.clone() };
         let bytes = actions::append(eye, current.version, &commit.files, commit.now)?;
-        let is_ours = |found: &ParsedCommit| found.eye.as_ref() == Some(eye);
+        let is_ours = |found: &ParsedCommit| found.eye.as_ref().is_some_and(|found| found.id == eye.id);
         let written = self.write_commit(current.version + 1, bytes, is_ours, |version| {
             let files = commit.files.iter().map(|file| Arc::clone(&file.file)).collect();
             current.with(version, commit.partition, note(eye, version), files)
@@ -103,28 +105,35 @@ impl Table {
         }
     }
 
-    /// Puts files in the place of others that have the same rows, in one Delta commit with the next number of the
-    /// application transaction of compactions. When it returns, the commit is durable and was read back.
+    /// Puts files in the place of others that have the same rows (or more, if rows are to be taken out), in one Delta commit
+    /// with the next number of the application transaction of maintenance. When it returns, the commit is durable and was
+    /// read back.
     ///
     /// # Errors
-    /// `Conflict` if another compaction was quicker, or one of the files is no longer in the table: nothing was changed,
+    /// `Conflict` if another maintenance commit was quicker, or one of the files is no longer in the table: nothing was changed,
     /// plan again. `Internal` if the rows are not as many. Everything else as of [`Table::commit`].
-    pub fn commit_compaction(&self, compaction: &Compaction, now: Timestamp) -> Result<Arc<TableVersion>> {
+    pub fn commit_maintenance(&self, compaction: &Compaction, now: Timestamp) -> Result<Arc<TableVersion>> {
         let _writer = self.writer.lock();
         let (removed, added) = (&compaction.removed, &compaction.added);
         let rows = |files: &mut dyn Iterator<Item = &Arc<TableFile>>| files.map(|file| file.rows).sum();
         let (before, after): (u64, u64) = (rows(&mut removed.iter()), rows(&mut added.iter().map(NewFile::file)));
-        invariants::compaction_keeps_rows(before, after)?;
+        let taken: u64 = compaction.taken.iter().map(|(_, _, rows)| rows).sum();
+        invariants::maintenance_keeps_rows(before, after, taken)?;
+        let kind = if compaction.is_removal { Maintenance::Removal } else { Maintenance::Compaction };
         let (id, number) = (Uuid::new_v4().to_string(), compaction.expected + 1);
-        let info = MaintenanceInfo { id, number, rows: after };
         for _ in 0..RACES_MAX {
             let current = self.current();
             assert_unchanged(&current, compaction)?;
-            let bytes = actions::compaction(&info, current.version, removed, added, now)?;
-            let is_ours = |found: &ParsedCommit| found.maintenance.as_ref() == Some(&info);
+            let mut rows = current.removed.clone();
+            for (partition, why, taken) in &compaction.taken {
+                rows.entry(partition.0).or_default().count(*why, *taken);
+            }
+            let info = MaintenanceInfo { id: id.clone(), number, rows: after, taken, removed: rows.clone() };
+            let bytes = actions::maintenance(kind, &info, current.version, removed, added, now)?;
+            let is_ours = |found: &ParsedCommit| found.maintenance.as_ref().is_some_and(|found| found.id == id);
             let written = self.write_commit(current.version + 1, bytes, is_ours, |version| {
                 let files = added.iter().map(|file| Arc::clone(&file.file)).collect();
-                current.with_compaction(version, number, removed, files)
+                current.with_maintenance((version, number), removed, files, rows)
             })?;
             match written {
                 Written::InTable => {
@@ -228,11 +237,14 @@ fn assert_not_passed(current: Arc<TableVersion>, commit: &Commit) -> Result<Arc<
     Err(Error::new(Kind::Conflict, detail))
 }
 
-/// Invariant: whatever a compaction removes is in the table, and no other was committed since it was begun.
+/// Invariant: whatever a maintenance commit removes is in the table, and no other was committed since it was begun.
 fn assert_unchanged(current: &TableVersion, compaction: &Compaction) -> Result<()> {
-    let conflict = |what: String| Err(Error::new(Kind::Conflict, format!("{what}: plan the compaction again")));
+    let conflict = |what: String| Err(Error::new(Kind::Conflict, format!("{what}: plan it again")));
     if current.maintenance != compaction.expected {
-        return conflict(format!("compaction {} is in the table, not {}", current.maintenance, compaction.expected));
+        return conflict(format!(
+            "maintenance commit {} is in the table, not {}",
+            current.maintenance, compaction.expected
+        ));
     }
     let listed: HashSet<&FilePath> = current.files.iter().map(|file| &file.path).collect();
     match compaction.removed.iter().find(|file| !listed.contains(&file.path)) {

@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::row::{RowConverter, SortField};
+use eye_log::PartitionId;
 
 use super::Table;
 use super::many_rows::ManyRows;
-use super::version::{NewFile, TableFile};
+use super::version::{NewFile, TableFile, Why};
 use crate::columns::{long_column, required};
 use crate::error::{Error, Kind, Result};
 use crate::invariants;
@@ -45,8 +46,12 @@ pub struct CompactionRules {
 pub struct Compaction {
     pub(crate) removed: Vec<Arc<TableFile>>,
     pub(crate) added: Vec<NewFile>,
-    /// The number of the last compaction when this one was begun.
+    /// The number of the last maintenance commit when this one was begun.
     pub(crate) expected: u64,
+    /// Rows that are in no file any more, and why.
+    pub(crate) taken: Vec<(PartitionId, Why, u64)>,
+    /// True if rows are taken out, or could have been.
+    pub(crate) is_removal: bool,
 }
 
 impl Compaction {
@@ -115,7 +120,7 @@ impl Table {
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(self.noted(file, error)),
             }
-            invariants::compaction_keeps_rows(file.rows, before.len() as u64 - known)?;
+            invariants::maintenance_keeps_rows(file.rows, before.len() as u64 - known, 0)?;
         }
         let added = self.write_files(&rows)?;
         if !goes_on() {
@@ -127,7 +132,7 @@ impl Table {
         }
         drop(rows);
         assert_same_rows(before, &added)?;
-        Ok(Some(Compaction { removed: removed.to_vec(), added, expected }))
+        Ok(Some(Compaction { removed: removed.to_vec(), added, expected, taken: Vec::new(), is_removal: false }))
     }
 
     /// Reads all rows of a file and says how many bytes they take in memory; nothing if `goes_on` says no.
@@ -185,10 +190,10 @@ impl Table {
 }
 
 /// A row: its offset, and a hash of all that it has.
-type RowSum = (i64, u64);
+pub(super) type RowSum = (i64, u64);
 
 /// The sums of all rows of a batch.
-fn add_sums(batch: &RecordBatch, sums: &mut Vec<RowSum>) -> Result<()> {
+pub(super) fn add_sums(batch: &RecordBatch, sums: &mut Vec<RowSum>) -> Result<()> {
     let unreadable = |error| Error::new(Kind::Internal, format!("cannot compare rows: {error}"));
     let fields = batch.schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
     let rows = RowConverter::new(fields).and_then(|rows| rows.convert_columns(batch.columns())).map_err(unreadable)?;
@@ -200,7 +205,7 @@ fn add_sums(batch: &RecordBatch, sums: &mut Vec<RowSum>) -> Result<()> {
 
 /// Invariant: the new files, as they are read from where they lie now, have every row of the old ones, as it was, and no
 /// other.
-fn assert_same_rows(mut before: Vec<RowSum>, added: &[NewFile]) -> Result<()> {
+pub(super) fn assert_same_rows(mut before: Vec<RowSum>, added: &[NewFile]) -> Result<()> {
     let mut after = Vec::with_capacity(before.len());
     for file in added.iter().map(NewFile::file) {
         for group in file.row_groups()? {
@@ -212,7 +217,7 @@ fn assert_same_rows(mut before: Vec<RowSum>, added: &[NewFile]) -> Result<()> {
     if before == after {
         return Ok(());
     }
-    Err(Error::new(Kind::Internal, "the rows of a merged file are not those of the files that it was made of"))
+    Err(Error::new(Kind::Internal, "the rows of a new file are not those that it was made of"))
 }
 
 /// Which neighbours of a run of files, oldest first, are merged.

@@ -17,7 +17,9 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOpt
 use tokio::runtime::Handle;
 
 use super::kept::Kept;
+use super::local_store;
 use super::location::TableLocation;
+use crate::columns::RECEIVED_DATE;
 use crate::error::{Error, Kind, Result};
 
 /// Commits read at once when a table is opened.
@@ -130,6 +132,49 @@ impl TableIo {
     pub(crate) fn remove(&self, path: &str) -> Result<()> {
         let full = self.full(path)?;
         found(self.handle.block_on(self.store.delete(&full))).map(drop).map_err(|error| failed(path, &error))
+    }
+
+    /// Makes it durable that files are gone from where data files lie. On object storage it is at once.
+    pub(crate) fn sync_data_folders(&self) -> Result<()> {
+        let sync = |folder: &std::path::Path| File::open(folder)?.sync_all();
+        self.data_folders()?
+            .iter()
+            .try_for_each(|folder| sync(folder).map_err(|error| local_failed(&folder.display().to_string(), &error)))
+    }
+
+    /// Removes files without a name yet, whose writing ended halfway, from where data files lie; how many there were.
+    /// Nobody may be writing one.
+    pub(crate) fn remove_staged(&self) -> Result<u64> {
+        let mut removed = 0;
+        for folder in self.data_folders()? {
+            let failed = |error: std::io::Error| local_failed(&folder.display().to_string(), &error);
+            for entry in std::fs::read_dir(&folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if local_store::is_staged(&entry.file_name().to_string_lossy()) {
+                    std::fs::remove_file(entry.path()).map_err(failed)?;
+                    removed += 1;
+                }
+            }
+            if removed > 0 {
+                File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The folders of data files; none on object storage.
+    fn data_folders(&self) -> Result<Vec<std::path::PathBuf>> {
+        let Some(root) = self.location.folder() else { return Ok(Vec::new()) };
+        let failed = |error: std::io::Error| local_failed(&root.display().to_string(), &error);
+        let mut folders = Vec::new();
+        for entry in std::fs::read_dir(root).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let is_folder = entry.file_type().map_err(failed)?.is_dir();
+            if is_folder && entry.file_name().to_string_lossy().starts_with(RECEIVED_DATE) {
+                folders.push(entry.path());
+            }
+        }
+        Ok(folders)
     }
 
     /// Every file below `folder` (the whole table if empty), as paths inside the table.

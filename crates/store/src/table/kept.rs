@@ -71,6 +71,11 @@ impl Kept {
         Asked::New
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&self) {
+        *self.0.lock() = Slices::default();
+    }
+
     /// Keeps a slice, unless it is too large.
     pub(crate) fn keep(&self, key: Key, batch: RecordBatch) {
         if batch.get_array_memory_size() > SLICE_BYTES_MAX {

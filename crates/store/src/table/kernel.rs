@@ -53,7 +53,8 @@ impl Kernel {
             }
         }
         let maintenance = transaction(MAINTENANCE_TXN)?.unwrap_or_default();
-        let mut loaded = TableVersion { version, files, flushed, infos: BTreeMap::new(), maintenance };
+        let mut loaded =
+            TableVersion { version, files, flushed, infos: BTreeMap::new(), maintenance, removed: BTreeMap::new() };
         loaded.sort();
         Ok(loaded)
     }

@@ -317,6 +317,12 @@ fn staging_path(path: &FsPath) -> PathBuf {
     PathBuf::from(staging)
 }
 
+/// True of what [`staging_path`] names.
+pub(crate) fn is_staged(name: &str) -> bool {
+    let unique = name.rsplit_once('#').map(|(_, unique)| unique);
+    unique.is_some_and(|unique| !unique.is_empty() && unique.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The same step is one crash point for the table's log and another for its data.
 fn passed(path: &FsPath, of_log: CrashPoint, of_data: CrashPoint) {
     crash_point(if is_of_log(path) { of_log } else { of_data });

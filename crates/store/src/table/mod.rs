@@ -17,6 +17,8 @@
 //! | `encode`, `stats` | rows to Parquet |
 //! | [`compact`] | many small files to a larger one |
 //! | `vacuum`, `alive` | files that no version needs any more go |
+//! | `remove` | rows are taken out, and files of older versions go |
+//! | `erasures` | what is to be erased, and what was |
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
 //! | `kept` | slices that were decoded a moment ago |
@@ -37,6 +39,7 @@ mod checkpoint;
 mod commit;
 pub mod compact;
 mod encode;
+mod erasures;
 mod hash;
 mod io;
 mod kept;
@@ -45,6 +48,7 @@ mod many_rows;
 mod open;
 mod paths;
 mod read;
+mod remove;
 mod stats;
 mod vacuum;
 mod version;
@@ -67,14 +71,18 @@ pub use crate::columns::TableKind;
 pub use commit::Commit;
 pub use compact::{Compaction, CompactionRules};
 pub use encode::{RowKey, RowSource};
+pub(crate) use erasures::Found;
+pub use erasures::{Erasure, ErasureState, ErasureWork};
 pub use hash::{FileHash, ParseHashError};
 pub use io::IoCounts;
 pub use location::TableLocation;
 pub use paths::FilePath;
 pub use read::RowGroupInfo;
+pub(crate) use remove::Cleared;
 pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};
-pub use version::{CommitNote, NewFile, TableFile, TableVersion};
+pub(crate) use version::Why;
+pub use version::{CommitNote, NewFile, Removed, TableFile, TableVersion};
 
 use crate::error::{Error, Kind, Result};
 use alive::Alive;

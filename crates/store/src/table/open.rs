@@ -17,7 +17,7 @@ use super::hash::FileHash;
 use super::io::TableIo;
 use super::kernel::Kernel;
 use super::paths::{self, LogFile};
-use super::version::{CommitNote, TableVersion};
+use super::version::{CommitNote, RemovedRows, TableVersion};
 use super::{OpenReport, Quarantined, TableOptions};
 use crate::error::{Error, Kind, Result};
 
@@ -204,22 +204,32 @@ fn load(io: &Arc<TableIo>, options: &TableOptions, files: &LogFiles, tail: &Tail
     let mut partitions: BTreeSet<PartitionId> = (0..options.partitions).map(PartitionId).collect();
     partitions.extend(tail.commits.values().flat_map(|commit| &commit.txns).map(|(partition, _)| *partition));
     let mut version = Kernel::new(io, options.kind).load(tail.newest, &partitions)?;
+    let mut removed = None;
     for (number, commit) in tail.commits.iter().rev() {
         take_note(&mut version, *number, commit);
+        removed = removed.or_else(|| removed_rows(commit));
     }
     let before = tail.commits.keys().next().copied().unwrap_or(tail.newest + 1);
     for number in files.commits.range(..before).rev() {
         let is_complete = version.flushed.keys().all(|partition| version.infos.contains_key(partition));
-        if is_complete {
+        if is_complete && removed.is_some() {
             break;
         }
         let name = paths::commit(*number);
         let bytes = io.get(&name)?.ok_or_else(|| Error::new(Kind::Corrupt, format!("{name} is missing")))?;
         let commit = actions::parse(&bytes).map_err(|why| corrupt(&Damaged { version: *number, why }))?;
         take_note(&mut version, *number, &commit);
+        removed = removed.or_else(|| removed_rows(&commit));
     }
+    version.removed = removed.unwrap_or_default();
     assert_notes_agree(&version)?;
     Ok(version)
+}
+
+/// The rows that were taken out of the table, as of a commit of ours.
+fn removed_rows(commit: &ParsedCommit) -> Option<RemovedRows> {
+    let of_maintenance = commit.maintenance.as_ref().map(|note| &note.removed);
+    commit.eye.as_ref().map(|note| &note.removed).or(of_maintenance).cloned()
 }
 
 /// Keeps a commit's note unless a newer one of the same partition is known.

@@ -5,6 +5,7 @@
 //! <table>/_delta_log/00000000000000000042.checkpoint.parquet      a checkpoint
 //! <table>/_checksums/00000000000000000042.checkpoint.sha256       what the checkpoint's bytes must be
 //! <table>/_quarantine/00000000000000000042.json.<unique>          a damaged commit, kept for people
+//! <table>/_erasures/era_4fKq0ZbT7xWm.wanted                       offsets that an erasure hides; `.done` when they are gone
 //! <table>/received_date=2026-11-23/0-101-200-<unique>.parquet     partition, first and last offset of its commit
 //! ```
 
@@ -19,6 +20,8 @@ use crate::columns::RECEIVED_DATE;
 /// Where the commits lie.
 pub(crate) const LOG_FOLDER: &str = "_delta_log";
 const CHECKSUM_FOLDER: &str = "_checksums";
+/// Where erasures are kept.
+pub(crate) const ERASURES_FOLDER: &str = "_erasures";
 const QUARANTINE_FOLDER: &str = "_quarantine";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
@@ -55,6 +58,23 @@ impl fmt::Display for FilePath {
 pub(crate) fn is_data(path: &str) -> bool {
     let folder = path.strip_prefix(RECEIVED_DATE).and_then(|rest| rest.strip_prefix('='));
     folder.is_some() && path.ends_with(".parquet")
+}
+
+/// The partition and the first offset in the name of a data file; `None` if another program named it.
+pub(crate) fn first_row(path: &str) -> Option<(PartitionId, Offset)> {
+    let mut parts = path.rsplit('/').next()?.split('-');
+    let partition = parts.next()?.parse().ok().map(PartitionId)?;
+    parts.next()?.parse().ok().map(|first| (partition, Offset(first)))
+}
+
+/// The path of what is to be erased.
+pub(crate) fn erasure(id: &str) -> String {
+    format!("{ERASURES_FOLDER}/{id}.wanted")
+}
+
+/// The path of what an erasure has done.
+pub(crate) fn erasure_done(id: &str) -> String {
+    format!("{ERASURES_FOLDER}/{id}.done")
 }
 
 /// The date of a day since 1970: `YYYY-MM-DD`.
@@ -134,5 +154,7 @@ mod tests {
         }
         let path = FilePath::fresh(20_780, PartitionId(3), Offset(7), Offset(9));
         assert!(path.as_str().starts_with("received_date=2026-11-23/3-7-9-"), "{path}");
+        assert_eq!(first_row(path.as_str()), Some((PartitionId(3), Offset(7))));
+        assert_eq!(first_row("received_date=2026-11-23/part-0.parquet"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What `eye verify` checks of a table: every file is there and is what was written, no offset is there twice, the
-//! commits of each partition follow each other without a gap, and compactions keep every row.
+//! commits of each partition follow each other without a gap, and maintenance keeps every row that was not taken out on
+//! purpose.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,10 +8,10 @@ use arrow::array::RecordBatch;
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
 
-use super::actions::{self, ParsedCommit};
+use super::actions::{self, MaintenanceInfo, ParsedCommit};
 use super::hash::FileHash;
 use super::open::LogFiles;
-use super::version::TableFile;
+use super::version::{RemovedRows, TableFile};
 use super::{Table, TableKind, paths};
 use crate::columns::{Columns, EventRows, RejectionRows};
 use crate::error::{Kind, Result};
@@ -241,19 +242,27 @@ impl<'a> Offsets<'a> {
 
 /// What the commits of the log have said so far.
 struct Chain {
+    /// Rows taken out on purpose, as of the last commit that says.
+    removed: Option<RemovedRows>,
     ends: BTreeMap<PartitionId, Offset>,
-    /// The number of the last compaction.
+    /// The number of the last maintenance commit.
     maintenance: Option<u64>,
     starts_at_zero: bool,
     /// The files of the table with their rows; those that are known if the log does not start at zero.
     files: HashMap<String, Option<u64>>,
 }
 
-/// Invariant: each partition's commits cover its offsets without gap or overlap, and end where the table says; compactions
-/// follow each other and keep every row; and what was added and not removed is what the table lists.
+/// Invariant: each partition's commits cover its offsets without gap or overlap, and end where the table says; maintenance
+/// commits follow each other and account for every row; and what was added and not removed is what the table lists.
 fn check_chain(table: &Table, log: &LogFiles, report: &mut VerifyReport, done: &mut dyn FnMut(u64)) -> Result<()> {
     let starts_at_zero = log.commits.contains(&0);
-    let mut chain = Chain { ends: BTreeMap::new(), maintenance: None, starts_at_zero, files: HashMap::new() };
+    let mut chain = Chain {
+        removed: starts_at_zero.then(RemovedRows::new),
+        ends: BTreeMap::new(),
+        maintenance: None,
+        starts_at_zero,
+        files: HashMap::new(),
+    };
     let mut previous = None;
     let mut is_whole = starts_at_zero;
     for version in log.commits.iter().copied() {
@@ -265,7 +274,7 @@ fn check_chain(table: &Table, log: &LogFiles, report: &mut VerifyReport, done: &
         previous = Some(version);
         match table.io.get(&path)?.map(|bytes| actions::parse(&bytes)) {
             Some(Ok(commit)) => {
-                chain.check_compaction(&path, &commit, report);
+                chain.check_maintenance(&path, &commit, report);
                 chain.check_link(&path, &commit, report);
             }
             Some(Err(why)) => report.find(&path, why),
@@ -294,30 +303,47 @@ impl Chain {
         self.files.get(file.path.as_str()).is_some_and(|rows| rows.is_none_or(|rows| rows == file.rows))
     }
 
-    /// Removes and adds files; a compaction must have the next number, and as many rows as what it removes.
-    fn check_compaction(&mut self, path: &str, commit: &ParsedCommit, report: &mut VerifyReport) {
+    /// Removes and adds files; a maintenance commit must have the next number, and as many rows as what it removes, but for
+    /// those that it says are gone on purpose.
+    fn check_maintenance(&mut self, path: &str, commit: &ParsedCommit, report: &mut VerifyReport) {
         let mut removed = Some(0);
         for file in &commit.removes {
             let rows = self.files.remove(&file.path).flatten();
             removed = removed.zip(rows).map(|(sum, rows)| sum + rows);
         }
         self.files.extend(commit.adds.iter().map(|file| (file.path.clone(), file.rows)));
+        if let Some(note) = &commit.eye {
+            self.check_removed(path, &note.removed, 0, report);
+        }
         let Some(note) = &commit.maintenance else { return };
+        self.check_removed(path, &note.removed, note.taken, report);
         let added: Option<u64> = commit.adds.iter().map(|file| file.rows).sum();
         if commit.eye.is_some() || !commit.txns.is_empty() || commit.maintenance_txn != Some(note.number) {
-            report.find(path, "a compaction has its own transaction and no other");
+            report.find(path, "a maintenance commit has its own transaction and no other");
         }
         let before = self.maintenance.or(self.starts_at_zero.then_some(0));
         if let Some(before) = before.filter(|before| before + 1 != note.number) {
-            report.find(path, format!("compaction {} follows compaction {before}", note.number));
+            report.find(path, format!("maintenance commit {} follows {before}", note.number));
         }
         self.maintenance = Some(note.number);
         // Files from before the oldest commit that is kept are not known.
         let is_unknown = removed.is_none() && !self.starts_at_zero;
-        if added != Some(note.rows) || (removed != Some(note.rows) && !is_unknown) {
-            let what = format!("a compaction of {} rows adds {added:?} in the place of {removed:?}", note.rows);
+        if added != Some(note.rows) || (removed != Some(note.rows + note.taken) && !is_unknown) {
+            let MaintenanceInfo { rows, taken, .. } = note;
+            let what =
+                format!("it says {rows} rows and {taken} taken out, and adds {added:?} in the place of {removed:?}");
             report.find(path, what);
         }
+    }
+
+    /// The rows that were taken out rise by what the commit takes out.
+    fn check_removed(&mut self, path: &str, now: &RemovedRows, taken: u64, report: &mut VerifyReport) {
+        let total = |rows: &RemovedRows| rows.values().map(|rows| rows.total()).sum::<u64>();
+        if let Some(before) = self.removed.as_ref().map(total).filter(|before| before + taken != total(now)) {
+            let what = format!("{} rows were taken out by now, after {before} and {taken} more", total(now));
+            report.find(path, what);
+        }
+        self.removed = Some(now.clone());
     }
 
     fn check_link(&mut self, path: &str, commit: &ParsedCommit, report: &mut VerifyReport) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::block_sums::BlockSums;
@@ -23,9 +24,45 @@ pub struct TableVersion {
     pub files: Vec<Arc<TableFile>>,
     pub(crate) flushed: BTreeMap<PartitionId, Offset>,
     pub(crate) infos: BTreeMap<PartitionId, CommitNote>,
-    /// The number of the last compaction; 0 if there was none.
+    /// The number of the last maintenance commit (compaction, erasure, retention); 0 if there was none.
     pub(crate) maintenance: u64,
+    pub(crate) removed: RemovedRows,
 }
+
+/// Rows that were taken out of a table on purpose, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Because somebody asked for it: [`Store::erase`](crate::Store::erase).
+    pub erased: u64,
+    /// Because they were too old: [`StoreSettings::retention`](crate::StoreSettings::retention).
+    pub expired: u64,
+}
+
+impl Removed {
+    /// Both together.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.erased + self.expired
+    }
+
+    /// Counts rows.
+    pub(crate) fn count(&mut self, why: Why, rows: u64) {
+        match why {
+            Why::Erased => self.erased += rows,
+            Why::Expired => self.expired += rows,
+        }
+    }
+}
+
+/// Why rows are taken out of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Erased,
+    Expired,
+}
+
+/// By the number of the partition.
+pub(crate) type RemovedRows = BTreeMap<u16, Removed>;
 
 /// What the newest commit of a partition said about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +97,21 @@ impl TableVersion {
         self.infos.get(&partition)
     }
 
+    /// The rows of this partition that were taken out on purpose, since the table was made.
+    #[must_use]
+    pub fn removed(&self, partition: PartitionId) -> Removed {
+        self.removed.get(&partition.0).copied().unwrap_or_default()
+    }
+
+    /// The same of all partitions.
+    #[must_use]
+    pub fn removed_all(&self) -> Removed {
+        self.removed.values().fold(Removed::default(), |sum, rows| Removed {
+            erased: sum.erased + rows.erased,
+            expired: sum.expired + rows.expired,
+        })
+    }
+
     /// Rows in all files.
     #[must_use]
     pub fn rows(&self) -> u64 {
@@ -89,18 +141,19 @@ impl TableVersion {
         next
     }
 
-    /// This version with one more compaction: `added` stand in the place of `removed`.
-    pub(crate) fn with_compaction(
+    /// This version with one more maintenance commit: `added` stand in the place of `removed`.
+    pub(crate) fn with_maintenance(
         &self,
-        version: u64,
-        number: u64,
+        (version, number): (u64, u64),
         removed: &[Arc<TableFile>],
         added: Vec<Arc<TableFile>>,
+        rows: RemovedRows,
     ) -> Self {
         let gone: HashSet<&FilePath> = removed.iter().map(|file| &file.path).collect();
         let mut next = self.clone();
         next.version = version;
         next.maintenance = number;
+        next.removed = rows;
         next.files.retain(|file| !gone.contains(&file.path));
         next.files.extend(added);
         next.sort();
