@@ -16,8 +16,9 @@
 //! | `retention` | who comes back, period by period |
 //! | `paths` | which ways people take |
 //! | [`line`], [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
-//! | `json` | one value out of a payload |
+//! | [`json`] | one value out of a payload |
 //! | `filter` | which events a question is about |
+//! | `choose` | which rows of a slice a filter chooses |
 //! | `frame`, `mask`, `scan` | slices as columns, the rows that are chosen, one pass over all of them |
 //! | `calendar`, `unit` | time cut into intervals, whose events belong together |
 //! | `exact` | sums that do not depend on the order |
@@ -29,6 +30,7 @@
 
 mod calendar;
 mod cancel;
+mod choose;
 pub mod condition;
 mod cursor;
 mod error;
@@ -38,7 +40,7 @@ pub mod field;
 mod filter;
 mod frame;
 mod funnel;
-mod json;
+pub mod json;
 pub mod line;
 mod mask;
 mod names;
@@ -58,6 +60,7 @@ mod unit;
 
 pub use calendar::{INTERVALS_MAX, Interval, WeekStart};
 pub use cancel::Cancel;
+pub use choose::chosen;
 pub use cursor::Cursor;
 pub use error::{Error, Result};
 pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, events, events_with};

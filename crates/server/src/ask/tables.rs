@@ -4,7 +4,7 @@ use eye_query::{
     EventsPage, FunnelAnswer, PathsOut, ProblemsPage, RejectionsPage, RetentionOut, SessionPage, SessionsPage, Trend,
 };
 
-use super::{Ledger, questions};
+use super::{Ledger, questions, sql};
 use crate::error::Code;
 use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, Shape, shape};
 
@@ -21,6 +21,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/query/funnel", &["POST"]),
     ("/v1/query/retention", &["POST"]),
     ("/v1/query/paths", &["POST"]),
+    ("/v1/sql", &["POST"]),
 ];
 
 const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
@@ -238,4 +239,26 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         questions::PATHS,
         shape::<PathsOut>,
     ),
+    Operation {
+        errors: &[
+            Code::InvalidSql,
+            Code::RefusedSql,
+            Code::LimitReached,
+            Code::NotAcceptable,
+            Code::Busy,
+            Code::Unavailable,
+            Code::NotCaughtUp,
+        ],
+        answer: Answer::json(200, "The rows, and what they were taken from.", shape::<sql::SqlOut>).or(sql::FORMS),
+        ..question(
+            "/v1/sql",
+            "Any question, in SQL",
+            "One statement that only reads, over the tables events, sessions, problems and rejections. The form of the \
+             answer is that of format, else of Accept: JSON, NDJSON, CSV, an Arrow IPC stream or a Parquet file. Every \
+             form says in the headers Eye-Version and Eye-Offset what it has seen. An answer that breaks off has met an \
+             error on its way.",
+            sql::SQL,
+            shape::<sql::SqlOut>,
+        )
+    },
 ];

@@ -32,6 +32,7 @@ mod send;
 mod sender;
 mod session;
 mod sessions;
+mod sql;
 mod tail;
 mod text;
 mod trend;
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     /// Show which ways people take, from a start or to an end
     #[command(after_help = help(paths::EXAMPLES))]
     Paths(paths::Args),
+    /// Ask anything in SQL, over events, sessions, problems and rejections
+    #[command(after_help = help(sql::EXAMPLES))]
+    Sql(sql::Args),
     /// List events, by any mix of filters
     #[command(after_help = help(events::EXAMPLES))]
     Events(events::Args),
@@ -151,6 +155,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Funnel(args) => funnel::run(context, &args),
         Command::Retention(args) => retention::run(context, &args),
         Command::Paths(args) => paths::run(context, &args),
+        Command::Sql(args) => sql::run(context, &args),
         Command::Events(args) => events::run(context, &args),
         Command::Problems(args) => problems::run(context, &args),
         Command::Rejections(args) => rejections::run(context, &args),

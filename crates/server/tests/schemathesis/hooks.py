@@ -47,6 +47,8 @@ def before_call(context, case, kwargs):
             case.query["at_least"] = at_least.split(",")[0]
     if isinstance(case.body, dict):
         case.body.update(with_possible_dates(case.body))
+        if case.operation.path == "/v1/sql":
+            case.body["sql"] = "SELECT name, data FROM events LIMIT 3"
 
 
 @schemathesis.check
