@@ -153,6 +153,11 @@ impl Filter {
             && self.to().is_none_or(|to| earliest < to)
     }
 
+    /// True if every event matches, whatever it is.
+    pub(crate) fn is_free(&self) -> bool {
+        self.columns() == Columns::NONE && !self.is_impossible()
+    }
+
     /// True if no event at all can match: the time range is empty, or the application may not be seen.
     pub(crate) fn is_impossible(&self) -> bool {
         let is_range_empty = self.from().zip(self.to()).is_some_and(|(from, to)| from >= to);

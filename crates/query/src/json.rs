@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 mod scan;
 
 /// The text of the value at this path: keys of objects, or places in arrays counted from 0. `None` if there is none.
-pub(crate) fn find<'a>(json: &'a str, path: &[String]) -> Option<&'a str> {
+#[must_use]
+pub fn find<'a>(json: &'a str, path: &[String]) -> Option<&'a str> {
     scan::find(json, path).unwrap_or_else(|scan::Unsure| parse(json, path))
 }
 
@@ -25,7 +26,8 @@ fn parse<'a>(json: &'a str, path: &[String]) -> Option<&'a str> {
 
 /// A value for people and for comparison: a string without its quotes and escapes, anything else as it was sent. JSON's
 /// null is no value.
-pub(crate) fn plain(json: &str) -> Option<Cow<'_, str>> {
+#[must_use]
+pub fn plain(json: &str) -> Option<Cow<'_, str>> {
     match json.as_bytes().first() {
         Some(b'n') | None => None,
         Some(b'"') => Some(unquote(json)),
@@ -39,7 +41,8 @@ pub(crate) fn is_string(json: &str) -> bool {
 }
 
 /// The number that a JSON text is; `None` if it is something else, or has no finite value.
-pub(crate) fn number(json: &str) -> Option<f64> {
+#[must_use]
+pub fn number(json: &str) -> Option<f64> {
     let is_number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     is_number.then(|| json.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
 }

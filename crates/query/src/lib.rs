@@ -17,8 +17,9 @@
 //! | `paths` | which ways people take |
 //! | `catalogue` | which categories, names, fields and values there are |
 //! | [`line`](mod@line), [`condition`], [`field`] | the query line: its text, what it demands, what it looks at |
-//! | `json` | one value out of a payload |
+//! | [`json`] | one value out of a payload |
 //! | `filter` | which events a question is about |
+//! | `choose` | which rows of a slice a filter chooses |
 //! | `frame`, `mask`, `scan` | slices as columns, the rows that are chosen, one pass over all of them |
 //! | `calendar`, `unit` | time cut into intervals, whose events belong together |
 //! | `exact` | sums that do not depend on the order |
@@ -31,6 +32,7 @@
 mod calendar;
 mod cancel;
 mod catalogue;
+mod choose;
 pub mod condition;
 mod cursor;
 mod error;
@@ -40,7 +42,7 @@ pub mod field;
 mod filter;
 mod frame;
 mod funnel;
-mod json;
+pub mod json;
 pub mod line;
 mod mask;
 mod names;
@@ -66,6 +68,7 @@ pub use catalogue::{
     FIELD_VALUE_BYTES_MAX, FIELD_VALUES_MAX, TypeOut, VALUES_LIMIT, VALUES_LIMIT_MAX, VALUES_ROWS_MAX,
     VALUES_SCANNED_MAX, ValueOut, ValuesOut, ValuesQuery,
 };
+pub use choose::chosen;
 pub use cursor::Cursor;
 pub use error::{Error, Result};
 pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, events, events_with};

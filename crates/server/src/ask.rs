@@ -6,6 +6,7 @@
 mod desk;
 pub(crate) mod params;
 mod questions;
+mod sql;
 mod tables;
 mod values;
 
@@ -31,6 +32,7 @@ use desk::Desk;
 use params::{Params, Segment};
 
 pub(crate) use desk::{json, write};
+pub(crate) use sql::Bodies;
 #[cfg(test)]
 pub(crate) use tables::ROUTES;
 pub(crate) use tables::{LIVE, OPERATIONS};
@@ -47,6 +49,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/ledger", get(ledger))
         .merge(questions::routes())
         .merge(values::routes())
+        .merge(sql::routes())
         .layer(Extension(Desk::new()))
 }
 

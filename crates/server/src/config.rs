@@ -23,6 +23,10 @@ pub(crate) use table::Settings;
 const SEGMENT_BYTES_MIN: usize = 64 * 1024;
 /// hyper needs at least this much for a request's head.
 const HEADER_BYTES_MIN: usize = 8 * 1024;
+/// Less is not enough to merge what was sorted on disk.
+const SQL_MEMORY_MIN: usize = 16 * 1024 * 1024;
+/// The text of a statement has to fit into a small JSON body, escapes included.
+const SQL_TEXT_MAX: usize = 32 * 1024;
 
 /// Half of what the offsets of a column of texts can count.
 const COMPACTION_MEMORY_MAX: usize = 1 << 30;
@@ -70,6 +74,12 @@ impl Settings {
                 "rejection_retention must be whole days, such as 7d",
             ),
             (self.log_segment_bytes_max >= SEGMENT_BYTES_MIN, "log_segment_bytes_max must be at least 64KiB"),
+            (self.sql_time_max > Duration::ZERO, "sql_time_max must be longer than 0s"),
+            (self.sql_rows_max > 0, "sql_rows_max must be at least 1"),
+            (self.sql_memory_bytes_max >= SQL_MEMORY_MIN, "sql_memory_bytes_max must be at least 16MiB"),
+            (self.sql_text_bytes_max <= SQL_TEXT_MAX, "sql_text_bytes_max must be at most 32KiB"),
+            (self.sql_queries_max > 0, "sql_queries_max must be at least 1"),
+            (self.sql_queries_per_token_max > 0, "sql_queries_per_token_max must be at least 1"),
             (self.header_timeout > Duration::ZERO, "header_timeout must be longer than 0s"),
             (self.body_timeout > Duration::ZERO, "body_timeout must be longer than 0s"),
             (self.body_idle_timeout > Duration::ZERO, "body_idle_timeout must be longer than 0s"),
@@ -103,6 +113,26 @@ impl Settings {
             future_micros_max: i64::try_from(self.future_tolerance.as_micros()).unwrap_or(i64::MAX),
             ..eye_event::Limits::default()
         }
+    }
+
+    /// What statements may use.
+    pub(crate) fn sql_limits(&self) -> eye_sql::Limits {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        eye_sql::Limits {
+            text_bytes_max: self.sql_text_bytes_max,
+            time_max: self.sql_time_max,
+            rows_max: self.sql_rows_max,
+            memory_bytes_max: self.sql_memory_bytes_max,
+            spill_bytes_max: self.sql_spill_bytes_max as u64,
+            queries_max: self.sql_queries_max,
+            queries_per_token_max: self.sql_queries_per_token_max,
+            threads: if self.sql_threads == 0 { cores() } else { self.sql_threads },
+        }
+    }
+
+    /// Where statements keep what does not fit into memory.
+    pub(crate) fn sql_spill_path(&self) -> PathBuf {
+        self.data.join("sql-spill")
     }
 
     /// Where the table is: as set, or in the data folder.

@@ -42,6 +42,8 @@ codes! {
     EmptyBody 400 "empty_body" "the body is empty",
     InvalidParameter 400 "invalid_parameter" "a parameter is wrong",
     InvalidBody 400 "invalid_body" "the body is wrong",
+    InvalidSql 400 "invalid_sql" "the statement is wrong",
+    RefusedSql 400 "refused_sql" "the statement is not allowed",
     MissingToken 401 "missing_token" "a token is needed",
     UnknownToken 401 "unknown_token" "this token is not known",
     RevokedToken 401 "revoked_token" "this token was revoked",
@@ -58,6 +60,7 @@ codes! {
     BodyTooLarge 413 "body_too_large" "the body is too large",
     TooManyEvents 413 "too_many_events" "too many events in one request",
     UnsupportedMediaType 415 "unsupported_media_type" "the content type or encoding is not supported",
+    LimitReached 422 "limit_reached" "the question met a limit",
     TooManyAttempts 429 "too_many_attempts" "too many attempts",
     Internal 500 "internal" "something went wrong here",
     Busy 503 "busy" "too busy at the moment",
@@ -192,6 +195,23 @@ impl From<eye_store::Error> for ApiError {
             Kind::Corrupt | Kind::Internal => return Self::internal(&error),
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<eye_sql::Error> for ApiError {
+    fn from(error: eye_sql::Error) -> Self {
+        use eye_sql::Error;
+        let code = match error {
+            Error::Invalid { .. } => Code::InvalidSql,
+            Error::Refused(_) => Code::RefusedSql,
+            Error::Limit { .. } => Code::LimitReached,
+            Error::Busy { .. } | Error::Cancelled => Code::Busy,
+            Error::Store(error) => return error.into(),
+            Error::Internal(_) => return Self::internal(&error),
+        };
+        let is_mendable = matches!(code, Code::InvalidSql | Code::RefusedSql);
+        let error = Self::new(code, error.to_string());
+        if is_mendable { error.field("sql") } else { error }
     }
 }
 

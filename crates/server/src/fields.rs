@@ -62,6 +62,12 @@ impl Fields {
         Self::new(read_json(state, body).await?, known)
     }
 
+    /// Reads what is no body but looks like one.
+    pub(crate) fn of_text(text: &str, known: &'static [Param]) -> ApiResult<Self> {
+        let members = serde_json::from_str(text).map_err(|error| ApiError::invalid_body("", error.to_string()))?;
+        Self::new(members, known)
+    }
+
     /// Reads a body that may be absent.
     pub(crate) async fn read_optional(state: &AppState, body: Body, known: &'static [Param]) -> ApiResult<Self> {
         match read_json(state, body).await {

@@ -222,17 +222,24 @@ pub(crate) struct Answer {
     pub(crate) doc: &'static str,
     /// The media type, and the shape of the body where it is JSON.
     pub(crate) body: Option<(&'static str, Option<Shape>)>,
+    /// The media types that it can have instead.
+    pub(crate) others: &'static [&'static str],
 }
 
 impl Answer {
     /// An answer in JSON.
     pub(crate) const fn json(status: u16, doc: &'static str, shape: Shape) -> Self {
-        Self { status, doc, body: Some(("application/json", Some(shape))) }
+        Self { status, doc, body: Some(("application/json", Some(shape))), others: &[] }
+    }
+
+    /// The same, or one of these media types.
+    pub(crate) const fn or(self, others: &'static [&'static str]) -> Self {
+        Self { others, ..self }
     }
 
     /// An answer in another media type.
     pub(crate) const fn other(doc: &'static str, media: &'static str) -> Self {
-        Self { status: 200, doc, body: Some((media, None)) }
+        Self { status: 200, doc, body: Some((media, None)), others: &[] }
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::ask::Bodies;
 use crate::command::{fail, print};
 use crate::config::Settings;
 use crate::config::kind::Format;
@@ -145,8 +146,12 @@ impl Opened {
         let first = first_start::prepare(&self.registry, clock.now()).map_err(|error| error.to_string())?;
         first_start::ensure_cli_token(&self.registry, settings, clock.now())?;
         write_address(settings, &local_url(address))?;
+        let folder = settings.sql_spill_path();
+        let sql = eye_sql::Engine::open(settings.sql_limits(), &folder, Arc::new(Bodies));
+        let sql = sql.map_err(|error| format!("cannot prepare the folder {} for SQL: {error}", folder.display()))?;
         let state = AppState::new(Shared {
             store: self.store.clone(),
+            sql,
             registry: self.registry,
             limits: settings.limits(),
             seed_limits: eye_protocol::seed::limits(&settings.limits()),

@@ -24,6 +24,8 @@ pub(crate) struct AppState(Arc<Shared>);
 pub(crate) struct Shared {
     /// Ingest and snapshots.
     pub(crate) store: Store,
+    /// Statements.
+    pub(crate) sql: eye_sql::Engine,
     /// Applications, tokens, users.
     pub(crate) registry: Registry,
     /// The settings in force.
@@ -111,8 +113,11 @@ pub(crate) mod testing {
         let (events, rejections) = (table(TableKind::Events), table(TableKind::Rejections));
         let store_settings = StoreSettings::default();
         let opened = Store::open(store_settings, vec![log], events, rejections, Timestamp::now, &mut |_, _| {});
+        let folder = tempfile::tempdir().unwrap();
+        let sql = eye_sql::Engine::open(settings.sql_limits(), folder.path(), Arc::new(crate::ask::Bodies)).unwrap();
         AppState::new(Shared {
             store: opened.unwrap().0,
+            sql,
             registry: Registry::open(Arc::new(MemoryLog::new())).unwrap(),
             limits: settings.limits(),
             seed_limits: eye_protocol::seed::limits(&settings.limits()),

@@ -75,7 +75,7 @@ impl Desk {
 }
 
 /// Waits until everything up to `at_least` is in the answers.
-async fn catch_up(state: &AppState, at_least: Option<Position>) -> ApiResult<()> {
+pub(super) async fn catch_up(state: &AppState, at_least: Option<Position>) -> ApiResult<()> {
     let Some(wanted) = at_least else {
         return Ok(());
     };

@@ -20,7 +20,7 @@ use eye_query::{
 };
 
 use super::desk::{Desk, write};
-use crate::auth::{Caller, Reader};
+use crate::auth::Reader;
 use crate::error::{ApiError, ApiResult};
 use crate::fields::Fields;
 use crate::openapi::{Kind, Param};
@@ -187,19 +187,7 @@ async fn trend(
     body: Body,
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, TREND).await?;
-    let now = Timestamp::now();
-    let filter = ranged(&caller, &fields, now)?;
-    let (from, to) = range(&filter, now)?;
-    let query = TrendQuery {
-        measure: fields.text("measure")?.unwrap_or("events").parse()?,
-        interval: fields.choice("interval")?.parse()?,
-        week_start: week_start(&fields)?,
-        time_zone: time_zone(&fields)?,
-        breakdown: fields.texts("breakdown")?.iter().map(|text| field("breakdown", text)).collect::<ApiResult<_>>()?,
-        top: number(&fields, "top")?,
-        compare: fields.flag("compare")?.unwrap_or(false),
-        ..TrendQuery::new(filter, from, to)
-    };
+    let query = trend_query(&fields, caller.applications())?;
     desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
         write(&eye_query::trend(snapshot, &query, cancel)?)
     })
@@ -213,21 +201,7 @@ async fn funnel(
     body: Body,
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, FUNNEL).await?;
-    let step = |text: &String| Ok(text.parse::<Line>().map_err(|error| error.of("steps"))?);
-    let query = FunnelQuery {
-        filter: ranged(&caller, &fields, Timestamp::now())?,
-        steps: fields.texts("steps")?.iter().map(step).collect::<ApiResult<_>>()?,
-        by: by(&fields)?,
-        order: match fields.choice("order")? {
-            "strict" => FunnelOrder::Strict,
-            _ => FunnelOrder::Ordered,
-        },
-        window: window(&fields)?,
-        breakdown: fields.text("breakdown")?.map(|text| field("breakdown", text)).transpose()?,
-        top: number(&fields, "top")?,
-        samples: number(&fields, "samples")?,
-        ..FunnelQuery::default()
-    };
+    let query = funnel_query(&fields, caller.applications())?;
     desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
         write(&eye_query::funnel(snapshot, &query, cancel)?)
     })
@@ -241,32 +215,7 @@ async fn retention(
     body: Body,
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, RETENTION).await?;
-    let now = Timestamp::now();
-    let filter = ranged(&caller, &fields, now)?;
-    let (from, to) = range(&filter, now)?;
-    let cell = match (fields.is_given("cohort"), fields.is_given("period")) {
-        (false, false) => None,
-        (true, true) => Some((number(&fields, "cohort")?, number(&fields, "period")?)),
-        (given, _) => {
-            let missing = if given { "period" } else { "cohort" };
-            let detail = "cohort and period name a cell together: send both, or neither";
-            return Err(ApiError::invalid_parameter(missing, detail));
-        }
-    };
-    let query = RetentionQuery {
-        filter,
-        start: line(&fields, "start", now)?,
-        back: line(&fields, "return", now)?,
-        by: by(&fields)?,
-        mode: fields.choice("mode")?.parse()?,
-        interval: fields.choice("interval")?.parse()?,
-        week_start: week_start(&fields)?,
-        time_zone: time_zone(&fields)?,
-        periods: number(&fields, "periods")?,
-        cell,
-        limit: number(&fields, "limit")?,
-        ..RetentionQuery::new(from, to)
-    };
+    let query = retention_query(&fields, caller.applications())?;
     desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
         write(&eye_query::retention(snapshot, &query, cancel)?)
     })
@@ -280,27 +229,98 @@ async fn paths(
     body: Body,
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, PATHS).await?;
-    let now = Timestamp::now();
-    let query = PathsQuery {
-        filter: ranged(&caller, &fields, now)?,
-        by: by(&fields)?,
-        start: line(&fields, "start", now)?,
-        end: line(&fields, "end", now)?,
-        step: field("step", fields.text("step")?.unwrap_or("name"))?,
-        depth: number(&fields, "depth")?,
-        top: number(&fields, "top")?,
-        merge_repeats: fields.flag("merge_repeats")?.unwrap_or(true),
-        ..PathsQuery::default()
-    };
+    let query = paths_query(&fields, caller.applications())?;
     desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
         write(&eye_query::paths(snapshot, &query, cancel)?)
     })
     .await
 }
 
+/// What a body asks, inside the wall of what its asker may see.
+pub(super) fn trend_query(fields: &Fields, allowed: Option<Vec<String>>) -> ApiResult<TrendQuery> {
+    let now = Timestamp::now();
+    let filter = ranged(allowed, fields, now)?;
+    let (from, to) = range(&filter, now)?;
+    Ok(TrendQuery {
+        measure: fields.text("measure")?.unwrap_or("events").parse()?,
+        interval: fields.choice("interval")?.parse()?,
+        week_start: week_start(fields)?,
+        time_zone: time_zone(fields)?,
+        breakdown: fields.texts("breakdown")?.iter().map(|text| field("breakdown", text)).collect::<ApiResult<_>>()?,
+        top: number(fields, "top")?,
+        compare: fields.flag("compare")?.unwrap_or(false),
+        ..TrendQuery::new(filter, from, to)
+    })
+}
+
+/// The same.
+pub(super) fn funnel_query(fields: &Fields, allowed: Option<Vec<String>>) -> ApiResult<FunnelQuery> {
+    let step = |text: &String| Ok(text.parse::<Line>().map_err(|error| error.of("steps"))?);
+    Ok(FunnelQuery {
+        filter: ranged(allowed, fields, Timestamp::now())?,
+        steps: fields.texts("steps")?.iter().map(step).collect::<ApiResult<_>>()?,
+        by: by(fields)?,
+        order: match fields.choice("order")? {
+            "strict" => FunnelOrder::Strict,
+            _ => FunnelOrder::Ordered,
+        },
+        window: window(fields)?,
+        breakdown: fields.text("breakdown")?.map(|text| field("breakdown", text)).transpose()?,
+        top: number(fields, "top")?,
+        samples: number(fields, "samples")?,
+        ..FunnelQuery::default()
+    })
+}
+
+/// The same.
+pub(super) fn retention_query(fields: &Fields, allowed: Option<Vec<String>>) -> ApiResult<RetentionQuery> {
+    let now = Timestamp::now();
+    let filter = ranged(allowed, fields, now)?;
+    let (from, to) = range(&filter, now)?;
+    let cell = match (fields.is_given("cohort"), fields.is_given("period")) {
+        (false, false) => None,
+        (true, true) => Some((number(fields, "cohort")?, number(fields, "period")?)),
+        (given, _) => {
+            let missing = if given { "period" } else { "cohort" };
+            let detail = "cohort and period name a cell together: send both, or neither";
+            return Err(ApiError::invalid_parameter(missing, detail));
+        }
+    };
+    Ok(RetentionQuery {
+        filter,
+        start: line(fields, "start", now)?,
+        back: line(fields, "return", now)?,
+        by: by(fields)?,
+        mode: fields.choice("mode")?.parse()?,
+        interval: fields.choice("interval")?.parse()?,
+        week_start: week_start(fields)?,
+        time_zone: time_zone(fields)?,
+        periods: number(fields, "periods")?,
+        cell,
+        limit: number(fields, "limit")?,
+        ..RetentionQuery::new(from, to)
+    })
+}
+
+/// The same.
+pub(super) fn paths_query(fields: &Fields, allowed: Option<Vec<String>>) -> ApiResult<PathsQuery> {
+    let now = Timestamp::now();
+    Ok(PathsQuery {
+        filter: ranged(allowed, fields, now)?,
+        by: by(fields)?,
+        start: line(fields, "start", now)?,
+        end: line(fields, "end", now)?,
+        step: field("step", fields.text("step")?.unwrap_or("name"))?,
+        depth: number(fields, "depth")?,
+        top: number(fields, "top")?,
+        merge_repeats: fields.flag("merge_repeats")?.unwrap_or(true),
+        ..PathsQuery::default()
+    })
+}
+
 /// The filter of a body with a range that is known.
-fn ranged(caller: &Caller, fields: &Fields, now: Timestamp) -> ApiResult<Filter> {
-    let filter = filter(caller, fields, now)?;
+fn ranged(allowed: Option<Vec<String>>, fields: &Fields, now: Timestamp) -> ApiResult<Filter> {
+    let filter = filter(allowed, fields, now)?;
     let (from, to) = range(&filter, now)?;
     Ok(Filter { from: Some(from), to: Some(to), ..filter })
 }
@@ -323,9 +343,9 @@ fn window(fields: &Fields) -> ApiResult<Option<Duration>> {
 }
 
 /// The filter that a body asks for, inside the wall of what its caller may see.
-fn filter(caller: &Caller, fields: &Fields, now: Timestamp) -> ApiResult<Filter> {
+fn filter(allowed: Option<Vec<String>>, fields: &Fields, now: Timestamp) -> ApiResult<Filter> {
     Ok(Filter {
-        allowed: caller.applications(),
+        allowed,
         line: line(fields, "query", now)?,
         from: fields.time("from")?,
         to: fields.time("to")?,

@@ -5,7 +5,7 @@ use eye_query::{
     SessionsPage, Trend, ValuesOut,
 };
 
-use super::{Ledger, questions, values};
+use super::{Ledger, questions, sql, values};
 use crate::error::Code;
 use crate::openapi::{Answer, Body, Chapter, Kind, Operation, Param, Shape, shape};
 
@@ -25,6 +25,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/query/values", &["POST"]),
     ("/v1/values", &["GET"]),
     ("/v1/catalogue", &["GET"]),
+    ("/v1/sql", &["POST"]),
 ];
 
 pub(super) const APPLICATION: Param = Param::query("application", Kind::Text, "Only what this application sent.");
@@ -266,4 +267,26 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         shape::<CatalogueOut>,
         QUESTION_ERRORS,
     ),
+    Operation {
+        errors: &[
+            Code::InvalidSql,
+            Code::RefusedSql,
+            Code::LimitReached,
+            Code::NotAcceptable,
+            Code::Busy,
+            Code::Unavailable,
+            Code::NotCaughtUp,
+        ],
+        answer: Answer::json(200, "The rows, and what they were taken from.", shape::<sql::SqlOut>).or(sql::FORMS),
+        ..question(
+            "/v1/sql",
+            "Any question, in SQL",
+            "One statement that only reads, over the tables events, sessions, problems and rejections. The form of the \
+             answer is that of format, else of Accept: JSON, NDJSON, CSV, an Arrow IPC stream or a Parquet file. Every \
+             form says in the headers Eye-Version and Eye-Offset what it has seen. An answer that breaks off has met an \
+             error on its way.",
+            sql::SQL,
+            shape::<sql::SqlOut>,
+        )
+    },
 ];

@@ -39,6 +39,7 @@ mod send;
 mod sender;
 mod session;
 mod sessions;
+mod sql;
 mod tail;
 mod text;
 mod trend;
@@ -96,6 +97,9 @@ pub(crate) enum Command {
     /// Show which ways people take, from a start or to an end
     #[command(after_help = help(paths::EXAMPLES))]
     Paths(paths::Args),
+    /// Ask anything in SQL, over events, sessions, problems and rejections
+    #[command(after_help = help(sql::EXAMPLES))]
+    Sql(sql::Args),
     /// List events, by any mix of filters
     #[command(after_help = help(events::EXAMPLES))]
     Events(events::Args),
@@ -176,6 +180,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Funnel(args) => funnel::run(context, &args),
         Command::Retention(args) => retention::run(context, &args),
         Command::Paths(args) => paths::run(context, &args),
+        Command::Sql(args) => sql::run(context, &args),
         Command::Events(args) => events::run(context, &args),
         Command::Values(args) => values::run(context, &args),
         Command::Problems(args) => problems::run(context, &args),

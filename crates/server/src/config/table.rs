@@ -137,6 +137,16 @@ settings! {
         headers_max: Count = "64", "Header lines in a request.";
         at_least_wait_max: Time = "10s", "How long an answer waits for the offset in `at_least`.";
     }
+    "SQL" {
+        sql_time_max: Time = "60s", "How long one statement may take, from its turn to its last row.";
+        sql_rows_max: Count = "1000000", "Rows of one answer; a statement with more stops with an error.";
+        sql_memory_bytes_max: Size = "256MiB", "Memory of one statement. Joins, sorts and groups beyond it go to disk. At least 16MiB.";
+        sql_spill_bytes_max: Size = "4GiB", "Disk that one statement may use for that, in `sql-spill` in the data folder.";
+        sql_text_bytes_max: Size = "32KiB", "The text of one statement. At most 32KiB.";
+        sql_queries_max: Count = "8", "Statements that run at once; others wait for 5s, then are answered 503.";
+        sql_queries_per_token_max: Count = "4", "Statements of one token that run at once; more are answered 503.";
+        sql_threads: Count = "0", "Threads that work on statements. 0: one for each core.";
+    }
     "Limits on all clients together" {
         connections_max: Count = "10000", "Open connections; at the limit one that has been silent for a second makes room, else new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";
         connections_per_ip_max: Count = "0", "Open connections of one address; more are closed at once. 0: no limit.";

@@ -325,6 +325,9 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Responses {
         let schema = shape.map(|shape| shape(schemas));
         success = success.content(media, Content::new(schema));
     }
+    for media in operation.answer.others {
+        success = success.content(*media, Content::new(None::<RefOr<Schema>>));
+    }
     let mut builder = ResponsesBuilder::new().response(operation.answer.status.to_string(), success.build());
     for (status, codes) in errors(operation) {
         builder = builder.response(status.to_string(), refusal(&codes, operation.chapter));

@@ -74,6 +74,13 @@ impl Columns {
         split.into_iter().map(|(_, set)| set).collect()
     }
 
+    /// The column of this name; none if there is no such column.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let found = Self::NAMES.iter().find(|(_, known)| *known == name);
+        found.map_or(Self::NONE, |(column, _)| *column)
+    }
+
     /// The columns' names, in the schema's order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.iter().filter(move |(column, _)| self.contains(*column)).map(|(_, name)| *name)
@@ -100,6 +107,8 @@ mod tests {
         assert_eq!(Columns::ALL.names().collect::<Vec<_>>(), fields);
         assert_eq!((Columns::OFFSET | Columns::NAME).names().collect::<Vec<_>>(), ["name", "offset"]);
         assert_eq!(Columns::NONE.names().count(), 0);
+        assert_eq!(Columns::named("offset"), Columns::OFFSET);
+        assert_eq!(Columns::named("received_date"), Columns::NONE);
     }
 
     #[test]

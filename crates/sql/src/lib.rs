@@ -1,0 +1,31 @@
+//! SQL over a snapshot: the only crate that knows DataFusion.
+//!
+//! Statements only read, from four tables and a few functions, and only what their asker may see. They run on threads of
+//! their own within limits of memory, disk, time and rows; one that meets a limit stops alone.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`engine`] | [`Engine`]: turns, limits, from a statement to an [`Answer`] |
+//! | `guard` | what may be asked at all |
+//! | `session` | what one statement is planned in |
+//! | `tables` | `events`, `sessions`, `problems`, `rejections`, and the questions as tables |
+//! | `json` | `->`, `->>` and the functions behind them |
+//! | [`questions`] | how the table functions read their text |
+//! | [`rows`] | rows in types that every reader knows |
+//! | [`format`](mod@format) | answers as bytes |
+//! | [`error`] | errors, by what the asker must do |
+
+pub mod engine;
+pub mod error;
+pub mod format;
+mod guard;
+mod json;
+pub mod questions;
+pub mod rows;
+mod session;
+mod tables;
+
+pub use engine::{Answer, Ask, Engine, Limits};
+pub use error::{Error, Result, Spot};
+pub use format::{Encoder, Format};
+pub use questions::Questions;

@@ -1,0 +1,214 @@
+//! `events`: slices of the snapshot, streamed; each row exactly once, as the snapshot has it.
+//!
+//! Conditions that a [`Filter`] can hold (times, application, category, name, user_id, session_id) are taken over by the
+//! table and chosen by the same code as everywhere else; so is what the asker may see. A condition on one session goes
+//! the direct way.
+
+mod conditions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use eye_query::{Filter, chosen};
+use eye_store::columns::EventColumns;
+use eye_store::{Columns, Slice, TableKind};
+
+use super::View;
+use super::produce::{Produced, Sink};
+use crate::error::Error;
+use conditions::absorb;
+
+/// If fewer than one in so many rows of a slice are chosen, only these are fetched.
+const SPARSE: usize = 8;
+/// Rows of one batch of a session.
+const SESSION_ROWS: usize = 65_536;
+
+/// The columns with their types: texts are views, whatever they are in a file.
+pub(crate) fn schema() -> SchemaRef {
+    let stored = TableKind::Events.schema();
+    let fields = stored.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Field::new(field.name(), DataType::Utf8View, field.is_nullable()),
+        _ => field.as_ref().clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Events {
+    view: View,
+    schema: SchemaRef,
+}
+
+impl Events {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view, schema: schema() }
+    }
+}
+
+#[async_trait]
+impl TableProvider for Events {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let (_, absorbed) = absorb(filters);
+        let answer = |is_absorbed| match is_absorbed {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(absorbed.into_iter().map(answer).collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(projection) => Arc::new(self.schema.project(projection)?),
+            None => Arc::clone(&self.schema),
+        };
+        let (filter, _) = absorb(&filters.iter().collect::<Vec<_>>());
+        let filter = Filter { allowed: self.view.allowed.clone(), ..filter };
+        let what = format!("events {}", conditions::shown(&filter));
+        let reader =
+            Reader { columns: columns_of(&schema), schema: Arc::clone(&schema), filter, view: self.view.clone() };
+        if reader.filter.session_id.is_some() {
+            let produce = move |_: usize, sink: &mut Sink| reader.read_session(sink);
+            return Ok(Arc::new(Produced::new(what, schema, 1, limit, None, Arc::new(produce))));
+        }
+        let (view, from, to) = (self.view.clone(), reader.filter.from(), reader.filter.to());
+        let slices = tokio::task::spawn_blocking(move || view.snapshot.slices(from, to)).await;
+        let slices = slices.map_err(|error| Error::internal(&error))?.map_err(Error::Store)?;
+        let rows = (reader.filter == Filter::default()).then(|| slices.iter().map(Slice::rows).sum());
+        let partitions = session.config().target_partitions().min(slices.len());
+        let next = AtomicUsize::new(0);
+        let produce = move |_: usize, sink: &mut Sink| reader.read_slices(&slices, &next, sink);
+        Ok(Arc::new(Produced::new(what, schema, partitions, limit, rows, Arc::new(produce))))
+    }
+}
+
+/// The columns of the store that a schema needs.
+fn columns_of(schema: &Schema) -> Columns {
+    schema.fields().iter().fold(Columns::NONE, |columns, field| columns | Columns::named(field.name()))
+}
+
+/// Reads batches of one form.
+struct Reader {
+    view: View,
+    filter: Filter,
+    columns: Columns,
+    schema: SchemaRef,
+}
+
+impl Reader {
+    /// Takes slice after slice until none is left; others may take too.
+    fn read_slices(&self, slices: &[Slice], next: &AtomicUsize, sink: &mut Sink) -> Result<()> {
+        while let Some(slice) = slices.get(next.fetch_add(1, Ordering::Relaxed)) {
+            self.view.cancel.check().map_err(Error::from)?;
+            let Some(batch) = self.read_slice(slice)? else { continue };
+            if !sink.send(&batch)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_slice(&self, slice: &Slice) -> Result<Option<RecordBatch>> {
+        let rows = chosen(slice, &self.filter).map_err(Error::from)?;
+        let count = rows.as_ref().map_or(slice.rows(), Vec::len);
+        if count == 0 {
+            return Ok(None);
+        }
+        if self.schema.fields().is_empty() {
+            return self.counted(count).map(Some);
+        }
+        let batch = match rows {
+            Some(rows) if rows.len() < slice.rows() / SPARSE => {
+                let mut columns = EventColumns::new(0);
+                slice.fetch(&rows, self.columns, &mut |event| columns.push(event)).map_err(Error::Store)?;
+                columns.finish().map_err(Error::Store)?
+            }
+            rows => {
+                let whole = match slice.batch(self.columns).map_err(Error::Store)? {
+                    Some(batch) => batch,
+                    None => {
+                        let mut columns = EventColumns::new(0);
+                        slice.visit(self.columns, &mut |_, event| columns.push(event)).map_err(Error::Store)?;
+                        columns.finish().map_err(Error::Store)?
+                    }
+                };
+                match rows {
+                    Some(rows) if rows.len() < whole.num_rows() => take_record_batch(&whole, &UInt32Array::from(rows))?,
+                    _ => whole,
+                }
+            }
+        };
+        self.conform(&batch).map(Some)
+    }
+
+    fn read_session(&self, sink: &mut Sink) -> Result<()> {
+        let Some(session_id) = self.filter.session_id.as_deref() else { return Ok(()) };
+        let mut columns = EventColumns::new(0);
+        let mut outcome = Ok(true);
+        let mut flush = |columns: &mut EventColumns| -> Result<bool> {
+            self.view.cancel.check().map_err(Error::from)?;
+            let batch = columns.finish().map_err(Error::Store)?;
+            sink.send(&self.conform(&batch)?)
+        };
+        let read = self.columns | self.filter.columns();
+        let visited = self.view.snapshot.session(session_id, read, &mut |event| {
+            if matches!(outcome, Ok(true)) && self.filter.matches(event) {
+                columns.push(event);
+                if columns.len() >= SESSION_ROWS {
+                    outcome = flush(&mut columns);
+                }
+            }
+        });
+        visited.map_err(Error::Store)?;
+        if outcome? && !columns.is_empty() {
+            flush(&mut columns)?;
+        }
+        Ok(())
+    }
+
+    /// A batch of so many rows without a column.
+    fn counted(&self, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), Vec::new(), &options)?)
+    }
+
+    /// The same rows with the columns of the schema, in its types.
+    fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        if self.schema.fields().is_empty() {
+            return self.counted(batch.num_rows());
+        }
+        let columns = self.schema.fields().iter().map(|field| -> Result<ArrayRef> {
+            let column = batch.column_by_name(field.name());
+            let column = column.ok_or_else(|| Error::Internal(format!("no column {} was read", field.name())))?;
+            match column.data_type() == field.data_type() {
+                true => Ok(Arc::clone(column)),
+                false => Ok(cast(column, field.data_type())?),
+            }
+        });
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_>>()?)?)
+    }
+}
