@@ -190,7 +190,7 @@ fn erase(store: &Store) -> eye_store::Result<eye_store::Erasure> {
 /// The numbers of all events that a snapshot shows, by every way of asking, and its rejections.
 fn numbers(snapshot: &Snapshot) -> (Vec<u64>, usize) {
     let number = |data: &str| data["{\"n\":".len()..].split(',').next().unwrap().parse::<u64>().unwrap();
-    let (mut visited, mut batched, mut kept, mut fetched, mut sessions) = <([Vec<u64>; 5])>::default().into();
+    let (mut visited, mut batched, mut kept, mut fetched, mut sessions) = <[Vec<u64>; 5]>::default().into();
     for slice in snapshot.slices(None, None).unwrap() {
         let mut of_slice = Vec::new();
         slice.visit(Columns::DATA, &mut |at, row| of_slice.push((at, number(row.event.data)))).unwrap();
