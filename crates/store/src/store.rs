@@ -137,8 +137,11 @@ impl Store {
             return Err(Error::new(Kind::Invalid, detail));
         }
         let found = events.erasures()?;
+        for left_over in found.iter().filter(|found| found.is_left_over) {
+            events.forget_wanted(&left_over.erasure.id)?;
+        }
         let jobs: Vec<_> =
-            found.into_iter().map(|Found { erasure, mask }| Job::new(erasure, mask.unwrap_or_default())).collect();
+            found.into_iter().map(|Found { erasure, mask, .. }| Job::new(erasure, mask.unwrap_or_default())).collect();
         let mask = Mask::of_all(jobs.iter().map(Job::mask));
         let (partitions, dedup_rows) = recover::partitions(&settings, logs, &events, &rejections)?;
         let hot = partitions.iter().map(|partition| Hot {
