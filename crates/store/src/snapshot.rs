@@ -163,7 +163,16 @@ impl Slice {
             Place::Hot(chunk) => {
                 Origin::Hot { partition: chunk.partition(), first: chunk.first_offset(), rows: chunk.len() }
             }
-            Place::Table(file, _) => Origin::File(file.path.as_str().into()),
+            Place::Table(file, ..) => Origin::File(file.path.as_str().into()),
+        }
+    }
+
+    /// True if this position has seen every row of it.
+    #[must_use]
+    pub fn is_within(&self, position: &Position) -> bool {
+        match &self.0 {
+            Place::Hot(chunk) => chunk.last_offset() <= position.of(chunk.partition()),
+            Place::Table(file, ..) => file.offset_max <= position.of(file.partition),
         }
     }
 

@@ -199,6 +199,15 @@ impl Store {
         self.shared.snapshot()
     }
 
+    /// True if every event of this version of the table is still there: then an answer that named it can be given again.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Those of the object store; a commit that is damaged.
+    pub fn keeps_events_since(&self, version: u64) -> Result<bool> {
+        self.shared.events.keeps_rows_since(version)
+    }
+
     /// The table's version now.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -45,6 +45,7 @@ mod many_rows;
 mod open;
 mod paths;
 mod read;
+mod removals;
 mod stats;
 mod vacuum;
 mod version;
@@ -144,6 +145,7 @@ pub struct Table {
     /// Held by whoever commits or reloads: commits of one process form one sequence.
     writer: Mutex<()>,
     maintenance: Mutex<()>,
+    removals: Mutex<removals::Removals>,
     /// Files that are no part of the table, or soon will not be, and that this process needs.
     alive: Alive,
     /// Held by whoever vacuums.
@@ -173,7 +175,8 @@ impl Table {
             open::open(&io, &options).map_err(|error| error.context(format!("table {}", io.location().url())))?;
         let current = ArcSwap::from_pointee(version);
         let (writer, maintenance, tombstones) = (Mutex::new(()), Mutex::new(()), Mutex::default());
-        Ok((Self { io, options, current, writer, maintenance, alive: Alive::default(), tombstones }, report))
+        let removals = Mutex::default();
+        Ok((Self { io, options, current, writer, maintenance, removals, alive: Alive::default(), tombstones }, report))
     }
 
     /// The newest version known here.
