@@ -116,7 +116,8 @@ impl Snapshot {
 #[derive(Clone)]
 pub struct Slice(Place);
 
-/// What a slice is a part of. The same origin always means the same rows, in every snapshot.
+/// What a slice is a part of. The same origin always means the same rows, in every snapshot: who hides rows of a file has
+/// to give it another name here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// Rows of the hot buffer.
