@@ -232,6 +232,16 @@ impl Store {
         self.shared.snapshot()
     }
 
+    /// True if every event of this version of the table is still seen: then an answer that named it can be given again.
+    /// False while an erasure hides some. Blocks.
+    ///
+    /// # Errors
+    /// Those of the object store; a commit that is damaged.
+    pub fn keeps_events_since(&self, version: u64) -> Result<bool> {
+        let hidden = self.shared.view.read().mask.events.len();
+        Ok(hidden == 0 && self.shared.events.keeps_rows_since(version)?)
+    }
+
     /// The table's version now.
     #[must_use]
     pub fn version(&self) -> u64 {

@@ -19,7 +19,8 @@ use eye_query::{
     RETENTION_PERIODS_MAX, RetentionQuery, TOP_MAX, TrendQuery, WeekStart,
 };
 
-use super::desk::{Desk, write};
+use super::desk::{Desk, When, write};
+use super::tables::AT_PATTERN;
 use crate::auth::{Caller, Reader};
 use crate::error::{ApiError, ApiResult};
 use crate::fields::Fields;
@@ -38,6 +39,8 @@ const TIME_ZONE: Param =
 const WEEK_START: Param =
     Param::field("week_start", Kind::Choice(&["monday", "sunday", "saturday"]), "On which day weeks begin.");
 const AT_LEAST: Param = Param::field("at_least", Kind::Offset, "Wait until the answer sees this offset.");
+const AT: Param =
+    Param::field("at", AT_PATTERN, "Answer as of an older answer: its version and its offset, such as 17:9120334.");
 
 /// `POST /v1/query/trend`.
 pub(super) const TREND: &[Param] = &[
@@ -69,6 +72,7 @@ pub(super) const TREND: &[Param] = &[
     ),
     Param::field("compare", Kind::Flag, "True to have the same of the period before, which is as long."),
     AT_LEAST,
+    AT,
 ];
 
 const BY: Param = Param::field("by", Kind::Choice(&["session", "user", "anonymous"]), "Whose events belong together.");
@@ -103,6 +107,7 @@ pub(super) const FUNNEL: &[Param] = &[
         "Ids to show of those that stop at a step.",
     ),
     AT_LEAST,
+    AT,
 ];
 
 /// `POST /v1/query/retention`.
@@ -142,6 +147,7 @@ pub(super) const RETENTION: &[Param] = &[
         "How many of those behind the cell to list.",
     ),
     AT_LEAST,
+    AT,
 ];
 
 /// `POST /v1/query/paths`.
@@ -169,6 +175,7 @@ pub(super) const PATHS: &[Param] = &[
     ),
     Param::field("merge_repeats", Kind::Flag, "False to show neighbours with the same value as steps of their own."),
     AT_LEAST,
+    AT,
 ];
 
 /// The routes of this file.
@@ -200,10 +207,7 @@ async fn trend(
         compare: fields.flag("compare")?.unwrap_or(false),
         ..TrendQuery::new(filter, from, to)
     };
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
-        write(&eye_query::trend(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::trend(snapshot, &query, cancel)?)).await
 }
 
 async fn funnel(
@@ -228,10 +232,7 @@ async fn funnel(
         samples: number(&fields, "samples")?,
         ..FunnelQuery::default()
     };
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
-        write(&eye_query::funnel(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::funnel(snapshot, &query, cancel)?)).await
 }
 
 async fn retention(
@@ -267,10 +268,8 @@ async fn retention(
         limit: number(&fields, "limit")?,
         ..RetentionQuery::new(from, to)
     };
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
-        write(&eye_query::retention(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::retention(snapshot, &query, cancel)?))
+        .await
 }
 
 async fn paths(
@@ -292,10 +291,7 @@ async fn paths(
         merge_repeats: fields.flag("merge_repeats")?.unwrap_or(true),
         ..PathsQuery::default()
     };
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
-        write(&eye_query::paths(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::paths(snapshot, &query, cancel)?)).await
 }
 
 /// The filter of a body with a range that is known.
@@ -366,6 +362,11 @@ fn week_start(fields: &Fields) -> ApiResult<WeekStart> {
         "saturday" => WeekStart::Saturday,
         _ => WeekStart::Monday,
     })
+}
+
+/// Of which moment the answer is to be.
+fn when(fields: &Fields) -> ApiResult<When> {
+    When::new(fields.position("at_least")?, fields.text("at")?)
 }
 
 fn number(fields: &Fields, name: &'static str) -> ApiResult<usize> {
