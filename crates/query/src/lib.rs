@@ -26,9 +26,10 @@
 //! | `order`, `top`, `names` | places in an order, the first few of many, texts as numbers |
 //! | `cursor` | where a page ended |
 //! | `output` | how an event looks in an answer |
-//! | `source` | what a question reads |
+//! | `source`, `at` | what a question reads; the same as an older answer saw it |
 //! | `cancel` | how a question is stopped |
 
+mod at;
 mod calendar;
 mod cancel;
 mod catalogue;
@@ -60,6 +61,7 @@ mod top;
 mod trend;
 mod unit;
 
+pub use at::{At, AtSlice};
 pub use calendar::{INTERVALS_MAX, Interval, WeekStart};
 pub use cancel::Cancel;
 pub use catalogue::{

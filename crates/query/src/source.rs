@@ -61,6 +61,9 @@ pub trait SourceSlice {
     /// How many rows it has.
     fn rows(&self) -> usize;
 
+    /// True if this position has seen every row of it.
+    fn is_within(&self, position: &Position) -> bool;
+
     /// The earliest and the latest timestamp in it, both inclusive.
     fn timestamps(&self) -> (Timestamp, Timestamp);
 
@@ -122,6 +125,10 @@ impl SourceSlice for eye_store::Slice {
 
     fn rows(&self) -> usize {
         Self::rows(self)
+    }
+
+    fn is_within(&self, position: &Position) -> bool {
+        Self::is_within(self, position)
     }
 
     fn timestamps(&self) -> (Timestamp, Timestamp) {

@@ -21,14 +21,14 @@ use eye_query::{
     Asked, Cursor, EventsQuery, Filter, Line, ProblemsQuery, RejectionsQuery, Rows, SessionQuery, SessionsQuery,
     write_event_json,
 };
-use eye_store::{Snapshot, StoredEvent};
+use eye_store::StoredEvent;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::{Caller, Reader};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::state::AppState;
-use desk::Desk;
+use desk::{Desk, View, When};
 use params::{Params, Segment};
 
 pub(crate) use desk::{json, write};
@@ -67,7 +67,7 @@ async fn session(
         limit: params.number("limit")?,
         cursor: cursor(&params),
     };
-    desk.ask(&state, params.position("at_least")?, move |snapshot, cancel| {
+    desk.ask(&state, when(&params)?, move |snapshot, cancel| {
         let Some(rows) = eye_query::session_with(snapshot, &query, cancel, event_json)? else {
             let detail = "no event of this session is here: check the id, or send one first";
             return Err(ApiError::new(Code::SessionNotFound, detail));
@@ -95,8 +95,8 @@ async fn sessions(
         cursor: cursor(&params),
         ..SessionsQuery::default()
     };
-    let at_least = params.position("at_least")?;
-    desk.ask(&state, at_least, move |snapshot, cancel| write(&eye_query::sessions(snapshot, &query, cancel)?)).await
+    let when = when(&params)?;
+    desk.ask(&state, when, move |snapshot, cancel| write(&eye_query::sessions(snapshot, &query, cancel)?)).await
 }
 
 async fn events(
@@ -112,8 +112,8 @@ async fn events(
         limit: params.number("limit")?,
         cursor: cursor(&params),
     };
-    let at_least = params.position("at_least")?;
-    desk.ask(&state, at_least, move |snapshot, cancel| {
+    let when = when(&params)?;
+    desk.ask(&state, when, move |snapshot, cancel| {
         write_page(b"{".to_vec(), &eye_query::events_with(snapshot, &query, cancel, event_json)?, snapshot)
     })
     .await
@@ -133,8 +133,8 @@ async fn problems(
         to: params.time("to")?,
         samples: params.number("samples")?,
     };
-    let at_least = params.position("at_least")?;
-    desk.ask(&state, at_least, move |snapshot, cancel| write(&eye_query::problems(snapshot, &query, cancel)?)).await
+    let when = when(&params)?;
+    desk.ask(&state, when, move |snapshot, cancel| write(&eye_query::problems(snapshot, &query, cancel)?)).await
 }
 
 async fn rejections(
@@ -229,7 +229,7 @@ fn event_json(event: &StoredEvent<'_>) -> Vec<u8> {
 /// The rest of a page of events, behind what `body` begins with.
 ///
 /// Written by hand: events are JSON already, and pages are what is asked for most.
-fn write_page(mut body: Vec<u8>, rows: &Rows<Vec<u8>>, snapshot: &Snapshot) -> ApiResult<Vec<u8>> {
+fn write_page(mut body: Vec<u8>, rows: &Rows<Vec<u8>>, snapshot: &View) -> ApiResult<Vec<u8>> {
     body.reserve(rows.rows.iter().map(|row| row.len() + 1).sum::<usize>() + 128);
     body.extend(b"\"events\":[");
     for (index, row) in rows.rows.iter().enumerate() {
@@ -265,6 +265,11 @@ fn line(params: &Params) -> ApiResult<Option<Arc<Asked>>> {
     let Some(text) = params.text("query") else { return Ok(None) };
     let line: Line = text.parse()?;
     Ok(Some(Arc::new(line.at(Timestamp::now()))))
+}
+
+/// Of which moment the answer is to be.
+fn when(params: &Params) -> ApiResult<When> {
+    When::new(params.position("at_least")?, params.text("at"))
 }
 
 fn cursor(params: &Params) -> Option<Cursor> {

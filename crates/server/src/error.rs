@@ -57,6 +57,7 @@ codes! {
     RequestTimeout 408 "request_timeout" "the request came too slowly",
     Denied 409 "denied" "the rules do not allow this now",
     Exists 409 "exists" "this exists already",
+    Gone 410 "gone" "this is no longer there",
     BodyTooLarge 413 "body_too_large" "the body is too large",
     TooManyEvents 413 "too_many_events" "too many events in one request",
     UnsupportedMediaType 415 "unsupported_media_type" "the content type or encoding is not supported",

@@ -94,7 +94,7 @@ fn an_erased_user_is_gone_at_once_and_to_the_last_byte_through_kills() {
     let answer = admin(&server, "POST", "/v1/erasures", &wanted);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let accepted = answer.json();
-    let mut sorted = others.clone();
+    let mut sorted = others;
     sorted.sort();
     assert_eq!(ids(&server), sorted, "hidden at once");
     assert!(!answer.text().contains(CANARY), "no value stands in it: {accepted}");

@@ -83,6 +83,11 @@ impl Chunk {
         self.rows.first().map_or(Offset::default(), |row| row.offset)
     }
 
+    /// The offset of its last row, which is its highest.
+    pub(crate) fn last_offset(&self) -> Offset {
+        self.rows.last().map_or(Offset::default(), |row| row.offset)
+    }
+
     /// The event of a row of this chunk.
     pub(crate) fn event(&self, index: usize) -> Result<StoredEvent<'_>> {
         let row = &self.rows[index];

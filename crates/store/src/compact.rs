@@ -244,7 +244,12 @@ impl Shared {
         }
         // A store that has failed, because the table is another writer's now, must not change it.
         self.healthy()?;
-        table.commit_maintenance(change, (self.now)())?;
+        let committed = table.commit_maintenance(change, (self.now)());
+        if committed.as_ref().is_err_and(|error| error.kind() == Kind::Conflict) {
+            // Perhaps by an earlier try whose answer was lost: then what it did must be seen.
+            self.publish(None, self.events.current()).inspect_err(|error| self.fail(error.clone()))?;
+        }
+        committed?;
         crash_point(before_swap);
         // What a flush does that finds another writer's rows.
         self.publish(None, self.events.current()).inspect_err(|error| self.fail(error.clone()))?;

@@ -262,8 +262,18 @@ impl Shared {
         let Some(mut erasure) = self.erasure(id).filter(Erasure::is_running) else { return Ok(true) };
         let is_rewritten = self.erasures.lock().iter().any(|job| job.erasure.id == id && job.cuts.is_some());
         if !is_rewritten {
-            if !self.rewrite_erased(id, mask)? {
-                return Ok(false);
+            let mut conflicts = 0;
+            loop {
+                match self.rewrite_erased(id, mask) {
+                    Ok(true) => break,
+                    Ok(false) => return Ok(false),
+                    // An earlier try whose answer was lost has taken effect: what is left is looked for anew.
+                    Err(error) if error.kind() == Kind::Conflict && conflicts < CONFLICTS_MAX => {
+                        self.healthy()?;
+                        conflicts += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             crash_point(CrashPoint::EraseRewritten);
             let Some(cuts) = self.cut_logs()? else { return Ok(false) };

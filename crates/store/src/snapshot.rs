@@ -131,7 +131,8 @@ impl Snapshot {
 #[derive(Clone)]
 pub struct Slice(Place);
 
-/// What a slice is a part of. The same origin always means the same rows, in every snapshot.
+/// What a slice is a part of. The same origin always means the same rows, in every snapshot: who hides rows of a file has
+/// to give it another name here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// Rows of the hot buffer.
@@ -184,6 +185,15 @@ impl Slice {
                 let mask = mask.as_ref().map_or(0, |mask| mask.number);
                 Origin::File { path: file.path.as_str().into(), mask }
             }
+        }
+    }
+
+    /// True if this position has seen every row of it.
+    #[must_use]
+    pub fn is_within(&self, position: &Position) -> bool {
+        match &self.0 {
+            Place::Hot(chunk) => chunk.last_offset() <= position.of(chunk.partition()),
+            Place::Table(file, ..) => file.offset_max <= position.of(file.partition),
         }
     }
 

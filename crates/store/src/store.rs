@@ -137,8 +137,11 @@ impl Store {
             return Err(Error::new(Kind::Invalid, detail));
         }
         let found = events.erasures()?;
+        for left_over in found.iter().filter(|found| found.is_left_over) {
+            events.forget_wanted(&left_over.erasure.id)?;
+        }
         let jobs: Vec<_> =
-            found.into_iter().map(|Found { erasure, mask }| Job::new(erasure, mask.unwrap_or_default())).collect();
+            found.into_iter().map(|Found { erasure, mask, .. }| Job::new(erasure, mask.unwrap_or_default())).collect();
         let mask = Mask::of_all(jobs.iter().map(Job::mask));
         let (partitions, dedup_rows) = recover::partitions(&settings, logs, &events, &rejections)?;
         let hot = partitions.iter().map(|partition| Hot {
@@ -227,6 +230,16 @@ impl Store {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
+    }
+
+    /// True if every event of this version of the table is still seen: then an answer that named it can be given again.
+    /// False while an erasure hides some. Blocks.
+    ///
+    /// # Errors
+    /// Those of the object store; a commit that is damaged.
+    pub fn keeps_events_since(&self, version: u64) -> Result<bool> {
+        let hidden = self.shared.view.read().mask.events.len();
+        Ok(hidden == 0 && self.shared.events.keeps_rows_since(version)?)
     }
 
     /// The table's version now.

@@ -396,6 +396,29 @@ fn a_failure_of_any_write_neither_shows_nor_loses_a_row() {
 }
 
 #[test]
+fn what_hides_rows_is_refused_by_name_when_it_is_damaged() {
+    let node = Node::in_folder();
+    let store = node.open(|_| {});
+    node.fill(&store);
+    let id = erase(&store).unwrap().id;
+    store.abandon();
+    drop(store);
+    node.is_sound();
+    let path = node.folder().join(format!("table/events/_erasures/{id}.wanted"));
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let report = verify(&node.table(TableKind::Events), true, &mut |_| {}).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.what.contains(&id)), "{:?}", report.findings);
+    let logs = (0..PARTITIONS).map(|_| Arc::new(MemoryLog::new()) as SharedLog).collect();
+    let settings = StoreSettings { partitions: PARTITIONS, ..StoreSettings::default() };
+    let (events, rejections) = (node.table(TableKind::Events), node.table(TableKind::Rejections));
+    let refused = Store::open(settings, logs, events, rejections, Timestamp::now, &mut |_, _| {}).err().unwrap();
+    assert!(refused.to_string().contains(&id), "{refused}");
+}
+
+#[test]
 fn an_acceptance_that_fails_shows_every_row() {
     let node = Node::in_memory();
     let store = node.open(|_| {});

@@ -188,12 +188,15 @@ impl Catalogue {
     pub fn values<S: Source>(&self, source: &S, query: &ValuesQuery, cancel: &Cancel) -> Result<ValuesOut> {
         let limit = checked_limit(query.limit, VALUES_LIMIT_MAX)?;
         let prefix = query.prefix.to_lowercase();
-        let (found, from_catalogue) = match is_of_applications(&query.filter) {
-            true => match self.known(source, query, &prefix, cancel)? {
-                Some(found) => (found, true),
-                None => (newest(source, query, &prefix, cancel)?, false),
-            },
-            false => (newest(source, query, &prefix, cancel)?, false),
+        let known = match is_of_applications(&query.filter) {
+            // Just after a start or a flush the newest events tell more than a catalogue that has read less than half.
+            true => self.known(source, query, &prefix, cancel)?.filter(|found| found.events >= found.events_left),
+            false => None,
+        };
+        let from_catalogue = known.is_some();
+        let found = match known {
+            Some(found) => found,
+            None => newest(source, query, &prefix, cancel)?,
         };
         let Found { values, events, events_left } = found;
         let mut values: Vec<ValueOut> = values

@@ -219,6 +219,10 @@ impl SourceSlice for MemorySlice {
         self.events().len()
     }
 
+    fn is_within(&self, position: &Position) -> bool {
+        self.events().iter().all(|event| Offset(event.offset) <= position.of(event.partition()))
+    }
+
     fn timestamps(&self) -> (Timestamp, Timestamp) {
         let timestamps = || self.events().iter().map(|event| event.timestamp);
         let (earliest, latest) = (timestamps().min().unwrap(), timestamps().max().unwrap());

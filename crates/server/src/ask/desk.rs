@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use eye_query::Cancel;
-use eye_store::{Kind, Position, Snapshot};
+use eye_query::{At, Cancel};
+use eye_store::{Kind, Position, Snapshot, Store};
 use http::{HeaderValue, header};
 use serde::Serialize;
 use tokio::sync::{Semaphore, TryAcquireError};
@@ -20,6 +20,41 @@ use crate::state::AppState;
 const QUESTIONS_MAX: usize = 64;
 /// How long a question waits for its turn before it is refused.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What a question reads: a snapshot, or what an older answer has seen of it.
+pub(crate) type View = At<Snapshot>;
+
+/// Of which moment an answer is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct When {
+    /// Now, but not before this was seen.
+    pub(crate) at_least: Option<Position>,
+    /// What an older answer saw: the version and the offset that it named.
+    pub(crate) at: Option<(u64, Position)>,
+}
+
+impl From<Option<Position>> for When {
+    fn from(at_least: Option<Position>) -> Self {
+        Self { at_least, at: None }
+    }
+}
+
+impl When {
+    /// As it is asked for: `at_least`, and `at` as `version:offset`.
+    pub(crate) fn new(at_least: Option<Position>, at: Option<&str>) -> ApiResult<Self> {
+        let Some(text) = at else { return Ok(at_least.into()) };
+        let refuse = || {
+            let detail = "at names no answer: send its version and its offset, such as 17:9120334";
+            ApiError::invalid_parameter("at", detail)
+        };
+        let (version, offset) = text.split_once(':').ok_or_else(refuse)?;
+        let version = version.parse().map_err(|_| refuse())?;
+        // A position has other forms too; an answer has this one.
+        let is_plain = offset.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
+        let position = offset.parse().ok().filter(|_| is_plain).ok_or_else(refuse)?;
+        Ok(Self { at_least, at: Some((version, position)) })
+    }
+}
 
 /// Takes questions. Cheap to clone.
 #[derive(Clone)]
@@ -42,22 +77,24 @@ impl Desk {
         Self { turns: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
     }
 
-    /// Answers a question on a snapshot that has seen `at_least`. The question gives the body, JSON that names what it
-    /// has seen.
+    /// Answers a question on a snapshot that has seen `at_least`, or on what an older answer saw. The question gives the
+    /// body, JSON that names what it has seen.
     pub(crate) async fn ask(
         &self,
         state: &AppState,
-        at_least: Option<Position>,
-        question: impl FnOnce(&Snapshot, &Cancel) -> ApiResult<Vec<u8>> + Send + 'static,
+        when: impl Into<When>,
+        question: impl FnOnce(&View, &Cancel) -> ApiResult<Vec<u8>> + Send + 'static,
     ) -> ApiResult<Response> {
-        catch_up(state, at_least).await?;
+        let When { at_least, at } = when.into();
+        catch_up(state, at_least, "at_least").await?;
+        catch_up(state, at.as_ref().map(|(_, position)| position.clone()), "at").await?;
         let turn = self.turn().await?;
         let cancel = Arc::new(Cancel::new());
         let _guard = CancelOnDrop(Arc::clone(&cancel));
         let store = state.store.clone();
         let work = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            question(&store.snapshot(), &cancel)
+            question(&view(&store, at)?, &cancel)
         });
         let body = work.await.map_err(|error| ApiError::internal(&error))??;
         Ok(json(body))
@@ -74,15 +111,32 @@ impl Desk {
     }
 }
 
-/// Waits until everything up to `at_least` is in the answers.
-pub(super) async fn catch_up(state: &AppState, at_least: Option<Position>) -> ApiResult<()> {
+/// What the question reads. Blocks.
+fn view(store: &Store, at: Option<(u64, Position)>) -> ApiResult<View> {
+    // The snapshot first: what is taken away after it was made is still in it.
+    let snapshot = store.snapshot();
+    let Some((version, position)) = at else { return Ok(View::whole(snapshot)) };
+    if version > snapshot.version() {
+        let detail = format!("at names version {version}, and the table is at {}", snapshot.version());
+        return Err(ApiError::invalid_parameter("at", detail + ": send what an answer has named"));
+    }
+    if !store.keeps_events_since(version)? {
+        let detail =
+            format!("events were removed since version {version}, so that answer cannot be given again: ask anew");
+        return Err(ApiError::new(Code::Gone, detail).field("at"));
+    }
+    Ok(View::seen(snapshot, version, position))
+}
+
+/// Waits until everything up to `wanted`, out of a parameter, is in the answers.
+pub(super) async fn catch_up(state: &AppState, at_least: Option<Position>, field: &'static str) -> ApiResult<()> {
     let Some(wanted) = at_least else {
         return Ok(());
     };
     match state.store.wait_for(&wanted, state.settings.at_least_wait_max).await {
         Err(error) if error.kind() == Kind::Busy => {
             let detail = format!("offset {wanted} was not reached in time, it stands at {}", state.store.position());
-            Err(ApiError::new(Code::NotCaughtUp, detail + ": ask again, or for a smaller offset").field("at_least"))
+            Err(ApiError::new(Code::NotCaughtUp, detail + ": ask again, or for a smaller offset").field(field))
         }
         other => Ok(other?),
     }

@@ -19,7 +19,8 @@ use eye_query::{
     RETENTION_PERIODS_MAX, RetentionQuery, TOP_MAX, TrendQuery, WeekStart,
 };
 
-use super::desk::{Desk, write};
+use super::desk::{Desk, When, write};
+use super::tables::AT_PATTERN;
 use crate::auth::Reader;
 use crate::error::{ApiError, ApiResult};
 use crate::fields::Fields;
@@ -38,6 +39,8 @@ const TIME_ZONE: Param =
 const WEEK_START: Param =
     Param::field("week_start", Kind::Choice(&["monday", "sunday", "saturday"]), "On which day weeks begin.");
 const AT_LEAST: Param = Param::field("at_least", Kind::Offset, "Wait until the answer sees this offset.");
+const AT: Param =
+    Param::field("at", AT_PATTERN, "Answer as of an older answer: its version and its offset, such as 17:9120334.");
 
 /// `POST /v1/query/trend`.
 pub(super) const TREND: &[Param] = &[
@@ -69,6 +72,7 @@ pub(super) const TREND: &[Param] = &[
     ),
     Param::field("compare", Kind::Flag, "True to have the same of the period before, which is as long."),
     AT_LEAST,
+    AT,
 ];
 
 const BY: Param = Param::field("by", Kind::Choice(&["session", "user", "anonymous"]), "Whose events belong together.");
@@ -103,6 +107,7 @@ pub(super) const FUNNEL: &[Param] = &[
         "Ids to show of those that stop at a step.",
     ),
     AT_LEAST,
+    AT,
 ];
 
 /// `POST /v1/query/retention`.
@@ -142,6 +147,7 @@ pub(super) const RETENTION: &[Param] = &[
         "How many of those behind the cell to list.",
     ),
     AT_LEAST,
+    AT,
 ];
 
 /// `POST /v1/query/paths`.
@@ -169,6 +175,7 @@ pub(super) const PATHS: &[Param] = &[
     ),
     Param::field("merge_repeats", Kind::Flag, "False to show neighbours with the same value as steps of their own."),
     AT_LEAST,
+    AT,
 ];
 
 /// The routes of this file.
@@ -188,7 +195,7 @@ async fn trend(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, TREND).await?;
     let query = trend_query(&fields, caller.applications())?;
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
         write(&eye_query::trend(snapshot, &query, cancel)?)
     })
     .await
@@ -202,7 +209,7 @@ async fn funnel(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, FUNNEL).await?;
     let query = funnel_query(&fields, caller.applications())?;
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
         write(&eye_query::funnel(snapshot, &query, cancel)?)
     })
     .await
@@ -216,7 +223,7 @@ async fn retention(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, RETENTION).await?;
     let query = retention_query(&fields, caller.applications())?;
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
         write(&eye_query::retention(snapshot, &query, cancel)?)
     })
     .await
@@ -230,7 +237,7 @@ async fn paths(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, PATHS).await?;
     let query = paths_query(&fields, caller.applications())?;
-    desk.ask(&state, fields.position("at_least")?, move |snapshot, cancel| {
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
         write(&eye_query::paths(snapshot, &query, cancel)?)
     })
     .await
@@ -386,6 +393,11 @@ fn week_start(fields: &Fields) -> ApiResult<WeekStart> {
         "saturday" => WeekStart::Saturday,
         _ => WeekStart::Monday,
     })
+}
+
+/// Of which moment the answer is to be.
+fn when(fields: &Fields) -> ApiResult<When> {
+    When::new(fields.position("at_least")?, fields.text("at")?)
 }
 
 fn number(fields: &Fields, name: &'static str) -> ApiResult<usize> {

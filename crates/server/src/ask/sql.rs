@@ -85,7 +85,7 @@ async fn sql(
     };
     let ask =
         Ask { sql: fields.required("sql")?, token: caller.grant.token.to_string(), allowed: caller.applications() };
-    catch_up(&state, fields.position("at_least")?).await?;
+    catch_up(&state, fields.position("at_least")?, "at_least").await?;
     let store = state.store.clone();
     let answer = state.sql.ask(ask, move || store.snapshot()).await?;
     respond(answer, format).await

@@ -49,13 +49,18 @@ pub(super) const AT_LEAST: Param = Param::query(
     "Wait until the answer sees this offset, such as one that a write has answered with.",
 );
 
+/// Version and offset, as answers name them.
+pub(super) const AT_PATTERN: Kind = Kind::Pattern("^[0-9]+:[0-9]+(,[0-9]+)*$");
+const AT: Param =
+    Param::query("at", AT_PATTERN, "Answer as of an older answer: its version and its offset, such as 17:9120334.");
+
 const fn limit(max: u64, default: u64) -> Param {
     Param::query("limit", Kind::Number { min: 1, max, default: Some(default) }, "How many, at most.")
 }
 
 /// `GET /v1/sessions/{session_id}`.
 pub(super) const SESSION: &[Param] =
-    &[Param::path("session_id", "Which session, percent-encoded."), limit(5000, 5000), CURSOR, AT_LEAST];
+    &[Param::path("session_id", "Which session, percent-encoded."), limit(5000, 5000), CURSOR, AT_LEAST, AT];
 
 /// `GET /v1/sessions`.
 pub(super) const SESSIONS: &[Param] = &[
@@ -72,6 +77,7 @@ pub(super) const SESSIONS: &[Param] = &[
     limit(1000, 100),
     CURSOR,
     AT_LEAST,
+    AT,
 ];
 
 /// `GET /v1/events`.
@@ -89,6 +95,7 @@ pub(super) const EVENTS: &[Param] = &[
     limit(10_000, 100),
     CURSOR,
     AT_LEAST,
+    AT,
 ];
 
 /// `GET /v1/problems`.
@@ -98,6 +105,7 @@ pub(super) const PROBLEMS: &[Param] = &[
     TO,
     Param::query("samples", Kind::Number { min: 0, max: 20, default: Some(3) }, "Events shown per kind of problem."),
     AT_LEAST,
+    AT,
 ];
 
 /// `GET /v1/rejections`.
@@ -124,8 +132,9 @@ pub(crate) const LIVE: &[Param] = &[
     Param::header("Last-Event-ID", Kind::Offset, "Go on after this offset: the id of the last event that arrived."),
 ];
 
-const QUESTION_ERRORS: &[Code] = &[Code::InvalidParameter, Code::Busy, Code::Unavailable, Code::NotCaughtUp];
-const ERRORS: &[Code] = &[Code::Busy, Code::Unavailable, Code::NotCaughtUp];
+const QUESTION_ERRORS: &[Code] =
+    &[Code::InvalidParameter, Code::Gone, Code::Busy, Code::Unavailable, Code::NotCaughtUp];
+const ERRORS: &[Code] = &[Code::Gone, Code::Busy, Code::Unavailable, Code::NotCaughtUp];
 
 const fn ask(
     path: &'static str,
@@ -172,7 +181,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
          every node and after every restart.",
         SESSION,
         shape::<SessionPage>,
-        &[Code::SessionNotFound, Code::Busy, Code::Unavailable, Code::NotCaughtUp],
+        &[Code::SessionNotFound, Code::Gone, Code::Busy, Code::Unavailable, Code::NotCaughtUp],
     ),
     ask(
         "/v1/sessions",

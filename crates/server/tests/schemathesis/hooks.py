@@ -11,10 +11,10 @@ from schemathesis import GenerationMode
 # The id of the token that the requests are made with: without it there would be nothing left to test.
 KEPT_TOKEN = os.environ["KEPT_TOKEN"]
 # Parameters and fields that hold a time.
-TIMES = {"from", "to", "start", "end", "expires_at"}
+TIMES = {"from", "to", "since", "until", "start", "end", "expires_at"}
 # Fields that hold a query line, and those whose texts have rules that the document can only tell in words.
 LINES = {"query", "start", "end", "return"}
-WELL_FORMED = {"measure": "p50(data.amount)", "step": "category", "window": "30m", "time_zone": "Europe/Berlin"}
+WELL_FORMED = {"field": "data.plan", "measure": "p50(data.amount)", "step": "category", "window": "30m", "time_zone": "Europe/Berlin"}
 # Texts that mean the same in JSON and in a query line.
 PLAIN = re.compile(r"^[^\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,1000}$")
 DATE = re.compile(r"^([12]\d{3})-(0[1-9]|1[0-2])-(\d{2})")
@@ -41,8 +41,6 @@ def line(text):
 def asked_well(question):
     """The same question, with what no schema can say: its query lines and names are well-formed and fit together."""
     question = dict(question)
-    # A range that every interval divides into a bearable number.
-    question.update({"from": "2026-01-01", "to": "2026-01-03"})
     for name, value in question.items():
         if name in LINES and isinstance(value, str):
             question[name] = line(value)
@@ -68,8 +66,8 @@ def asked_well(question):
 def before_call(context, case, kwargs):
     """Leaves the own token alone, and sends no well-formed nonsense.
 
-    A cursor that no page before gave is refused, and so are the 30th of February and offsets of partitions that are not
-    there: this server has one.
+    A cursor that no page before gave is refused, and so are an answer that was never given, the 30th of February and
+    offsets of partitions that are not there: this server has one.
     """
     if (case.path_parameters or {}).get("id") == KEPT_TOKEN:
         case.path_parameters["id"] = "tok_000000000000"
@@ -78,18 +76,29 @@ def before_call(context, case, kwargs):
         return
     if case.query:
         case.query.pop("cursor", None)
+        case.query.pop("at", None)
         case.query.update(with_possible_dates(case.query))
         at_least = case.query.get("at_least")
         if isinstance(at_least, str):
             case.query["at_least"] = at_least.split(",")[0]
         if isinstance(case.query.get("query"), str):
             case.query["query"] = line(case.query["query"])
+        if "field" in case.query:
+            case.query["field"] = WELL_FORMED["field"]
     if isinstance(case.body, dict):
         case.body.update(with_possible_dates(case.body))
         if isinstance(case.body.get("at_least"), str):
             case.body["at_least"] = case.body["at_least"].split(",")[0]
+        case.body.pop("at", None)
         if case.path.startswith("/v1/query/"):
             case.body = asked_well(case.body)
+            if case.path != "/v1/query/values":
+                # A range that every interval divides into a bearable number.
+                case.body.update({"from": "2026-01-01", "to": "2026-01-03"})
+        if case.path == "/v1/erasures":
+            case.body.pop("until", None)
+            if isinstance(case.body.get("query"), str):
+                case.body["query"] = line(case.body["query"])
         if case.path == "/v1/sql":
             case.body["sql"] = "SELECT name, data FROM events LIMIT 3"
 

@@ -267,6 +267,8 @@ pub(crate) struct RemovedFile {
     pub(crate) path: String,
     /// When, in milliseconds, if the commit says so.
     pub(crate) at: Option<i64>,
+    /// False if its rows stand in other files.
+    pub(crate) data_change: bool,
 }
 
 /// Reads and checks a commit. The error says what is wrong with the bytes.
@@ -327,7 +329,9 @@ impl ParsedCommit {
             "add" => self.adds.push(AddedFile { path: path_of(body), rows: rows_of(body) }),
             "remove" => {
                 let at = body["deletionTimestamp"].as_i64();
-                self.removes.push(RemovedFile { path: path_of(body), at });
+                // The protocol's default is true.
+                let data_change = body["dataChange"].as_bool().unwrap_or(true);
+                self.removes.push(RemovedFile { path: path_of(body), at, data_change });
             }
             _ => {}
         }
@@ -404,7 +408,7 @@ mod tests {
             assert!(parse(&turned).is_err(), "byte {at}");
         }
         let removed = parse(b"{\"remove\":{\"path\":\"a\",\"deletionTimestamp\":5}}\n").unwrap().removes;
-        assert_eq!(removed, [RemovedFile { path: "a".into(), at: Some(5) }]);
+        assert_eq!(removed, [RemovedFile { path: "a".into(), at: Some(5), data_change: true }]);
     }
 
     #[test]

@@ -101,6 +101,8 @@ impl Erasure {
 pub(crate) struct Found {
     pub(crate) erasure: Erasure,
     pub(crate) mask: Option<Mask>,
+    /// True if it is at its end, and what it wanted is still there.
+    pub(crate) is_left_over: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,7 +149,7 @@ impl Table {
         }
     }
 
-    /// Every erasure, the oldest first. What those at their end wanted is removed if it is still there.
+    /// Every erasure, the oldest first. Changes nothing.
     ///
     /// # Errors
     /// `Corrupt` with the name of a file that is not what was written; `Unavailable` if the object store fails.
@@ -156,15 +158,14 @@ impl Table {
         let mut found = Vec::new();
         for path in &listed {
             let is_done = path.ends_with(".done");
-            if let Some(id) = path.strip_suffix(".wanted")
-                && listed.iter().any(|other| other.strip_suffix(".done") == Some(id))
-            {
-                self.io.remove(path)?;
+            let is_over = |id: &str| listed.iter().any(|other| other.strip_suffix(".done") == Some(id));
+            if path.strip_suffix(".wanted").is_some_and(is_over) {
                 continue;
             }
             let bytes = self.io.get(path)?.ok_or_else(|| Error::new(Kind::Corrupt, format!("{path} is missing")))?;
             let (erasure, mask) = read(&bytes).map_err(|error| error.context(path))?;
-            found.push(Found { erasure, mask: (!is_done).then_some(mask) });
+            let is_left_over = is_done && listed.contains(&paths::erasure(&erasure.id));
+            found.push(Found { erasure, mask: (!is_done).then_some(mask), is_left_over });
         }
         found.sort_by(|a, b| (a.erasure.accepted_at, &a.erasure.id).cmp(&(b.erasure.accepted_at, &b.erasure.id)));
         Ok(found)

@@ -48,6 +48,7 @@ mod many_rows;
 mod open;
 mod paths;
 mod read;
+mod removals;
 mod remove;
 mod stats;
 mod vacuum;
@@ -156,6 +157,7 @@ pub struct Table {
     maintenance: Mutex<()>,
     /// The version of the last checkpoint that was tried; first that of the opening.
     checkpointed: AtomicU64,
+    removals: Mutex<removals::Removals>,
     /// Files that are no part of the table, or soon will not be, and that this process needs.
     alive: Alive,
     /// Held by whoever vacuums.
@@ -192,6 +194,7 @@ impl Table {
             current: ArcSwap::from_pointee(version),
             writer: Mutex::new(()),
             maintenance: Mutex::new(()),
+            removals: Mutex::default(),
             alive: Alive::default(),
             tombstones: Mutex::default(),
             damaged: Mutex::default(),

@@ -97,9 +97,24 @@ pub fn verify(table: &Table, deep: bool, progress: &mut dyn FnMut(Progress)) -> 
         progress(Progress { done: report.files, total });
     }
     check_chain(table, &log, &mut report, &mut |commits| progress(Progress { done: commits, total }))?;
+    if table.kind() == TableKind::Events {
+        check_erasures(table, &mut report)?;
+    }
     let listed = table.io.list("")?.into_iter().filter(|path| path.ends_with(".parquet") && !path.starts_with('_'));
     report.orphans = (listed.count() as u64).saturating_sub(present(&report));
     Ok(report)
+}
+
+/// What says which rows nobody may see is what was written.
+fn check_erasures(table: &Table, report: &mut VerifyReport) -> Result<()> {
+    match table.erasures() {
+        Err(error) if error.kind() == Kind::Unavailable => Err(error),
+        Err(error) => {
+            report.find(paths::ERASURES_FOLDER, error.to_string());
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Files of the table that were not found missing.
