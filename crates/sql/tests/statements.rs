@@ -213,7 +213,9 @@ fn errors_say_what_to_mend() {
         let Error::Invalid { message, .. } = &error else { panic!("{sql}: {error:?}") };
         assert!(message.contains(words), "{sql}: {message}");
     }
-    let Error::Invalid { spot, .. } = world.error("SELECT name,\n       nme\nFROM events") else { panic!("no error") };
+    let Error::Invalid { spot, .. } = world.error("SELECT name,\n       nofunction(1)\nFROM events") else {
+        panic!("no error")
+    };
     assert_eq!(spot.map(|spot| (spot.line, spot.column)), Some((2, 8)));
     // A long chain is planned and dropped, not overflowed.
     assert_eq!(world.rows(&format!("SELECT 1{}", "+1".repeat(1_900))), [json!([1_901])]);
