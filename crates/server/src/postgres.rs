@@ -45,7 +45,7 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Serves until the process stops. Statements that run then are stopped.
-pub(crate) async fn serve(listener: TcpListener, state: AppState, mut shutdown: Shutdown) {
+pub(crate) async fn serve(listener: TcpListener, state: AppState, shutdown: Shutdown) {
     let places = Arc::new(Semaphore::new(state.settings.postgres_connections_max));
     let manager = Arc::new(ConnectionManager::new());
     let mut connections = JoinSet::new();
