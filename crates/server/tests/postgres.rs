@@ -143,7 +143,7 @@ fn the_wall_and_the_guard_hold_here_too() {
 #[test]
 fn clients_have_an_end_and_one_that_leaves_stops_its_statement() {
     let server = start(&["--postgres-connections-max", "1", "--sql-queries-per-token-max", "1"]);
-    let endless = "SELECT count(*) FROM generate_series(1, 1000000000000) a, generate_series(1, 1000) b WHERE a.value % 7 = b.value";
+    let endless = "SELECT sum(a.value % 7) FROM generate_series(1, 1000000000000) a";
     let child = Command::new("psql")
         .args(["-X", "-d", &address(&server), "-c", endless])
         .env("PGPASSWORD", server.token())

@@ -88,12 +88,12 @@ impl Debug for Door {
 
 #[async_trait]
 impl AuthSource for Door {
-    async fn get_password(&self, _: &LoginInfo<'_>) -> PgWireResult<Password> {
+    async fn get_password(&self, _: &LoginInfo) -> PgWireResult<Password> {
         // Only hashes of tokens are kept: there is none to compare with.
         Err(fatal("28000", "the password is a token"))
     }
 
-    async fn verify_password(&self, _: &LoginInfo<'_>, password: &[u8]) -> PgWireResult<Option<()>> {
+    async fn verify_password(&self, _: &LoginInfo, password: &[u8]) -> PgWireResult<Option<()>> {
         let session = &self.0;
         if !session.has_place {
             let most = session.state.settings.postgres_connections_max;
