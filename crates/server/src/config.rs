@@ -80,6 +80,7 @@ impl Settings {
             (self.sql_text_bytes_max <= SQL_TEXT_MAX, "sql_text_bytes_max must be at most 32KiB"),
             (self.sql_queries_max > 0, "sql_queries_max must be at least 1"),
             (self.sql_queries_per_token_max > 0, "sql_queries_per_token_max must be at least 1"),
+            (self.postgres_connections_max > 0, "postgres_connections_max must be at least 1"),
             (self.header_timeout > Duration::ZERO, "header_timeout must be longer than 0s"),
             (self.body_timeout > Duration::ZERO, "body_timeout must be longer than 0s"),
             (self.body_idle_timeout > Duration::ZERO, "body_idle_timeout must be longer than 0s"),

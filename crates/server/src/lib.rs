@@ -32,6 +32,7 @@ mod manage;
 mod metrics;
 mod openapi;
 mod pages;
+mod postgres;
 mod router;
 mod seed;
 mod serve;

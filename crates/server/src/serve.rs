@@ -35,6 +35,7 @@ use crate::edge::turns::Turns;
 use crate::first_start;
 use crate::jobs;
 use crate::metrics::Metrics;
+use crate::postgres;
 use crate::router::router;
 use crate::shutdown::{self, Signals, Stopper};
 use crate::state::{AppState, Clock, Shared};
@@ -146,6 +147,10 @@ impl Opened {
         let first = first_start::prepare(&self.registry, clock.now()).map_err(|error| error.to_string())?;
         first_start::ensure_cli_token(&self.registry, settings, clock.now())?;
         write_address(settings, &local_url(address))?;
+        let postgres = match settings.postgres_listen {
+            Some(address) => Some(postgres::bind(address).await?),
+            None => None,
+        };
         let folder = settings.sql_spill_path();
         let sql = eye_sql::Engine::open(settings.sql_limits(), &folder, Arc::new(Bodies));
         let sql = sql.map_err(|error| format!("cannot prepare the folder {} for SQL: {error}", folder.display()))?;
@@ -173,10 +178,31 @@ impl Opened {
             Some(first) => first_start::welcome(first, settings, &url, state.clock.now()),
             None => first_start::banner(&url, self.replayed_records),
         };
-        print(&text);
+        let postgres_address = postgres.as_ref().and_then(|listener| listener.local_addr().ok());
+        print(&with_postgres(text, postgres_address));
+        let postgres =
+            postgres.map(|listener| tokio::spawn(postgres::serve(listener, state.clone(), shutdown.clone())));
         let hurry = async { drop(hurried.await) };
         accept::serve(listener, router(state.clone()), &state, shutdown, hurry).await;
+        if let Some(postgres) = postgres {
+            drop(postgres.await);
+        }
         stop(settings, state, jobs, self.store, self.registry_log).await
+    }
+}
+
+/// What is printed at the start, with where PostgreSQL clients connect.
+fn with_postgres(text: String, address: Option<SocketAddr>) -> String {
+    const LAST: &str = "API and documentation:";
+    match address {
+        None => text,
+        Some(address) => {
+            let (host, port) = (address.ip(), address.port());
+            let line = format!(
+                "PostgreSQL clients: psql \"host={host} port={port} user=eye dbname=eye\" (the password is a token)\n"
+            );
+            text.replacen(LAST, &(line + LAST), 1)
+        }
     }
 }
 

@@ -314,7 +314,7 @@ fn a_limit_stops_one_statement_and_a_client_that_leaves_makes_room() {
     let (status, problem) = problem(&server, "SELECT 1 FROM events");
     assert_eq!((status, problem["code"].as_str()), (422, Some("limit_reached")));
     assert!(problem["detail"].as_str().unwrap().contains("sql_rows_max"), "{problem}");
-    let endless = json!({"sql": "SELECT count(*) FROM generate_series(1, 1000000000000) a, generate_series(1, 1000) b WHERE a.value % 7 = b.value"});
+    let endless = json!({"sql": "SELECT sum(a.value % 7) FROM generate_series(1, 1000000000000) a"});
     let slow = post(&server, &server.token(), "/v1/sql", &endless);
     assert!(slow.text().contains("sql_time_max"), "{}", slow.text());
     // One that is running takes the token's only place, until its client goes away.

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::execute_stream;
+use datafusion::scalar::ScalarValue;
 use eye_query::Cancel;
 use eye_store::Snapshot;
 use futures_util::StreamExt as _;
@@ -36,6 +37,8 @@ const BATCHES_AHEAD: usize = 2;
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How much longer than its time a statement may be waited for: planning cannot be interrupted.
 const GRACE: Duration = Duration::from_secs(1);
+/// How many parameters a statement may have.
+const PARAMETERS_MAX: usize = 1_000;
 /// A statement's plan is a tree that is walked by recursion, see [`guard::OPERATORS_MAX`].
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
@@ -60,11 +63,28 @@ pub struct Limits {
     pub threads: usize,
 }
 
+/// A value for a `$1` in a statement. It is taken for what stands there: a text for a time, say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parameter {
+    /// No value.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Any number.
+    Float(f64),
+    /// A text, or anything as a text.
+    Text(String),
+}
+
 /// A statement, and who asks.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The statement.
     pub sql: String,
+    /// The values of `$1`, `$2` and so on.
+    pub parameters: Vec<Parameter>,
     /// Who asks, for the limit of each.
     pub token: String,
     /// The applications that they may see; `None` is all of them.
@@ -113,6 +133,15 @@ impl Drop for Turn {
             }
         }
     }
+}
+
+/// What a statement takes and gives.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The columns, as an [`Answer`] has them.
+    pub columns: SchemaRef,
+    /// What `$1`, `$2` and so on are; `None` where nothing says it.
+    pub parameters: Vec<Option<DataType>>,
 }
 
 /// The rows of a statement, as they come. Dropping it stops the statement.
@@ -208,28 +237,48 @@ impl Engine {
     /// # Errors
     /// `Busy`, `Invalid`, `Refused`, `Limit`; those of the store.
     pub async fn ask(&self, ask: Ask, snapshot: impl FnOnce() -> Snapshot) -> Result<Answer> {
-        let limits = &self.0.limits;
-        if ask.sql.len() > limits.text_bytes_max {
-            let message = format!("the statement has more than {} bytes: write it shorter", limits.text_bytes_max);
+        let running = self.begin(ask, snapshot).await?;
+        let (version, offset) = (running.view.snapshot.version(), running.view.snapshot.position().to_string());
+        let cancel = Arc::clone(&running.view.cancel);
+        let (head, schema) = oneshot::channel();
+        let (tail, rows) = mpsc::channel(BATCHES_AHEAD);
+        let task = self.runtime()?.spawn(running.run(head, tail));
+        let stop = Stop { cancel, task: task.abort_handle() };
+        let schema = self.wait_for(schema).await?;
+        Ok(Answer { schema, version, offset, rows, is_over: false, _stop: stop })
+    }
+
+    /// What a statement takes and gives, without running it.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`].
+    pub async fn describe(&self, ask: Ask, snapshot: impl FnOnce() -> Snapshot) -> Result<Described> {
+        let running = self.begin(ask, snapshot).await?;
+        let (to, described) = oneshot::channel();
+        self.runtime()?.spawn(running.describe(to));
+        self.wait_for(described).await
+    }
+
+    async fn begin(&self, ask: Ask, snapshot: impl FnOnce() -> Snapshot) -> Result<Running> {
+        let bytes_max = self.0.limits.text_bytes_max;
+        if ask.sql.len() > bytes_max {
+            let message = format!("the statement has more than {bytes_max} bytes: write it shorter");
             return Err(Error::Limit { limit: error::TEXT_MAX, message });
         }
         let turn = self.turn(&ask.token).await?;
-        let Some(runtime) = &self.0.runtime.0 else { return Err(Error::Cancelled) };
         let cancel = Arc::new(Cancel::new());
-        let view = View { snapshot: Arc::new(snapshot()), allowed: ask.allowed, cancel: Arc::clone(&cancel) };
-        let (version, offset) = (view.snapshot.version(), view.snapshot.position().to_string());
-        let (head, schema) = oneshot::channel();
-        let (tail, rows) = mpsc::channel(BATCHES_AHEAD);
-        let running = Running { engine: self.clone(), view, sql: ask.sql, head: Some(head), tail };
-        let task = runtime.spawn(async move {
-            let _turn = turn;
-            running.run().await;
-        });
-        let stop = Stop { cancel, task: task.abort_handle() };
-        let schema = tokio::time::timeout(limits.time_max.saturating_add(GRACE), schema).await;
-        let schema = schema.map_err(|_| Error::out_of_time(limits.time_max))?;
-        let schema = schema.map_err(|_| Error::Internal("its thread panicked".to_owned()))??;
-        Ok(Answer { schema, version, offset, rows, is_over: false, _stop: stop })
+        let view = View { snapshot: Arc::new(snapshot()), allowed: ask.allowed, cancel };
+        Ok(Running { engine: self.clone(), view, sql: ask.sql, parameters: ask.parameters, turn })
+    }
+
+    fn runtime(&self) -> Result<&Runtime> {
+        self.0.runtime.0.as_ref().ok_or(Error::Cancelled)
+    }
+
+    async fn wait_for<T>(&self, outcome: oneshot::Receiver<Result<T>>) -> Result<T> {
+        let time = self.0.limits.time_max;
+        let outcome = tokio::time::timeout(time.saturating_add(GRACE), outcome).await;
+        outcome.map_err(|_| Error::out_of_time(time))?.map_err(|_| Error::Internal("its thread panicked".to_owned()))?
     }
 
     async fn turn(&self, token: &str) -> Result<Turn> {
@@ -281,33 +330,57 @@ struct Running {
     engine: Engine,
     view: View,
     sql: String,
-    head: Option<oneshot::Sender<Result<SchemaRef>>>,
-    tail: mpsc::Sender<Result<Option<RecordBatch>>>,
+    parameters: Vec<Parameter>,
+    turn: Turn,
 }
 
+/// Where the columns go, until they are known.
+type Head = Option<oneshot::Sender<Result<SchemaRef>>>;
+/// Where the rows go; `None` is the end.
+type Tail = mpsc::Sender<Result<Option<RecordBatch>>>;
+
 impl Running {
-    async fn run(mut self) {
-        let time = self.engine.0.limits.time_max;
-        let cancel = Arc::clone(&self.view.cancel);
-        let outcome = match tokio::time::timeout(time, self.answer()).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                cancel.cancel();
-                Err(Error::out_of_time(time))
-            }
-        };
+    async fn run(self, head: oneshot::Sender<Result<SchemaRef>>, tail: Tail) {
+        let mut head = Some(head);
+        let outcome = self.within_time(self.answer(&mut head, &tail)).await;
+        // Whoever has the end of the answer may ask again at once.
+        drop(self.turn);
         // Whoever does not listen any more does not want to know.
-        match (outcome, self.head.take()) {
+        match (outcome, head) {
             (Err(error), Some(head)) => drop(head.send(Err(error))),
-            (outcome, _) => drop(self.tail.send(outcome.map(|()| None)).await),
+            (outcome, _) => drop(tail.send(outcome.map(|()| None)).await),
         }
     }
 
-    async fn answer(&mut self) -> Result<()> {
+    async fn describe(self, to: oneshot::Sender<Result<Described>>) {
+        let described = self.within_time(async {
+            let (state, plan) = self.plan().await?;
+            let parameters = parameter_types(&plan)?;
+            // What a plan gives is certain only once its types have been put right.
+            let plan = state.optimize(&plan)?;
+            Ok(Described { columns: plain_schema(plan.schema().as_arrow()), parameters })
+        });
+        let described = described.await;
+        drop(self.turn);
+        drop(to.send(described));
+    }
+
+    async fn within_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let time = self.engine.0.limits.time_max;
+        match tokio::time::timeout(time, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.view.cancel.cancel();
+                Err(Error::out_of_time(time))
+            }
+        }
+    }
+
+    async fn answer(&self, head: &mut Head, tail: &Tail) -> Result<()> {
         let (state, plan) = self.plan().await?;
         let physical = state.create_physical_plan(&plan).await?;
         let schema = plain_schema(&physical.schema());
-        if let Some(head) = self.head.take() {
+        if let Some(head) = head.take() {
             drop(head.send(Ok(Arc::clone(&schema))));
         }
         let mut batches = execute_stream(physical, state.task_ctx())?;
@@ -319,7 +392,7 @@ impl Running {
             if rows > rows_max {
                 return Err(Error::too_many_rows(rows_max));
             }
-            if batch.num_rows() > 0 && self.tail.send(Ok(Some(batch))).await.is_err() {
+            if batch.num_rows() > 0 && tail.send(Ok(Some(batch))).await.is_err() {
                 return Err(Error::Cancelled);
             }
         }
@@ -333,6 +406,46 @@ impl Running {
         let plan = state.statement_to_plan(statement).await?;
         let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         only_reads.verify_plan(&plan).map_err(|error| Error::Refused(error.strip_backtrace()))?;
-        Ok((state, plan))
+        if self.parameters.is_empty() {
+            return Ok((state, plan));
+        }
+        let values = values(&self.parameters, &parameter_types(&plan)?)?;
+        Ok((state, plan.with_param_values(values)?))
     }
+}
+
+/// What `$1`, `$2` and so on are, as far as the statement says it.
+fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>> {
+    let mut types = Vec::new();
+    for (name, kind) in plan.get_parameter_types()? {
+        let place =
+            name.trim_start_matches('$').parse::<usize>().ok().filter(|place| (1..=PARAMETERS_MAX).contains(place));
+        let place =
+            place.ok_or_else(|| Error::invalid(format!("{name} is no parameter: write $1 to ${PARAMETERS_MAX}")))?;
+        if types.len() < place {
+            types.resize(place, None);
+        }
+        types[place - 1] = kind;
+    }
+    Ok(types)
+}
+
+/// The values of parameters, as what stands in the statement.
+fn values(parameters: &[Parameter], types: &[Option<DataType>]) -> Result<Vec<ScalarValue>> {
+    let value = |(place, parameter): (usize, &Parameter)| {
+        let value = match parameter {
+            Parameter::Null => ScalarValue::Null,
+            Parameter::Bool(value) => ScalarValue::from(*value),
+            Parameter::Int(value) => ScalarValue::from(*value),
+            Parameter::Float(value) => ScalarValue::from(*value),
+            Parameter::Text(value) => ScalarValue::from(value.as_str()),
+        };
+        match types.get(place).and_then(Option::as_ref) {
+            Some(kind) => value.cast_to(kind).map_err(|_| {
+                Error::invalid(format!("the value of ${} is no {}", place + 1, crate::rows::type_name(kind)))
+            }),
+            None => Ok(value),
+        }
+    };
+    parameters.iter().enumerate().map(value).collect()
 }

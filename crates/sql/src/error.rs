@@ -81,7 +81,9 @@ impl Error {
     }
 
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
-        Self::Internal(error.to_string())
+        let text = error.to_string();
+        // A limit that comes as an error of input and output.
+        if text.contains("max_temp_directory_size") { of_resources(&text) } else { Self::Internal(text) }
     }
 
     pub(crate) fn out_of_time(time: Duration) -> Self {

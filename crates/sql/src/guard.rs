@@ -25,7 +25,7 @@ pub(crate) const CATALOG: &str = "eye";
 pub(crate) const DEPTH_MAX: usize = 50;
 
 /// How many operators one statement may have: each may be one more level of a tree, and trees are walked by recursion.
-pub(crate) const OPERATORS_MAX: usize = 2_000;
+pub(crate) const OPERATORS_MAX: usize = 1_000;
 /// How many tables a statement may read, each counted as often as it is read once WITH is written out.
 pub(crate) const RELATIONS_MAX: u64 = 64;
 

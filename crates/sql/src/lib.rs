@@ -25,7 +25,7 @@ pub mod rows;
 mod session;
 mod tables;
 
-pub use engine::{Answer, Ask, Engine, Limits};
+pub use engine::{Answer, Ask, Described, Engine, Limits, Parameter};
 pub use error::{Error, Result, Spot};
 pub use format::{Encoder, Format};
 pub use questions::Questions;

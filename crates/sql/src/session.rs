@@ -77,6 +77,8 @@ pub(crate) async fn open(
         .with_window_functions(Defaults::default_window_functions())
         .with_table_function_list(Defaults::default_table_functions())
         .build();
+    // What now() is, in the whole statement.
+    state.mark_start_execution();
     for (name, function) in tables::questions::functions(view, questions) {
         let function = TableFunction::new(name.to_owned(), Arc::new(function));
         state.register_udtf(name, Arc::clone(function.function()));

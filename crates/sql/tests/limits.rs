@@ -50,7 +50,7 @@ fn time_stops_a_statement() {
     let world = world(Limits { time_max: Duration::from_millis(300), ..limits() }, 50);
     let endless = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i FROM n) SELECT count(*) FROM n";
     assert_eq!(limit(&world, endless), "sql_time_max");
-    let large = "SELECT count(*) FROM generate_series(1, 1000000000000) a, generate_series(1, 1000) b WHERE a.value % 7 = b.value";
+    let large = "SELECT sum(a.value % 7) FROM generate_series(1, 1000000000000) a";
     assert_eq!(limit(&world, large), "sql_time_max");
     goes_on(&world);
 }

@@ -83,8 +83,12 @@ async fn sql(
         true => Format::named(fields.choice("format")?).unwrap_or(Format::Json),
         false => accepted(&headers)?,
     };
-    let ask =
-        Ask { sql: fields.required("sql")?, token: caller.grant.token.to_string(), allowed: caller.applications() };
+    let ask = Ask {
+        sql: fields.required("sql")?,
+        parameters: Vec::new(),
+        token: caller.grant.token.to_string(),
+        allowed: caller.applications(),
+    };
     catch_up(&state, fields.position("at_least")?, "at_least").await?;
     let store = state.store.clone();
     let answer = state.sql.ask(ask, move || store.snapshot()).await?;

@@ -83,6 +83,22 @@ impl Kind for Address {
     }
 }
 
+/// The same, or nothing.
+pub(crate) struct OptionalAddress;
+
+impl Kind for OptionalAddress {
+    type Value = Option<SocketAddr>;
+    const NAME: &'static str = "address";
+
+    fn read(text: &str) -> Result<Option<SocketAddr>, String> {
+        if text.trim().is_empty() { Ok(None) } else { Address::read(text).map(Some) }
+    }
+
+    fn show(value: &Option<SocketAddr>) -> String {
+        value.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
 /// Text that may be absent.
 pub(crate) struct Text;
 

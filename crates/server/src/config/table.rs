@@ -3,7 +3,9 @@
 //! A row is: field, kind, default as a person would write it, what it does. The flag is the field with dashes, the
 //! environment variable is the field in upper case after `EYE_`, the key in the file is the field itself.
 
-use super::kind::{Address, Count, Folder, Kind, LogFormat, Options, Retention, Size, SmallCount, Text, Time};
+use super::kind::{
+    Address, Count, Folder, Kind, LogFormat, OptionalAddress, Options, Retention, Size, SmallCount, Text, Time,
+};
 
 /// One setting, described.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +148,8 @@ settings! {
         sql_queries_max: Count = "8", "Statements that run at once; others wait for 5s, then are answered 503.";
         sql_queries_per_token_max: Count = "4", "Statements of one token that run at once; more are answered 503.";
         sql_threads: Count = "0", "Threads that work on statements. 0: one for each core.";
+        postgres_listen: OptionalAddress = "", "Where PostgreSQL clients (psql, drivers, Grafana) connect, such as `127.0.0.1:5432`; the password is a token. There is no TLS. Empty: nowhere.";
+        postgres_connections_max: Count = "32", "PostgreSQL clients that are connected at once; more are refused.";
     }
     "Limits on all clients together" {
         connections_max: Count = "10000", "Open connections; at the limit one that has been silent for a second makes room, else new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";

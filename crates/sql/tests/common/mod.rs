@@ -119,7 +119,7 @@ impl World {
     }
 
     pub fn ask(&self, sql: &str) -> Ask {
-        Ask { sql: sql.to_owned(), token: "t".to_owned(), allowed: None }
+        Ask { sql: sql.to_owned(), parameters: Vec::new(), token: "t".to_owned(), allowed: None }
     }
 
     /// The whole answer in one form.

@@ -1,0 +1,256 @@
+//! The PostgreSQL protocol, from outside: the real binary, asked by `psql` and by psycopg.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
+
+mod common;
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use common::{Answer, Server};
+use serde_json::{Value, json};
+
+fn post(server: &Server, token: &str, path: &str, body: &Value) -> Answer {
+    let authorization = format!("Token {token}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    common::http("POST", &format!("{}{path}", server.url), &headers, body.to_string().as_bytes()).unwrap()
+}
+
+fn start(more: &[&str]) -> Server {
+    let server = Server::start_with(&[&["--postgres-listen", "127.0.0.1:0"], more].concat());
+    let events = json!([
+        {"event_id": "e1", "session_id": "s1", "category": "page", "name": "view", "timestamp": "2022-01-09T09:00:00Z", "data": {"plan": "pro", "n": 1.5}},
+        {"event_id": "e2", "session_id": "s1", "category": "page", "name": "it's", "timestamp": "2022-01-09T10:00:00.000001Z", "data": {"plan": "free"}},
+        {"event_id": "e3", "session_id": "s2", "category": "cart", "name": "é", "timestamp": "2022-01-10T00:00:00Z", "user_id": "ann", "data": {}},
+    ]);
+    assert_eq!(post(&server, &server.token(), "/v1/events", &events).status, 200);
+    server
+}
+
+/// How `psql` finds the server: the line that the start prints.
+fn address(server: &Server) -> String {
+    let line = server.banner.lines().find(|line| line.starts_with("PostgreSQL clients: psql")).unwrap();
+    line.split('"').nth(1).unwrap().to_owned()
+}
+
+/// `psql` with these arguments; `None` if the machine has none, which is said.
+fn psql(server: &Server, token: &str, arguments: &[&str]) -> Option<Output> {
+    let output = Command::new("psql")
+        .args(["-X", "-A", "-t", "-d", &address(server)])
+        .args(arguments)
+        .env("PGPASSWORD", token)
+        .env("PGCONNECT_TIMEOUT", "10")
+        .stdin(Stdio::null())
+        .output();
+    match output {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: there is no psql");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn said(server: &Server, statement: &str) -> Option<String> {
+    let output = psql(server, &server.token(), &["-c", statement])?;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{statement}: {text}");
+    Some(text)
+}
+
+fn refused(server: &Server, token: &str, statement: &str) -> Option<String> {
+    let output = psql(server, token, &["-v", "VERBOSITY=verbose", "-c", statement])?;
+    assert!(!output.status.success(), "{statement} was answered: {}", String::from_utf8_lossy(&output.stdout));
+    Some(String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn psql_asks_and_is_answered() {
+    let server = start(&[]);
+    for (statement, expected) in [
+        ("SELECT count(*) FROM events", "3\n"),
+        (
+            "SELECT name, data->>'plan', \"timestamp\", user_id, problems FROM events ORDER BY \"timestamp\"",
+            "view|pro|2022-01-09 09:00:00.000000+00||{}\nit's|free|2022-01-09 10:00:00.000001+00||{}\né||2022-01-10 00:00:00.000000+00|ann|{}\n",
+        ),
+        (
+            "SELECT true, 1.5::double, 'NaN'::double, NULL, DATE '2022-01-09', ARRAY['a', 'b\"c']",
+            "t|1.5|NaN||2022-01-09|{\"a\",\"b\\\"c\"}\n",
+        ),
+        (
+            "SELECT session_id, events, applications FROM sessions ORDER BY 1",
+            "s1|2|{\"default\"}\ns2|1|{\"default\"}\n",
+        ),
+        ("SHOW TABLES", "events\nsessions\nproblems\nrejections\n"),
+        ("SET application_name = 'test'", "SET\n"),
+        ("", ""),
+    ] {
+        let Some(text) = said(&server, statement) else { return };
+        assert_eq!(text, expected, "{statement}");
+    }
+    let list = psql(&server, &server.token(), &["-c", "\\d"]).unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    assert_eq!(list.lines().count(), 4, "{list}");
+    assert!(list.starts_with("public|events|table|eye\n"), "{list}");
+    let many = psql(&server, &server.token(), &["-c", "BEGIN", "-c", "SELECT 1", "-c", "COMMIT"]).unwrap();
+    assert_eq!(String::from_utf8(many.stdout).unwrap(), "BEGIN\n1\nCOMMIT\n");
+    let large = said(&server, "SELECT value FROM generate_series(1, 50000)").unwrap();
+    assert_eq!(large.lines().count(), 50_000);
+}
+
+#[test]
+fn the_wall_and_the_guard_hold_here_too() {
+    let server = start(&["--sql-rows-max", "10"]);
+    let token = server.token();
+    let Some(text) = refused(&server, "eye_sk_wrong", "SELECT 1") else { return };
+    assert!(text.contains("this token is not known here"), "{text}");
+    let refusals = [
+        ("DROP TABLE events", "25006"),
+        ("INSERT INTO events VALUES (1)", "25006"),
+        ("COPY events TO '/tmp/eye-stolen.csv'", "25006"),
+        ("SET datafusion.execution.batch_size = 1", "25006"),
+        ("SET TimeZone = 'Europe/Berlin'", "25006"),
+        ("SELECT * FROM information_schema.tables", "25006"),
+        ("SELECT * FROM pg_catalog.pg_shadow", "25006"),
+        ("SELECT * FROM '/etc/passwd'", "25006"),
+        ("SELECT 1; SELECT 2", "25006"),
+        ("SELECT nofunction(1)", "42601"),
+        ("SELECT value FROM generate_series(1, 11)", "54000"),
+    ];
+    for (statement, code) in refusals {
+        let text = refused(&server, &token, statement).unwrap();
+        assert!(text.contains(&format!("ERROR:  {code}: ")), "{statement}: {text}");
+    }
+    let text = refused(&server, &token, "SELECT 1,\n  FRM events x y").unwrap();
+    assert!(text.contains("LINE 2:"), "{text}");
+    // A token of another application sees nothing, one that may not read not even that.
+    let admin = server.admin_token();
+    assert_eq!(post(&server, &admin, "/v1/applications", &json!({"name": "other"})).status, 201);
+    let make = |kind: &str| {
+        let new = json!({"name": format!("other {kind}"), "kind": kind, "application": "other"});
+        post(&server, &admin, "/v1/tokens", &new).json()
+    };
+    let reader = make("read");
+    let other = reader["token"].as_str().unwrap();
+    let output = psql(&server, other, &["-c", "SELECT count(*) FROM events"]).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n");
+    let text = refused(&server, make("write")["token"].as_str().unwrap(), "SELECT 1").unwrap();
+    assert!(text.contains("no read scope"), "{text}");
+    assert_eq!(said(&server, "SELECT count(*) FROM events").unwrap(), "3\n");
+}
+
+#[test]
+fn clients_have_an_end_and_one_that_leaves_stops_its_statement() {
+    let server = start(&["--postgres-connections-max", "1", "--sql-queries-per-token-max", "1"]);
+    let endless = "SELECT sum(a.value % 7) FROM generate_series(1, 1000000000000) a";
+    let child = Command::new("psql")
+        .args(["-X", "-d", &address(&server), "-c", endless])
+        .env("PGPASSWORD", server.token())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        println!("skipped: there is no psql");
+        return;
+    };
+    let is_busy = || post(&server, &server.token(), "/v1/sql", &json!({"sql": "SELECT 1"})).status == 503;
+    let wait_until = |wanted: bool| {
+        let waited = (0..400).any(|_| {
+            std::thread::sleep(Duration::from_millis(25));
+            is_busy() == wanted
+        });
+        assert!(waited, "busy: {}", !wanted);
+    };
+    wait_until(true);
+    let text = refused(&server, &server.token(), "SELECT 1").unwrap();
+    assert!(text.contains("postgres_connections_max"), "{text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until(false);
+    assert_eq!(said(&server, "SELECT 1").unwrap(), "1\n");
+}
+
+const PSYCOPG: &str = r#"
+import datetime, json, sys
+import psycopg
+address, token = sys.argv[1:]
+utc = datetime.timezone.utc
+with psycopg.connect(address, password=token) as connection:
+    for binary in (False, True):
+        cursor = connection.cursor(binary=binary)
+        rows = cursor.execute('SELECT name, "timestamp", "offset", problems, user_id, 1.5::double, true, DATE \'2022-01-09\', ARRAY[1, 2], json_get_number(data, \'n\') FROM events ORDER BY "timestamp"').fetchall()
+        first = datetime.datetime(2022, 1, 9, 9, tzinfo=utc)
+        assert rows[0] == ("view", first, rows[0][2], [], None, 1.5, True, datetime.date(2022, 1, 9), [1, 2], 1.5), (binary, rows[0])
+        assert rows[1][1] == datetime.datetime(2022, 1, 9, 10, 0, 0, 1, tzinfo=utc), (binary, rows[1])
+        assert [row[0] for row in rows] == ["view", "it's", "é"]
+        count = lambda sql, *values: cursor.execute(sql, values).fetchone()[0]
+        assert count("SELECT count(*) FROM events WHERE name = %s", "it's") == 1
+        assert count("SELECT count(*) FROM events WHERE name = %s", "' OR true --") == 0
+        assert count('SELECT count(*) FROM events WHERE "timestamp" >= %s', first) == 3
+        assert count('SELECT count(*) FROM events WHERE "timestamp" > %s', first) == 2
+        assert count('SELECT count(*) FROM events WHERE "timestamp" >= %b', first) == 3
+        assert count('SELECT count(*) FROM events WHERE "offset" >= %s AND category = %s', 0, "page") == 2
+        assert count('SELECT count(*) FROM events WHERE "offset" < %b', 2**40) == 3
+        assert count("SELECT count(*) FROM events WHERE user_id = %s", None) == 0
+        assert len(cursor.execute("SELECT 1 FROM events LIMIT %s", (2,)).fetchall()) == 2
+    connection.commit()
+    try:
+        connection.execute("DELETE FROM events")
+        raise SystemExit("a delete was answered")
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        assert "DELETE is not allowed" in str(error)
+    connection.rollback()
+    print(json.dumps(connection.execute("SELECT count(*) FROM sessions").fetchone()))
+"#;
+
+#[test]
+#[ignore = "needs Python: cargo xtask test runs it"]
+fn psycopg_asks_with_parameters_in_texts_and_in_binary() {
+    let python = std::env::var_os("XTASK_PYTHON").expect("XTASK_PYTHON is not set: run this through cargo xtask test");
+    let server = start(&[]);
+    let output = Command::new(python).args(["-c", PSYCOPG, &address(&server), &server.token()]).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text, "[2]\n");
+}
+
+#[test]
+fn a_revoked_token_reads_nothing_more() {
+    let server = start(&[]);
+    let admin = server.admin_token();
+    let new = json!({"name": "reader", "kind": "read", "application": "default"});
+    let made = post(&server, &admin, "/v1/tokens", &new).json();
+    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    // One connection: the second statement comes after the token is gone.
+    let child = Command::new("psql")
+        .args(["-X", "-A", "-t", "-d", &address(&server)])
+        .env("PGPASSWORD", token)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        println!("skipped: there is no psql");
+        return;
+    };
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    input.write_all(b"SELECT count(*) FROM events;\n").unwrap();
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "3\n");
+    let authorization = format!("Token {admin}");
+    let gone =
+        common::http("DELETE", &format!("{}/v1/tokens/{id}", server.url), &[("authorization", &authorization)], b"");
+    assert!(gone.unwrap().status < 300);
+    input.write_all(b"SELECT count(*) FROM events;\n").unwrap();
+    drop(input);
+    let (mut text, mut errors) = (String::new(), String::new());
+    output.read_to_string(&mut text).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    child.wait().unwrap();
+    assert!(text.is_empty() && errors.contains("revoked"), "{text}{errors}");
+}
