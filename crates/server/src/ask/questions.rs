@@ -195,10 +195,7 @@ async fn trend(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, TREND).await?;
     let query = trend_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
-        write(&eye_query::trend(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::trend(snapshot, &query, cancel)?)).await
 }
 
 async fn funnel(
@@ -209,10 +206,7 @@ async fn funnel(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, FUNNEL).await?;
     let query = funnel_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
-        write(&eye_query::funnel(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::funnel(snapshot, &query, cancel)?)).await
 }
 
 async fn retention(
@@ -223,10 +217,8 @@ async fn retention(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, RETENTION).await?;
     let query = retention_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
-        write(&eye_query::retention(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::retention(snapshot, &query, cancel)?))
+        .await
 }
 
 async fn paths(
@@ -237,10 +229,7 @@ async fn paths(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, PATHS).await?;
     let query = paths_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| {
-        write(&eye_query::paths(snapshot, &query, cancel)?)
-    })
-    .await
+    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::paths(snapshot, &query, cancel)?)).await
 }
 
 /// What a body asks, inside the wall of what its asker may see.
