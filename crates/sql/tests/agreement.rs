@@ -12,6 +12,7 @@ use eye_query::{
     Cancel, EventsQuery, Figure, Filter, Order, ProblemsQuery, RejectionsQuery, SessionsQuery, events, problems,
     rejections, sessions, trend,
 };
+use eye_store::{Columns, Erasure, Selection};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -39,6 +40,9 @@ enum Stage {
     Flushed,
     Both,
     Merged,
+    /// A session is hidden by an erasure that has not begun.
+    Hidden,
+    Erased,
 }
 
 const EVENTS: &str = r#"SELECT event_id, application, session_id, category, name, "timestamp", received_at, user_id, data,
@@ -70,6 +74,19 @@ fn listed(world: &World, filter: Filter) -> Vec<Value> {
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(START + second * 1_000_000)
+}
+
+fn erase_session_1(world: &World) {
+    let wanted = Selection {
+        id: Erasure::fresh_id(),
+        criteria: vec!["session_id".to_owned()],
+        columns: Columns::SESSION_ID,
+        session_id: Some("session-1"),
+        event: &|event| event.session_id == "session-1",
+        rejection: &|_| false,
+    };
+    world.store.erase(&wanted).unwrap();
+    assert_eq!(world.rows("SELECT count(*) FROM events WHERE session_id LIKE '%-1'"), [json!([0])]);
 }
 
 fn events_agree(world: &World) {
@@ -197,7 +214,7 @@ proptest! {
         second in proptest::collection::vec(made(), 0..40),
     ) {
         let mut world = World::new(limits());
-        for stage in [Stage::Hot, Stage::Flushed, Stage::Both, Stage::Merged] {
+        for stage in [Stage::Hot, Stage::Flushed, Stage::Both, Stage::Merged, Stage::Hidden, Stage::Erased] {
             match stage {
                 Stage::Hot => world.ingest(&first),
                 Stage::Flushed => drop(world.store.flush_blocking().unwrap()),
@@ -206,6 +223,8 @@ proptest! {
                     world.store.flush_blocking().unwrap();
                     world.store.compact_blocking(Duration::MAX).unwrap();
                 }
+                Stage::Hidden => erase_session_1(&world),
+                Stage::Erased => assert!(world.store.run_erasures_blocking().unwrap()),
             }
             events_agree(&world);
             others_agree(&world);

@@ -197,6 +197,25 @@ impl Slice {
         }
     }
 
+    /// True if some of its rows may be hidden: then it may have fewer than [`Slice::rows`].
+    #[must_use]
+    pub fn may_hide_rows(&self) -> bool {
+        matches!(&self.0, Place::Table(_, _, Some(_)))
+    }
+
+    /// How many rows it has, looked up if some may be hidden.
+    ///
+    /// # Errors
+    /// As [`Slice::visit`].
+    pub fn count(&self) -> Result<usize> {
+        if !self.may_hide_rows() {
+            return Ok(self.rows());
+        }
+        let mut rows = 0;
+        self.visit(Columns::OFFSET, &mut |_, _| rows += 1)?;
+        Ok(rows)
+    }
+
     /// How many rows it has, at most: some may be hidden.
     #[must_use]
     pub fn rows(&self) -> usize {

@@ -98,7 +98,8 @@ impl TableProvider for Events {
         let (view, from, to) = (self.view.clone(), reader.filter.from(), reader.filter.to());
         let slices = tokio::task::spawn_blocking(move || view.snapshot.slices(from, to)).await;
         let slices = slices.map_err(|error| Error::internal(&error))?.map_err(Error::Store)?;
-        let rows = (reader.filter == Filter::default()).then(|| slices.iter().map(Slice::rows).sum());
+        let is_known = reader.filter == Filter::default() && !slices.iter().any(Slice::may_hide_rows);
+        let rows = is_known.then(|| slices.iter().map(Slice::rows).sum());
         let partitions = session.config().target_partitions().min(slices.len());
         let next = AtomicUsize::new(0);
         let produce = move |_: usize, sink: &mut Sink| reader.read_slices(&slices, &next, sink);
@@ -134,7 +135,10 @@ impl Reader {
 
     fn read_slice(&self, slice: &Slice) -> Result<Option<RecordBatch>> {
         let rows = chosen(slice, &self.filter).map_err(Error::from)?;
-        let count = rows.as_ref().map_or(slice.rows(), Vec::len);
+        let count = match &rows {
+            Some(rows) => rows.len(),
+            None => slice.count().map_err(Error::Store)?,
+        };
         if count == 0 {
             return Ok(None);
         }

@@ -75,11 +75,7 @@ impl World {
             let objects = Arc::new(object_store::memory::InMemory::new());
             Table::open(objects, location, options, runtime.handle().clone()).unwrap().0
         };
-        let settings = StoreSettings {
-            partitions: PARTITIONS,
-            flush_age_max: Duration::from_secs(3600),
-            ..StoreSettings::default()
-        };
+        let settings = StoreSettings { partitions: PARTITIONS, flush_by_itself: false, ..StoreSettings::default() };
         let logs = (0..PARTITIONS).map(|_| Arc::new(MemoryLog::new()) as SharedLog).collect();
         let (events, rejections) = (table(TableKind::Events), table(TableKind::Rejections));
         let now = || Timestamp::from_micros(START);
