@@ -146,7 +146,7 @@ fn every_criterion_chooses_what_it_says() {
         (json!({"application": "other"}), 0),
         (json!({"since": "2024-05-01T10:03:00Z", "until": "2024-05-01T10:05:00Z"}), 2),
         (json!({"query": "user:ann data.n>=6"}), 3),
-        (json!({"query": "user:ann or user:bob", "session_id": "s0", "anonymous_id": "anon-ann"}), 2),
+        (json!({"query": "user:ann OR user:bob", "session_id": "s0", "anonymous_id": "anon-ann"}), 2),
         (json!({"query": "since:2024-05-01T10:10:00Z"}), 2),
     ] {
         assert_eq!(chosen(body.clone()), Some(count), "{body}");
