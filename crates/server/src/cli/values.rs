@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::Context;
 use super::failure::Result;
+use super::question::line;
 use super::text::{counted, thousands};
 use super::view;
 
@@ -21,7 +22,7 @@ pub(crate) struct Args {
     /// Of which field? name, category, data.plan, …; all fields are listed, if absent
     field: Option<String>,
     /// Of which events? A query line; they are looked up in the newest events then
-    #[arg(allow_hyphen_values = true, requires = "field")]
+    #[arg(allow_hyphen_values = true, value_parser = line, requires = "field")]
     query: Option<String>,
     /// Only what begins so, in any case of letters
     #[arg(long, value_name = "TEXT")]
