@@ -208,7 +208,9 @@ fn sql_agrees_with_the_lists_wherever_rows_lie() {
 fn nobody_sees_over_the_wall_of_an_application() {
     let server = Server::start();
     let admin = server.admin_token();
-    assert_eq!(post(&server, &server.token(), "/v1/events", &events(0, 50)).status, 200);
+    assert_eq!(post(&server, &server.token(), "/v1/events", &events(0, 300)).status, 200);
+    let flagged = json!([{"session_id": "s1", "category": "c1", "name": "view", "timestamp": "soon"}]);
+    assert_eq!(post(&server, &server.token(), "/v1/events", &flagged).status, 200);
     assert_eq!(post(&server, &server.token(), "/v1/events", &json!([{"session_id": ""}])).status, 200);
     assert_eq!(post(&server, &admin, "/v1/applications", &json!({"name": "other"})).status, 201);
     let token = |kind: &str| {

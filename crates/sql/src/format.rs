@@ -193,7 +193,6 @@ impl Encoder {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn of_parquet(error: parquet::errors::ParquetError) -> Error {
     match error {
         parquet::errors::ParquetError::NYI(message) => {

@@ -250,7 +250,6 @@ fn float(value: f64, is_short: bool) -> String {
     let _ = match value {
         value if value.is_nan() => write!(text, "NaN"),
         value if value.is_infinite() => write!(text, "{}Infinity", if value < 0.0 { "-" } else { "" }),
-        #[expect(clippy::cast_possible_truncation, reason = "it was as short before")]
         value if is_short => write!(text, "{}", value as f32),
         value => write!(text, "{value}"),
     };

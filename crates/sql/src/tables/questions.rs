@@ -185,7 +185,6 @@ fn texts<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a column has one type; counts are exact up to 2^53")]
 fn number(figure: Figure) -> Option<f64> {
     match figure {
         Figure::Count(count) => Some(count as f64),
