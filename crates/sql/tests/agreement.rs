@@ -1,6 +1,6 @@
 //! SQL and the lists agree on the same snapshot, whatever was stored and wherever it lies: hot, flushed, merged.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod common;
 
@@ -82,7 +82,7 @@ fn erase_session_1(world: &World) {
         criteria: vec!["session_id".to_owned()],
         columns: Columns::SESSION_ID,
         session_id: Some("session-1"),
-        event: &|event| event.session_id == "session-1",
+        event: &|event| event.event.session_id == "session-1",
         rejection: &|_| false,
     };
     world.store.erase(&wanted).unwrap();

@@ -1,6 +1,6 @@
 //! Each limit stops one statement, and only that one.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! What statements give: JSON operators, forms of the answer, errors.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod common;
 
