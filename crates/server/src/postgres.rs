@@ -85,10 +85,9 @@ async fn connection(stream: TcpStream, handlers: Handlers) -> std::io::Result<()
 async fn gone(stream: TcpStream) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        match tokio::time::timeout(Duration::ZERO, stream.peek(&mut [0])).await {
-            Ok(Ok(0) | Err(_)) => return,
-            // Bytes that wait to be read, or none.
-            Ok(Ok(_)) | Err(_) => {}
+        // Anything else is bytes that wait to be read, or none.
+        if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(Duration::ZERO, stream.peek(&mut [0])).await {
+            return;
         }
     }
 }
