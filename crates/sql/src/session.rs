@@ -104,6 +104,8 @@ fn config(limits: &Limits) -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.sql_parser.collect_spans = true;
+    // Times without a zone are UTC, and now() says so.
+    options.execution.time_zone = Some("UTC".to_owned());
     config
 }
 

@@ -173,7 +173,8 @@ fn odd_types_have_a_form_in_json_and_csv() {
             (_, Err(error)) => panic!("{format:?}: {error}"),
         }
     }
-    assert_eq!(world.rows("SELECT now() > '2026-01-01'"), [json!([true])]);
+    let now = world.rows("SELECT now() > '2026-01-01', now() - interval '1 day'");
+    assert!(now[0][0] == true && now[0][1].as_str().unwrap().ends_with('Z'), "{now:?}");
     assert_eq!(
         world.rows("SELECT 'NaN'::double, 1.0/0, CAST(1.25 AS DECIMAL(5,2)), DATE '2026-01-02'")[0][0],
         Value::Null

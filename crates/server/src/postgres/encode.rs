@@ -283,7 +283,7 @@ mod tests {
         texts.append_value([Some("a\"b"), None, Some("")]);
         let texts: ArrayRef = Arc::new(texts.finish());
         assert_eq!(shown(Arc::clone(&texts), false), with_length(br#"{"a\"b",NULL,""}"#));
-        let binary = [1, 1, 25, 3, 1, 3_i32].map(i32::to_be_bytes).concat();
+        let binary = [1, 1, 25, 3, 1_i32].map(i32::to_be_bytes).concat();
         let elements = [with_length(b"a\"b"), (-1_i32).to_be_bytes().to_vec(), with_length(b"")].concat();
         assert_eq!(shown(texts, true), with_length(&[binary, elements].concat()));
     }
