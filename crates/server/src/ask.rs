@@ -32,7 +32,7 @@ use desk::{Desk, View, When};
 use params::{Params, Segment};
 
 pub(crate) use desk::{json, write};
-pub(crate) use sql::Bodies;
+pub(crate) use sql::{Bodies, sql_limits};
 #[cfg(test)]
 pub(crate) use tables::ROUTES;
 pub(crate) use tables::{LIVE, OPERATIONS};

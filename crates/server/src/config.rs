@@ -116,21 +116,6 @@ impl Settings {
         }
     }
 
-    /// What statements may use.
-    pub(crate) fn sql_limits(&self) -> eye_sql::Limits {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        eye_sql::Limits {
-            text_bytes_max: self.sql_text_bytes_max,
-            time_max: self.sql_time_max,
-            rows_max: self.sql_rows_max,
-            memory_bytes_max: self.sql_memory_bytes_max,
-            spill_bytes_max: self.sql_spill_bytes_max as u64,
-            queries_max: self.sql_queries_max,
-            queries_per_token_max: self.sql_queries_per_token_max,
-            threads: if self.sql_threads == 0 { cores() } else { self.sql_threads },
-        }
-    }
-
     /// Where statements keep what does not fit into memory.
     pub(crate) fn sql_spill_path(&self) -> PathBuf {
         self.data.join("sql-spill")

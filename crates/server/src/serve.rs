@@ -20,15 +20,15 @@ use eye_log::{PartitionId, SharedLog};
 use eye_query::Catalogue;
 use eye_registry::Registry;
 use eye_store::table::location;
-use eye_store::{DedupRecall, Store, StoreSettings, Table, TableKind, TableOptions};
+use eye_store::{DedupRecall, RetentionRule, Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::ask::Bodies;
+use crate::ask::{Bodies, sql_limits};
 use crate::command::{fail, print};
 use crate::config::Settings;
-use crate::config::kind::Format;
+use crate::config::kind::{Format, KeptFor};
 use crate::edge::accept;
 use crate::edge::budget::BodyBudget;
 use crate::edge::turns::Turns;
@@ -152,7 +152,7 @@ impl Opened {
             None => None,
         };
         let folder = settings.sql_spill_path();
-        let sql = eye_sql::Engine::open(settings.sql_limits(), &folder, Arc::new(Bodies));
+        let sql = eye_sql::Engine::open(sql_limits(settings), &folder, Arc::new(Bodies));
         let sql = sql.map_err(|error| format!("cannot prepare the folder {} for SQL: {error}", folder.display()))?;
         let state = AppState::new(Shared {
             store: self.store.clone(),
@@ -372,6 +372,10 @@ fn open_table(settings: &Settings, runtime: &Runtime, kind: TableKind, name: &st
     Ok(table)
 }
 
+fn retention_rule(rule: &KeptFor) -> RetentionRule {
+    RetentionRule { application: rule.application.clone(), category: rule.category.clone(), days: rule.days }
+}
+
 fn store_settings(settings: &Settings) -> StoreSettings {
     StoreSettings {
         partitions: settings.partitions,
@@ -390,7 +394,7 @@ fn store_settings(settings: &Settings) -> StoreSettings {
         compaction_memory_bytes: settings.compaction_memory_bytes,
         // Merging stops first: it can wait, what is collected cannot.
         compaction_disk_reserve: (settings.disk_reserve as u64).saturating_mul(2),
-        retention: settings.retention.clone(),
+        retention: settings.retention.iter().map(retention_rule).collect(),
         rejection_days: u32::try_from(settings.rejection_retention.as_secs() / 86_400).ok().filter(|days| *days > 0),
         retention_period: settings.retention_period,
         vacuum_retention: settings.vacuum_retention,

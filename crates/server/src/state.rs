@@ -114,7 +114,8 @@ pub(crate) mod testing {
         let store_settings = StoreSettings::default();
         let opened = Store::open(store_settings, vec![log], events, rejections, Timestamp::now, &mut |_, _| {});
         let folder = tempfile::tempdir().unwrap();
-        let sql = eye_sql::Engine::open(settings.sql_limits(), folder.path(), Arc::new(crate::ask::Bodies)).unwrap();
+        let sql = eye_sql::Engine::open(crate::ask::sql_limits(&settings), folder.path(), Arc::new(crate::ask::Bodies))
+            .unwrap();
         AppState::new(Shared {
             store: opened.unwrap().0,
             sql,

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 use super::desk::catch_up;
 use super::questions;
 use crate::auth::Reader;
+use crate::config::Settings;
 use crate::error::{ApiError, ApiResult, Code};
 use crate::fields::Fields;
 use crate::openapi::{Kind, Param};
@@ -43,6 +44,21 @@ pub(super) const SQL: &[Param] = &[
     ),
     Param::field("at_least", Kind::Offset, "Wait until the answer sees this offset."),
 ];
+
+/// What statements may use.
+pub(crate) fn sql_limits(settings: &Settings) -> eye_sql::Limits {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    eye_sql::Limits {
+        text_bytes_max: settings.sql_text_bytes_max,
+        time_max: settings.sql_time_max,
+        rows_max: settings.sql_rows_max,
+        memory_bytes_max: settings.sql_memory_bytes_max,
+        spill_bytes_max: settings.sql_spill_bytes_max as u64,
+        queries_max: settings.sql_queries_max,
+        queries_per_token_max: settings.sql_queries_per_token_max,
+        threads: if settings.sql_threads == 0 { cores() } else { settings.sql_threads },
+    }
+}
 
 /// An answer in JSON.
 #[derive(Serialize, ToSchema)]

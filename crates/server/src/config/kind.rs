@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use eye_store::RetentionRule;
-
 /// A kind of value.
 pub(crate) trait Kind {
     /// What a value of this kind is in the program.
@@ -171,26 +169,34 @@ impl Kind for Options {
     }
 }
 
+/// For how many whole days events of an application and a category are kept; `None` is any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptFor {
+    pub(crate) application: Option<String>,
+    pub(crate) category: Option<String>,
+    pub(crate) days: u32,
+}
+
 /// How long events are kept, by application and category.
 pub(crate) struct Retention;
 
 impl Kind for Retention {
-    type Value = Vec<RetentionRule>;
+    type Value = Vec<KeptFor>;
     const NAME: &'static str = "application/category=days,…";
 
-    fn read(text: &str) -> Result<Vec<RetentionRule>, String> {
+    fn read(text: &str) -> Result<Vec<KeptFor>, String> {
         let rules = text.split(',').map(str::trim).filter(|rule| !rule.is_empty());
         rules.map(read_rule).collect()
     }
 
-    fn show(value: &Vec<RetentionRule>) -> String {
+    fn show(value: &Vec<KeptFor>) -> String {
         let any = |name: &Option<String>| name.clone().unwrap_or_else(|| "*".to_owned());
-        let rule = |rule: &RetentionRule| format!("{}/{}={}d", any(&rule.application), any(&rule.category), rule.days);
+        let rule = |rule: &KeptFor| format!("{}/{}={}d", any(&rule.application), any(&rule.category), rule.days);
         value.iter().map(rule).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn read_rule(text: &str) -> Result<RetentionRule, String> {
+fn read_rule(text: &str) -> Result<KeptFor, String> {
     let wrong = || format!("write rules such as web/*=90d or */debug=7d, with commas between them, not {text:?}");
     let (which, days) = text.rsplit_once('=').ok_or_else(wrong)?;
     let (application, category) = which.split_once('/').ok_or_else(wrong)?;
@@ -200,7 +206,7 @@ fn read_rule(text: &str) -> Result<RetentionRule, String> {
         name => Ok(Some(name.to_owned())),
     };
     let days = days.trim().strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).filter(|days| *days > 0);
-    Ok(RetentionRule { application: name(application)?, category: name(category)?, days: days.ok_or_else(wrong)? })
+    Ok(KeptFor { application: name(application)?, category: name(category)?, days: days.ok_or_else(wrong)? })
 }
 
 /// A size in bytes.
@@ -317,7 +323,7 @@ mod tests {
     #[test]
     fn retention_rules_are_read_and_shown() {
         let rules = Retention::read("web/page view=90d, */debug=7d,").unwrap();
-        let rule = |application: Option<&str>, category: Option<&str>, days| RetentionRule {
+        let rule = |application: Option<&str>, category: Option<&str>, days| KeptFor {
             application: application.map(str::to_owned),
             category: category.map(str::to_owned),
             days,
