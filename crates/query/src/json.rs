@@ -1,6 +1,6 @@
 //! One value out of a JSON text, by its path, without building the rest.
 //!
-//! Payloads were checked when they were stored, so most of a text is only skipped ([`scan`]). What is rare (a key with
+//! Payloads were checked when they were stored, so most of a text is only skipped (`scan`). What is rare (a key with
 //! escapes, a place in an array, a text that ends early) is left to a parser.
 //!
 //! Of keys that stand twice in an object the last counts, as in ECMAScript (ECMA-262, 25.5.1) and in PostgreSQL's `jsonb`.

@@ -68,7 +68,7 @@ fn memory_goes_to_disk_and_then_stops_a_statement() {
     assert_eq!(limit(&world, kept), "sql_memory_bytes_max");
     goes_on(&world);
     drop(world);
-    let world = self::world(Limits { spill_bytes_max: 64 * 1024, ..small }, 50);
+    let world = self::world(Limits { spill_bytes_max: 64 * 1024, threads: 1, ..small }, 50);
     let sorted = "SELECT value, CAST(value AS VARCHAR) || 'some text that takes room' AS t FROM generate_series(1, 900000) \
                   ORDER BY t DESC";
     assert_eq!(limit(&world, sorted), "sql_spill_bytes_max");
