@@ -7,6 +7,7 @@
 //! | [`event`] | [`Draft`] (what a client said), [`Event`] (what is stored) |
 //! | [`mod@check`] | the one function that turns a draft into an event or a rejection |
 //! | [`time`] | [`Timestamp`]: UTC microseconds, read and written without loss |
+//! | [`payload`] | values out of a payload, by their paths |
 //! | [`limits`] | every limit on one event, named |
 //! | [`problem`] | what may be wrong with an event that is stored all the same |
 //! | [`rejection`] | why a thing is no event, by name |
@@ -17,6 +18,7 @@ pub mod check;
 pub mod event;
 pub mod json;
 pub mod limits;
+pub mod payload;
 pub mod problem;
 pub mod rejection;
 pub mod time;

@@ -9,6 +9,7 @@ use eye_event::Timestamp;
 use eye_store::{Columns, Origin, Position, Result, StoredEvent, StoredRejection};
 
 use crate::frame::Frame;
+use crate::reads::Reads;
 use crate::source::{Source, SourceSlice};
 
 /// A source, whole or as of an older answer.
@@ -116,9 +117,10 @@ impl<L: SourceSlice> AtSlice<L> {
 }
 
 impl<L: SourceSlice> SourceSlice for AtSlice<L> {
-    fn frame(&self, columns: Columns) -> Result<Frame> {
+    fn frame(&self, reads: &Reads) -> Result<Frame> {
+        let columns = reads.in_columns();
         match &self.kept {
-            None => self.slice.frame(columns),
+            None => self.slice.frame(reads),
             Some(kept) => Frame::gather(columns, |visit| self.fetch_kept(kept, columns, visit)),
         }
     }
@@ -126,7 +128,7 @@ impl<L: SourceSlice> SourceSlice for AtSlice<L> {
     fn frame_kept(&self, columns: Columns) -> Result<Frame> {
         match &self.kept {
             None => self.slice.frame_kept(columns),
-            Some(_) => self.frame(columns),
+            Some(_) => self.frame(&columns.into()),
         }
     }
 

@@ -18,7 +18,7 @@ pub fn chosen<L: SourceSlice>(slice: &L, filter: &Filter) -> Result<Option<Vec<u
     if filter.is_free() {
         return Ok(None);
     }
-    let frame = slice.frame(filter.columns())?;
+    let frame = slice.frame(&filter.reads())?;
     let mask = Chooser::new(filter).choose(&frame, slice.timestamps());
     Ok(Some((0_u32..).zip(mask).filter_map(|(row, is_chosen)| is_chosen.then_some(row)).collect()))
 }

@@ -19,6 +19,7 @@ use eye_store::{Columns, StoredEvent};
 use crate::field::Field;
 use crate::filter::ProblemFilter;
 use crate::json;
+use crate::reads::Reads;
 
 /// What must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,13 +135,18 @@ impl Expr {
     /// The columns that [`Expr::matches`] reads.
     #[must_use]
     pub fn columns(&self) -> Columns {
+        self.reads().in_columns()
+    }
+
+    /// What it looks at.
+    pub(crate) fn reads(&self) -> Reads {
         match self {
             Self::All(exprs) | Self::Any(exprs) => {
-                exprs.iter().fold(Columns::NONE, |columns, expr| columns | expr.columns())
+                exprs.iter().fold(Reads::default(), |reads, expr| reads | expr.reads())
             }
-            Self::Not(expr) => expr.columns(),
-            Self::Is(Condition::Problem(_)) => Columns::PROBLEMS,
-            Self::Is(Condition::Compare { field, .. } | Condition::Has(field)) => field.column(),
+            Self::Not(expr) => expr.reads(),
+            Self::Is(Condition::Problem(_)) => Columns::PROBLEMS.into(),
+            Self::Is(Condition::Compare { field, .. } | Condition::Has(field)) => Reads::field(field),
         }
     }
 
@@ -167,15 +173,22 @@ impl Condition {
 
     /// True if a row meets it whose column has this text. Not for problems.
     pub(crate) fn meets(&self, column: Option<&str>) -> bool {
-        let Some(column) = column else { return false };
+        let (Some(column), Self::Compare { field, .. } | Self::Has(field)) = (column, self) else { return false };
+        match field.path() {
+            Some(path) => json::find(column, path).is_some_and(|found| self.meets_json(found)),
+            None => match self {
+                Self::Compare { op, values, .. } => values.iter().any(|value| text_meets(*op, column, value)),
+                _ => true,
+            },
+        }
+    }
+
+    /// The same of the JSON text of the value that the field leads to.
+    pub(crate) fn meets_json(&self, found: &str) -> bool {
         match self {
             Self::Problem(_) => false,
-            Self::Has(field) => field.value(column).is_some(),
-            Self::Compare { field, op, values } => match field.path() {
-                None => values.iter().any(|value| text_meets(*op, column, value)),
-                Some(path) => json::find(column, path)
-                    .is_some_and(|found| values.iter().any(|value| json_meets(*op, found, value))),
-            },
+            Self::Has(_) => json::plain(found).is_some(),
+            Self::Compare { op, values, .. } => values.iter().any(|value| json_meets(*op, found, value)),
         }
     }
 }

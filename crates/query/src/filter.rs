@@ -13,6 +13,7 @@ use crate::cursor::Question;
 use crate::error::Error;
 use crate::field::Field;
 use crate::line::Asked;
+use crate::reads::Reads;
 
 /// Which events. Every condition must hold; an absent one always does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,6 +132,11 @@ impl Filter {
     /// The columns that [`Filter::matches`] reads.
     #[must_use]
     pub fn columns(&self) -> Columns {
+        self.reads().in_columns()
+    }
+
+    /// What it looks at.
+    pub(crate) fn reads(&self) -> Reads {
         [
             (self.from().is_some() || self.to().is_some(), Columns::TIMESTAMP),
             (self.problem.is_some(), Columns::PROBLEMS),
@@ -142,7 +148,7 @@ impl Filter {
         ]
         .into_iter()
         .filter(|(is_read, _)| *is_read)
-        .fold(self.expr().map_or(Columns::NONE, Expr::columns), |columns, (_, column)| columns | column)
+        .fold(self.expr().map_or_else(Reads::default, Expr::reads), |reads, (_, column)| reads | column)
     }
 
     /// False if no event with a timestamp from `earliest` to `latest` (both inclusive) can match.

@@ -3,6 +3,7 @@
 //! Of application, category and name each row has a number, and each text stands once: a condition on one of them looks at
 //! a few texts, not at 65,536 rows. Columns that were not asked for have no values.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -14,6 +15,7 @@ use eye_log::{Offset, PartitionId};
 use eye_store::{Columns, Error, Kind, Result, SortKey, StoredEvent};
 
 use crate::field::Field;
+use crate::json;
 
 /// The rows of one slice, column by column.
 #[derive(Default)]
@@ -24,6 +26,8 @@ pub struct Frame {
     partitions: ScalarBuffer<i32>,
     offsets: ScalarBuffer<i64>,
     problems: Vec<Problems>,
+    /// The JSON texts of values inside `data`, by their paths: those that lie in columns of their own.
+    apart: Vec<(Vec<String>, Texts)>,
 }
 
 /// The text columns of a frame, by their places in [`Frame::texts`].
@@ -51,8 +55,42 @@ pub(crate) enum Texts {
     Plain(StringArray),
     /// Each row its own, where it was read.
     Viewed(StringViewArray),
-    /// Each row the number of one; no row is without.
+    /// Each row the number of one, which is below 0 in a row without.
     Coded(ScalarBuffer<i32>, StringArray),
+}
+
+/// Where the value of a field lies in a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'f> {
+    texts: &'f Texts,
+    /// How to find it in the text of a row; `None` if that is all of it.
+    path: Option<&'f [String]>,
+    is_json: bool,
+}
+
+impl<'f> Place<'f> {
+    /// The texts that the values lie in.
+    pub(crate) fn texts(&self) -> &'f Texts {
+        self.texts
+    }
+
+    /// True of a value inside a payload that has a column of its own: its texts are the values' JSON.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.is_json && self.path.is_none()
+    }
+
+    /// The JSON of the value in one of the texts; `None` if there is none, or the field is no JSON.
+    pub(crate) fn json<'t>(&self, text: &'t str) -> Option<&'t str> {
+        match self.path {
+            Some(path) => json::find(text, path),
+            None => self.is_json.then_some(text),
+        }
+    }
+
+    /// The value in one of the texts, as a text: see [`json::plain`].
+    pub(crate) fn value<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
+        if self.is_json { json::plain(self.json(text)?) } else { Some(Cow::Borrowed(text)) }
+    }
 }
 
 impl Texts {
@@ -62,8 +100,19 @@ impl Texts {
             Self::None => None,
             Self::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
             Self::Viewed(texts) => texts.is_valid(row).then(|| texts.value(row)),
-            Self::Coded(codes, texts) => Some(texts.value(usize::try_from(codes[row]).unwrap_or(usize::MAX))),
+            Self::Coded(codes, texts) => Some(texts.value(usize::try_from(codes[row]).ok()?)),
         }
+    }
+
+    /// How many different numbers rows may have; none of texts without numbers.
+    pub(crate) fn codes(&self) -> usize {
+        if let Self::Coded(_, texts) = self { texts.len() } else { 0 }
+    }
+
+    /// The number of a row's text.
+    #[inline]
+    pub(crate) fn code(&self, row: usize) -> Option<usize> {
+        if let Self::Coded(codes, _) = self { usize::try_from(codes[row]).ok() } else { None }
     }
 }
 
@@ -78,6 +127,16 @@ impl Frame {
         let column = field.column();
         let place = TEXT_COLUMNS.iter().position(|known| *known == column);
         place.map_or(&Texts::None, |place| &self.texts[place])
+    }
+
+    /// Where the value of a field lies.
+    pub(crate) fn place<'f>(&'f self, field: &'f Field) -> Place<'f> {
+        if let Field::Data(path) = field
+            && let Some((_, texts)) = self.apart.iter().find(|(known, _)| known == path)
+        {
+            return Place { texts, path: None, is_json: true };
+        }
+        Place { texts: self.texts(field), path: field.path(), is_json: field.path().is_some() }
     }
 
     /// When each row's event occurred, in microseconds.
@@ -99,8 +158,8 @@ impl Frame {
         }
     }
 
-    /// A frame of a batch of the table.
-    pub(crate) fn of(batch: &RecordBatch) -> Result<Self> {
+    /// A frame of a batch of the table, which was read with these paths.
+    pub(crate) fn of(batch: &RecordBatch, paths: &[Vec<String>]) -> Result<Self> {
         let mut frame = Self { rows: batch.num_rows(), ..Self::default() };
         for (place, column) in TEXT_COLUMNS.iter().enumerate() {
             let name = column.names().next().unwrap_or_default();
@@ -117,6 +176,11 @@ impl Frame {
         }
         if let Some(array) = batch.column_by_name("offset") {
             frame.offsets = array.as_primitive_opt::<Int64Type>().ok_or_else(|| strange("offset"))?.values().clone();
+        }
+        for path in paths {
+            let Some(name) = eye_store::data_column(path) else { continue };
+            let Some(array) = batch.column_by_name(&name) else { continue };
+            frame.apart.push((path.clone(), texts_of(array.as_ref()).ok_or_else(|| strange(&name))?));
         }
         frame.problems = eye_store::columns::problems_of(batch)?.unwrap_or_default();
         Ok(frame)
@@ -145,7 +209,12 @@ fn texts_of(array: &dyn Array) -> Option<Texts> {
         return Some(Texts::Viewed(texts.clone()));
     }
     let coded = array.as_dictionary_opt::<Int32Type>()?;
-    Some(Texts::Coded(coded.keys().values().clone(), coded.values().as_string_opt::<i32>()?.clone()))
+    let codes = coded.keys().values();
+    let codes = match coded.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => codes.clone(),
+        Some(nulls) => codes.iter().zip(nulls).map(|(code, is_there)| if is_there { *code } else { -1 }).collect(),
+    };
+    Some(Texts::Coded(codes, coded.values().as_string_opt::<i32>()?.clone()))
 }
 
 /// Rows on their way to a frame.
@@ -259,6 +328,7 @@ impl Gathered {
             partitions: self.partitions.into(),
             offsets: self.offsets.into(),
             problems: self.problems,
+            apart: Vec::new(),
         }
     }
 }

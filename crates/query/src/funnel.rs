@@ -174,7 +174,7 @@ where
     check(query)?;
     let steps: Vec<Filter> = query.steps.iter().map(step_filter).collect();
     let plan = Plan::new(query, &steps);
-    let (matches, slices) = scan(source, &query.filter, plan.columns(), cancel, || Matches::new(&plan))?;
+    let (matches, slices) = scan(source, &query.filter, plan.reads(), cancel, || Matches::new(&plan))?;
     cancel.check()?;
     let units = matches.finish()?;
     let tallies = tally::tally(query, &units, cancel)?;

@@ -20,7 +20,7 @@
 //! | [`json`] | one value out of a payload |
 //! | `filter` | which events a question is about |
 //! | `choose` | which rows of a slice a filter chooses |
-//! | `frame`, `mask`, `scan` | slices as columns, the rows that are chosen, one pass over all of them |
+//! | `reads`, `frame`, `mask`, `scan` | what is read, slices as columns, the rows that are chosen, one pass over all of them |
 //! | `calendar`, `unit` | time cut into intervals, whose events belong together |
 //! | `exact` | sums that do not depend on the order |
 //! | `order`, `top`, `names` | places in an order, the first few of many, texts as numbers |
@@ -43,7 +43,6 @@ pub mod field;
 mod filter;
 mod frame;
 mod funnel;
-pub mod json;
 pub mod line;
 mod mask;
 mod names;
@@ -51,6 +50,7 @@ mod order;
 mod output;
 mod paths;
 mod problems;
+mod reads;
 mod rejections;
 mod retention;
 mod scan;
@@ -74,6 +74,7 @@ pub use choose::chosen;
 pub use cursor::Cursor;
 pub use error::{Error, Result};
 pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, events, events_with};
+pub use eye_event::payload as json;
 pub use field::Field;
 pub use filter::{Filter, ProblemFilter};
 pub use frame::Frame;
@@ -90,6 +91,7 @@ pub use paths::{
     PATHS_TOP, PATHS_TOP_MAX, PathNodeOut, PathsOut, PathsQuery, paths,
 };
 pub use problems::{PROBLEM_KINDS_MAX, ProblemOut, ProblemsPage, ProblemsQuery, SAMPLES, SAMPLES_MAX, problems};
+pub use reads::Reads;
 pub use rejections::{
     REJECTIONS_LIMIT, REJECTIONS_LIMIT_MAX, RejectionOut, RejectionsPage, RejectionsQuery, rejections,
 };

@@ -9,6 +9,7 @@ use crate::field::Field;
 use crate::filter::{Filter, allows};
 use crate::frame::{Frame, Texts};
 use crate::line::Asked;
+use crate::reads::Reads;
 
 /// One flag a row.
 pub(crate) type Mask = Vec<bool>;
@@ -101,9 +102,9 @@ impl<'l> Demand<'l> {
         Ok(Self { exprs: cheapest_first(line.and_then(|line| line.line.expr.as_ref())) })
     }
 
-    /// The columns that it looks at.
-    pub(crate) fn columns(&self) -> Columns {
-        self.exprs.iter().fold(Columns::NONE, |columns, expr| columns | expr.columns())
+    /// What it looks at.
+    pub(crate) fn reads(&self) -> Reads {
+        self.exprs.iter().fold(Reads::default(), |reads, expr| reads | expr.reads())
     }
 
     /// Those of the chosen rows that meet it.
@@ -152,10 +153,15 @@ fn keep_texts(mask: &mut Mask, texts: &Texts, is_met: impl Fn(Option<&str>) -> b
         }
         Texts::Plain(_) | Texts::Viewed(_) => keep(mask, |row| is_met(texts.get(row))),
         Texts::Coded(codes, values) => {
-            let meets: Vec<bool> = values.iter().map(&is_met).collect();
-            for (chosen, code) in mask.iter_mut().zip(codes) {
-                *chosen =
-                    *chosen && usize::try_from(*code).ok().and_then(|code| meets.get(code)).is_some_and(|met| *met);
+            // A text is looked at when a row that is chosen has it: there may be nearly as many as rows.
+            let mut meets: Vec<Option<bool>> = vec![None; texts.codes()];
+            let without = is_met(None);
+            for (chosen, code) in mask.iter_mut().zip(codes).filter(|(chosen, _)| **chosen) {
+                let code = usize::try_from(*code).ok();
+                *chosen = match code.and_then(|code| Some((code, meets.get_mut(code)?))) {
+                    Some((code, met)) => *met.get_or_insert_with(|| is_met(Some(values.value(code)))),
+                    None => without,
+                };
             }
         }
     }
@@ -190,7 +196,11 @@ fn keep_expr(mask: &mut Mask, frame: &Frame, expr: &Expr) {
             keep(mask, |row| problem.matches(problems[row]));
         }
         Expr::Is(condition @ (Condition::Compare { field, .. } | Condition::Has(field))) => {
-            keep_texts(mask, frame.texts(field), |text| condition.meets(text));
+            let place = frame.place(field);
+            match place.is_apart() {
+                true => keep_texts(mask, place.texts(), |text| text.is_some_and(|found| condition.meets_json(found))),
+                false => keep_texts(mask, place.texts(), |text| condition.meets(text)),
+            }
         }
     }
 }

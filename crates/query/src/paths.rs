@@ -26,6 +26,7 @@ use crate::line::Asked;
 use crate::mask::Demand;
 use crate::paths::steps::{Plan, Steps};
 use crate::paths::tree::Tree;
+use crate::reads::Reads;
 use crate::scan::scan;
 use crate::source::Source;
 use crate::unit::By;
@@ -136,8 +137,8 @@ where
     S::Slice: Sync + Send,
 {
     let plan = plan(query)?;
-    let columns = Columns::SORT_KEY | query.by.column() | query.step.column() | plan.anchor.columns();
-    let (mut steps, _) = scan(source, &query.filter, columns, cancel, || Steps::new(&plan))?;
+    let reads = Reads::field(&query.step) | Columns::SORT_KEY | query.by.column() | plan.anchor.reads();
+    let (mut steps, _) = scan(source, &query.filter, reads, cancel, || Steps::new(&plan))?;
     let counts = count::count(&mut steps, cancel)?;
     let level = Tree::new(query, &steps.labels).whole(counts)?;
     Ok(PathsOut {

@@ -20,6 +20,7 @@ use crate::filter::Filter;
 use crate::frame::Frame;
 use crate::line::Asked;
 use crate::mask::{Demand, Mask};
+use crate::reads::Reads;
 use crate::scan::{State, scan};
 use crate::source::Source;
 use crate::unit::{BuildKeyHasher, By, Key, Keys};
@@ -175,8 +176,8 @@ where
     S::Slice: Sync + Send,
 {
     let plan = Plan::new(query)?;
-    let columns = query.by.column() | Columns::TIMESTAMP | plan.start.columns() | plan.back.columns();
-    let (units, _) = scan(source, &plan.filter, columns, cancel, || Units { plan: &plan, sets: HashMap::default() })?;
+    let reads = Reads::from(query.by.column() | Columns::TIMESTAMP) | plan.start.reads() | plan.back.reads();
+    let (units, _) = scan(source, &plan.filter, reads, cancel, || Units { plan: &plan, sets: HashMap::default() })?;
     let cohorts = cohorts(&plan, &units);
     let cell = query.cell.map(|(cohort, period)| cell::list(source, &plan, &units, cohort, period, cancel));
     Ok(RetentionOut {

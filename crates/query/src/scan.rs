@@ -6,13 +6,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use eye_store::Columns;
-
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::frame::Frame;
 use crate::mask::Chooser;
+use crate::reads::Reads;
 use crate::source::{Source, SourceSlice};
 
 /// What a pass leaves: made once a thread, fed slice by slice, then put together.
@@ -30,11 +29,11 @@ pub(crate) trait State: Send {
     fn merge(&mut self, other: Self) -> Result<()>;
 }
 
-/// Feeds every slice that can match to a state. `columns` are what the state reads beyond the filter.
+/// Feeds every slice that can match to a state, which reads this beyond what the filter does.
 pub(crate) fn scan<S, T>(
     source: &S,
     filter: &Filter,
-    columns: Columns,
+    reads: impl Into<Reads>,
     cancel: &Cancel,
     make: impl Fn() -> T + Sync,
 ) -> Result<(T, Vec<S::Slice>)>
@@ -44,7 +43,7 @@ where
     T: State,
 {
     let slices = if filter.is_impossible() { Vec::new() } else { source.slices(filter.from(), filter.to())? };
-    let columns = columns | filter.columns();
+    let reads = reads.into() | filter.reads();
     let chooser = Chooser::new(filter);
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<T> {
@@ -56,7 +55,7 @@ where
             if !filter.slice_can_match(slice.timestamps()) {
                 continue;
             }
-            let frame = slice.frame(columns)?;
+            let frame = slice.frame(&reads)?;
             let mask = chooser.choose(&frame, slice.timestamps());
             state.add(&frame, &mask, u32::try_from(number).unwrap_or(u32::MAX))?;
         }

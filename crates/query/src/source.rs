@@ -6,6 +6,7 @@ use eye_event::Timestamp;
 use eye_store::{Columns, Origin, Position, Result, Snapshot, StoredEvent, StoredRejection};
 
 use crate::frame::Frame;
+use crate::reads::Reads;
 
 /// An immutable view of everything stored. Reads block.
 pub trait Source {
@@ -39,11 +40,12 @@ pub trait Source {
 
 /// A part of a source: a row group of the table or a chunk of the hot buffer.
 pub trait SourceSlice {
-    /// All rows as columns, with at least `columns` filled.
+    /// All rows as columns, with at least what is read.
     ///
     /// # Errors
     /// Those of the store.
-    fn frame(&self, columns: Columns) -> Result<Frame> {
+    fn frame(&self, reads: &Reads) -> Result<Frame> {
+        let columns = reads.in_columns();
         Frame::gather(columns, |visit| self.visit(columns, visit))
     }
 
@@ -52,7 +54,7 @@ pub trait SourceSlice {
     /// # Errors
     /// Those of the store.
     fn frame_kept(&self, columns: Columns) -> Result<Frame> {
-        self.frame(columns)
+        self.frame(&columns.into())
     }
 
     /// What it is a part of: the same origin always means the same rows.
@@ -105,17 +107,18 @@ impl Source for Snapshot {
 }
 
 impl SourceSlice for eye_store::Slice {
-    fn frame(&self, columns: Columns) -> Result<Frame> {
-        match self.batch(columns)? {
-            Some(batch) => Frame::of(&batch),
-            None => Frame::gather(columns, |visit| self.visit(columns, visit)),
+    fn frame(&self, reads: &Reads) -> Result<Frame> {
+        if let Some(batch) = self.batch(reads.columns(), reads.paths())? {
+            return Frame::of(&batch, reads.paths());
         }
+        let columns = reads.in_columns();
+        Frame::gather(columns, |visit| self.visit(columns, visit))
     }
 
     fn frame_kept(&self, columns: Columns) -> Result<Frame> {
         match self.batch_kept(columns)? {
-            Some(batch) => Frame::of(&batch),
-            None => self.frame(columns),
+            Some(batch) => Frame::of(&batch, &[]),
+            None => self.frame(&columns.into()),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::error::{Error, Result, checked};
 use crate::field::Field;
 use crate::filter::Filter;
 use crate::frame::Frame;
+use crate::reads::Reads;
 use crate::scan::{State, scan};
 use crate::source::Source;
 use crate::unit::Keys;
@@ -219,7 +220,8 @@ where
     // The times of the line say no more than `from` and `to`, and nothing of the period before.
     let line = query.filter.line.as_deref().map(|line| Arc::new(line.clone().without_times()));
     let filter = Filter { from: Some(from), to: Some(to), line, ..query.filter.clone() };
-    let columns = query.breakdown.iter().fold(Columns::TIMESTAMP, |columns, field| columns | field.column());
+    let own = query.measure.reads() | Columns::TIMESTAMP;
+    let reads = query.breakdown.iter().fold(own, |reads, field| reads | Reads::field(field));
     let keys = Keys::new();
     let make = || Pass {
         query,
@@ -229,7 +231,7 @@ where
         calendar: calendar.clone(),
         keys,
     };
-    scan(source, &filter, columns | query.measure.columns(), cancel, make).map(|(pass, _)| pass)
+    scan(source, &filter, reads, cancel, make).map(|(pass, _)| pass)
 }
 
 /// What one pass has seen.
@@ -270,7 +272,7 @@ impl Pass<'_> {
 
 impl State for Pass<'_> {
     fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
-        let columns = self.series.columns(frame, &self.query.breakdown);
+        let mut columns = Series::columns(frame, &self.query.breakdown);
         let mut seen = Seen::new(frame, &self.query.measure, self.keys);
         let times = frame.timestamps();
         // Rows of a session are neighbours, and mostly lie in one interval.
@@ -281,7 +283,7 @@ impl State for Pass<'_> {
                 last = (self.calendar.span(place), place);
             }
             let interval = last.1;
-            let series = self.series.place(&columns, row)?;
+            let series = self.series.place(&mut columns, row)?;
             if !self.cells.add(series, interval, row, &mut seen) {
                 self.without_value += 1;
             }

@@ -39,6 +39,15 @@ impl By {
         }
     }
 
+    /// The same, to be kept as long as one likes.
+    pub(crate) fn as_field(self) -> &'static Field {
+        match self {
+            Self::Session => &Field::SessionId,
+            Self::User => &Field::UserId,
+            Self::Anonymous => &Field::AnonymousId,
+        }
+    }
+
     /// The column of its id.
     #[must_use]
     pub fn column(self) -> Columns {
@@ -98,6 +107,9 @@ impl Keys {
     }
 
     fn each_text(self, texts: &Texts, mask: &[bool], visit: &mut dyn FnMut(usize, Key)) {
+        if let Texts::Coded(..) = texts {
+            return self.each_code(texts, mask, visit);
+        }
         let mut last: Option<(&str, Key)> = None;
         for row in (0..mask.len()).filter(|row| mask[*row]) {
             let Some(text) = texts.get(row) else { continue };
@@ -106,6 +118,22 @@ impl Keys {
                 _ => self.of(text),
             };
             last = Some((text, key));
+            visit(row, key);
+        }
+    }
+
+    /// The same of texts with numbers: each is hashed once.
+    fn each_code(self, texts: &Texts, mask: &[bool], visit: &mut dyn FnMut(usize, Key)) {
+        let mut keys: Vec<Option<Key>> = vec![None; texts.codes()];
+        for row in (0..mask.len()).filter(|row| mask[*row]) {
+            let Some(known) = texts.code(row).and_then(|code| keys.get_mut(code)) else { continue };
+            let key = match known {
+                Some(key) => *key,
+                None => {
+                    let Some(text) = texts.get(row) else { continue };
+                    *known.insert(self.of(text))
+                }
+            };
             visit(row, key);
         }
     }

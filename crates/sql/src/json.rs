@@ -12,7 +12,7 @@ use datafusion::common::{DFSchema, Result, exec_err, plan_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExpressionPlacement, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
@@ -48,17 +48,20 @@ impl As {
 
 /// The functions.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
-    [As::Json, As::Text, As::Number].map(function)
+    [As::Json, As::Text, As::Number].map(|form| function(form, false))
 }
 
-fn function(form: As) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::new_from_impl(Get { form, signature: Signature::user_defined(Volatility::Immutable) }))
+fn function(form: As, is_apart: bool) -> Arc<ScalarUDF> {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(ScalarUDF::new_from_impl(Get { form, is_apart, signature }))
 }
 
 /// `json_get(json, key, …)` and its sisters: each key a text, or a place in an array counted from 0.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Get {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Get {
     form: As,
+    /// The value lies in a column of its own: to be looked for where the table is read.
+    is_apart: bool,
     signature: Signature,
 }
 
@@ -88,6 +91,17 @@ impl ScalarUDFImpl for Get {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(self.form.kind())
+    }
+
+    fn placement(&self, args: &[ExpressionPlacement]) -> ExpressionPlacement {
+        let is_plain = args.split_first().is_some_and(|(text, keys)| {
+            *text == ExpressionPlacement::Column && keys.iter().all(|key| *key == ExpressionPlacement::Literal)
+        });
+        if self.is_apart && is_plain {
+            ExpressionPlacement::MoveTowardsLeafNodes
+        } else {
+            ExpressionPlacement::KeepInPlace
+        }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -126,7 +140,7 @@ impl ScalarUDFImpl for Get {
 }
 
 /// A key as a path has it. A place that is negative is nowhere.
-fn key_of(key: &ScalarValue) -> Option<String> {
+pub(crate) fn key_of(key: &ScalarValue) -> Option<String> {
     match key {
         ScalarValue::Int64(place) => place.filter(|place| *place >= 0).map(|place| place.to_string()),
         other => other.try_as_str().flatten().map(str::to_owned),
@@ -134,7 +148,15 @@ fn key_of(key: &ScalarValue) -> Option<String> {
 }
 
 impl Get {
-    fn find_all<'p>(&self, texts: &ArrayRef, path: impl Fn(usize) -> Option<&'p [String]>) -> Result<ArrayRef> {
+    /// What is made of the value at each row's path.
+    ///
+    /// # Errors
+    /// `Internal`, if `texts` are none.
+    pub(crate) fn find_all<'p>(
+        &self,
+        texts: &ArrayRef,
+        path: impl Fn(usize) -> Option<&'p [String]>,
+    ) -> Result<ArrayRef> {
         let texts = match texts.data_type() {
             DataType::Utf8View => Arc::clone(texts),
             _ => cast(texts, &DataType::Utf8View)?,
@@ -144,29 +166,46 @@ impl Get {
             let text = texts.is_valid(row).then(|| texts.value(row))?;
             json::find(text, path(row)?)
         });
-        Ok(match self.form {
+        Ok(self.made(values, texts.len()))
+    }
+
+    /// What is made of values, each the JSON text that was found; about so many.
+    pub(crate) fn made<'v>(&self, values: impl Iterator<Item = Option<&'v str>>, count: usize) -> ArrayRef {
+        match self.form {
             As::Json => {
-                let mut out = StringViewBuilder::with_capacity(texts.len());
+                let mut out = StringViewBuilder::with_capacity(count);
                 values.for_each(|value| out.append_option(value));
                 Arc::new(out.finish())
             }
             As::Text => {
-                let mut out = StringViewBuilder::with_capacity(texts.len());
+                let mut out = StringViewBuilder::with_capacity(count);
                 values.for_each(|value| out.append_option(value.and_then(json::plain)));
                 Arc::new(out.finish())
             }
             As::Number => {
-                let mut out = Float64Builder::with_capacity(texts.len());
+                let mut out = Float64Builder::with_capacity(count);
                 values.for_each(|value| out.append_option(value.and_then(json::number)));
                 Arc::new(out.finish())
             }
-        })
+        }
     }
 }
 
 /// Turns the operators into the functions.
 #[derive(Debug)]
-pub(crate) struct Operators;
+pub(crate) struct Operators {
+    /// The paths of `data` whose values mostly lie in columns of their own.
+    pub(crate) apart: Vec<Vec<String>>,
+}
+
+impl Operators {
+    fn is_apart(&self, args: &[Expr]) -> bool {
+        let [Expr::Column(column), keys @ ..] = args else { return false };
+        let key = |key: &Expr| if let Expr::Literal(key, _) = key { key_of(key) } else { None };
+        let path: Option<Vec<String>> = keys.iter().map(key).collect();
+        column.name == "data" && path.is_some_and(|path| self.apart.contains(&path))
+    }
+}
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, _: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
@@ -183,7 +222,8 @@ impl ExprPlanner for Operators {
             other => vec![other],
         };
         args.extend(keys);
-        Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction { func: function(form), args })))
+        let func = function(form, self.is_apart(&args));
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction { func, args })))
     }
 }
 

@@ -65,7 +65,8 @@ pub(crate) async fn open(
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
     let mut planners = Defaults::default_expr_planners();
-    planners.insert(0, Arc::new(json::Operators));
+    let apart = if wanted.contains("events") { view.data_paths().await? } else { Vec::new() };
+    planners.insert(0, Arc::new(json::Operators { apart }));
     let mut state = SessionStateBuilder::new()
         .with_config(config(limits))
         .with_runtime_env(runtime(limits, folder)?)

@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::{Made, START, World, by_category, limits};
 use eye_event::Timestamp;
 use eye_query::{
-    Cancel, EventsQuery, Figure, Filter, Order, ProblemsQuery, RejectionsQuery, SessionsQuery, events, problems,
-    rejections, sessions, trend,
+    Cancel, EventsQuery, Field, Figure, Filter, Order, ProblemsQuery, RejectionsQuery, SessionsQuery, TrendQuery,
+    events, problems, rejections, sessions, trend,
 };
 use eye_store::{Columns, Erasure, Selection};
 use proptest::prelude::*;
@@ -24,7 +24,13 @@ fn made() -> impl Strategy<Value = Made> {
         prop_oneof![Just("view"), Just("buy"), Just("é")],
         0..200_u16,
         prop_oneof![Just(None), Just(Some("ann")), Just(Some("bob"))],
-        prop_oneof![Just(r#"{"plan":"pro","n":1.50}"#), Just(r#"{"plan":null,"list":[1,{"a":"x"}]}"#), Just("{}")],
+        prop_oneof![
+            Just(r#"{"plan":"pro","n":1.50}"#),
+            Just(r#"{"plan":null,"list":[1,{"a":"x"}]}"#),
+            Just(r#"{"n":"7","plan":"fr\u0065e"}"#),
+            Just(r#"{ "n" : 2e0 , "n": 3, "plan" : {"a":1} }"#),
+            Just("{}")
+        ],
         0..4_u8,
     );
     fields.prop_map(|(application, session, category, name, second, user, data, problems)| {
@@ -205,6 +211,54 @@ fn trends_agree(world: &World, allowed: Option<Vec<String>>, ask: &dyn Fn(&str) 
     assert_eq!(by_hand, by_trend);
 }
 
+/// Values of payloads, which some files have in columns of their own: questions say what SQL finds in `data` itself.
+fn payloads_agree(world: &World) {
+    for (line, condition) in [
+        ("", "true"),
+        ("data.plan=pro", "json_get_text(data || '', 'plan') = 'pro'"),
+        ("-data.plan=pro", "(json_get_text(data || '', 'plan') = 'pro') IS NOT TRUE"),
+        ("has:data.plan", "json_get_text(data || '', 'plan') IS NOT NULL"),
+        ("data.n>1 user_id:ann", "json_get_number(data || '', 'n') > 1 AND user_id = 'ann'"),
+        ("data.list.1.a=x", "json_get_text(data || '', 'list', 1, 'a') = 'x'"),
+        (
+            "(data.plan=free OR session_id:session-1)",
+            "json_get_text(data || '', 'plan') = 'free' OR session_id = 'session-1'",
+        ),
+    ] {
+        let line: eye_query::Line = line.parse().unwrap();
+        let filter = Filter { line: Some(line.at(at(0)).into()), ..Filter::default() };
+        let events = world.rows(&format!("{EVENTS} WHERE {condition} {ORDER}"));
+        assert_eq!(listed(world, filter.clone()), events, "{condition}");
+        for (measure, figure) in [
+            ("events", "count(*)"),
+            ("sessions", "count(DISTINCT session_id)"),
+            ("users", "count(DISTINCT user_id)"),
+            ("sum(data.n)", "coalesce(sum(json_get_number(data || '', 'n')), 0)"),
+            ("distinct(data.n)", "count(DISTINCT json_get_text(data || '', 'n'))"),
+        ] {
+            let query = TrendQuery {
+                filter: filter.clone(),
+                measure: measure.parse().unwrap(),
+                breakdown: vec![Field::parse("data.plan").unwrap()],
+                ..by_category(None)
+            };
+            let answer = trend(&world.store.snapshot(), &query, &Cancel::new()).unwrap();
+            let figures = answer.period.series.iter().map(|series| match series.total {
+                Figure::Count(count) => json!([series.breakdown[0], count as f64]),
+                Figure::Real(number) => json!([series.breakdown[0], number]),
+                Figure::Nothing(()) => json!([series.breakdown[0], 0.0]),
+            });
+            let sql = format!(
+                "SELECT json_get_text(data || '', 'plan'), ({figure})::double FROM events WHERE {condition} GROUP BY 1"
+            );
+            let (mut figures, mut found): (Vec<_>, _) = (figures.collect(), world.rows(&sql));
+            figures.sort_by_key(ToString::to_string);
+            found.sort_by_key(ToString::to_string);
+            assert_eq!(figures, found, "{measure} of {condition}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 100, ..ProptestConfig::default() })]
 
@@ -228,6 +282,7 @@ proptest! {
             }
             events_agree(&world);
             others_agree(&world);
+            payloads_agree(&world);
         }
     }
 }

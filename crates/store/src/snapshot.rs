@@ -3,6 +3,7 @@
 //! A row is in exactly one of the two: the table has everything up to `flushed`, the hot buffer what lies past it.
 //! Reads block (on files, or on object storage): call them from threads that may.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -91,6 +92,22 @@ impl Snapshot {
             slices.extend(groups.map(|group| Slice(Place::Table(Arc::clone(file), group, mask.clone()))));
         }
         Ok(slices)
+    }
+
+    /// The paths of `data` whose values have columns of their own in files with at least half of the rows.
+    ///
+    /// # Errors
+    /// A file whose footer cannot be read.
+    pub fn data_paths(&self) -> Result<Vec<Vec<String>>> {
+        let hot: usize = self.hot.iter().map(GenerationView::rows).sum();
+        let (mut all, mut rows) = (hot as u64, BTreeMap::<Vec<String>, u64>::new());
+        for file in &self.events.files {
+            all += file.rows;
+            for path in file.data_paths()? {
+                *rows.entry(path).or_default() += file.rows;
+            }
+        }
+        Ok(rows.into_iter().filter(|(_, rows)| rows * 2 >= all).map(|(path, _)| path).collect())
     }
 
     /// The mask, if it may hide rows of this file.
@@ -246,16 +263,19 @@ impl Slice {
         Ok(())
     }
 
-    /// The rows as columns, with at least `columns` filled; application, category and name as dictionaries (`Int32` to
-    /// `Utf8`), ids and payloads as `Utf8View`. `None` of a chunk of the hot buffer, whose rows lie one by one.
+    /// The rows as columns, with at least `columns` filled; application, category and name, and sessions and users where
+    /// the file says so, as dictionaries (`Int32` to `Utf8`), other ids and payloads as `Utf8View`. `None` of a chunk of the
+    /// hot buffer, whose rows lie one by one.
+    ///
+    /// What is wanted at these paths of `data` stands in the columns that [`crate::data_column`] names, or `data` is filled.
     ///
     /// # Errors
     /// A file that is away or damaged.
-    pub fn batch(&self, columns: Columns) -> Result<Option<RecordBatch>> {
+    pub fn batch(&self, columns: Columns, paths: &[Vec<String>]) -> Result<Option<RecordBatch>> {
         match &self.0 {
             Place::Hot(_) => Ok(None),
             Place::Table(file, group, mask) => {
-                let batch = file.read_coded(group.index, with_offset(columns, mask))?;
+                let batch = file.read_coded(group.index, with_offset(columns, mask), paths)?;
                 visible(mask.as_deref(), file, batch).map(Some)
             }
         }

@@ -157,7 +157,7 @@ fn answers(snapshot: &Snapshot) -> [Vec<String>; 4] {
     let (mut rows, mut coded, mut sessions, mut rejections) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for slice in snapshot.slices(None, None).unwrap() {
         slice.visit(Columns::ALL, &mut |_, row| rows.push(format!("{row:?}"))).unwrap();
-        if let Some(batch) = slice.batch(Columns::ALL).unwrap() {
+        if let Some(batch) = slice.batch(Columns::ALL, &[]).unwrap() {
             coded.push(batch.num_rows().to_string());
         }
     }

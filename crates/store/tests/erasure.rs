@@ -200,9 +200,10 @@ fn numbers(snapshot: &Snapshot) -> (Vec<u64>, usize) {
         slice.fetch(&wanted, Columns::DATA, &mut |row| found.push(number(row.event.data))).unwrap();
         assert_eq!(found, of_slice.iter().map(|(_, number)| *number).step_by(2).collect::<Vec<_>>());
         fetched.extend(found);
-        for (read, into) in
-            [(slice.batch(Columns::DATA).unwrap(), &mut batched), (slice.batch_kept(Columns::DATA).unwrap(), &mut kept)]
-        {
+        for (read, into) in [
+            (slice.batch(Columns::DATA, &[]).unwrap(), &mut batched),
+            (slice.batch_kept(Columns::DATA).unwrap(), &mut kept),
+        ] {
             let Some(batch) = read else {
                 into.extend(of_slice.iter().map(|(_, number)| *number));
                 continue;

@@ -104,7 +104,7 @@ impl Catalogue {
         };
         let Underway { origin, slices_done, mut summary } = at;
         if let Some(slice) = part.slices.get(slices_done) {
-            summary.add(&slice.frame(summary::columns())?);
+            summary.add(&slice.frame(&summary::columns().into())?);
         }
         if slices_done + 1 < part.slices.len() {
             *underway = Some(Underway { origin, slices_done: slices_done + 1, summary });
@@ -165,7 +165,7 @@ impl Catalogue {
                 budget -= part.rows;
                 let mut summary = Summary::default();
                 for slice in &part.slices {
-                    summary.add(&slice.frame(summary::columns())?);
+                    summary.add(&slice.frame(&summary::columns().into())?);
                 }
                 view.summaries.push(self.keep(part.origin, summary));
             } else {

@@ -14,12 +14,12 @@ use eye_log::{Offset, PartitionId};
 use eye_store::{Columns, SortKey};
 
 use crate::error::{Error, Result};
-use crate::field::Field;
 use crate::filter::Filter;
 use crate::frame::Frame;
 use crate::funnel::values::{FrameValues, NO_VALUE, Values};
 use crate::funnel::{FunnelOrder, FunnelQuery};
 use crate::mask::Chooser;
+use crate::reads::Reads;
 use crate::scan::State;
 use crate::unit::{Key, Keys};
 
@@ -37,7 +37,7 @@ pub(super) type Steps = u16;
 pub(super) struct Plan<'q> {
     query: &'q FunnelQuery,
     steps: Vec<Chooser<'q>>,
-    columns: Columns,
+    reads: Reads,
     keys: Keys,
     /// How many events all threads keep together.
     kept: AtomicUsize,
@@ -46,20 +46,20 @@ pub(super) struct Plan<'q> {
 impl<'q> Plan<'q> {
     /// `steps` are the steps as filters.
     pub(super) fn new(query: &'q FunnelQuery, steps: &'q [Filter]) -> Self {
-        let breakdown = query.breakdown.as_ref().map_or(Columns::NONE, Field::column);
-        let own = Columns::SORT_KEY | query.by.column() | breakdown;
+        let breakdown = query.breakdown.as_ref().map_or_else(Reads::default, Reads::field);
+        let own = breakdown | Columns::SORT_KEY | query.by.column();
         Self {
             query,
             steps: steps.iter().map(Chooser::new).collect(),
-            columns: steps.iter().fold(own, |columns, step| columns | step.columns()),
+            reads: steps.iter().fold(own, |reads, step| reads | step.reads()),
             keys: Keys::new(),
             kept: AtomicUsize::new(0),
         }
     }
 
-    /// The columns that the pass reads beyond those of the filter.
-    pub(super) fn columns(&self) -> Columns {
-        self.columns
+    /// What the pass reads beyond what the filter does.
+    pub(super) fn reads(&self) -> Reads {
+        self.reads.clone()
     }
 
     /// Which steps each of the chosen rows matches.

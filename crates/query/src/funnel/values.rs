@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::frame::{Frame, Texts};
+use crate::frame::{Frame, Place};
 use crate::funnel::{FUNNEL_VALUES_BYTES_MAX, FUNNEL_VALUES_MAX};
 use crate::names::Names;
 
@@ -66,31 +66,25 @@ impl Values {
 
 /// The values of one frame's rows.
 pub(super) struct FrameValues<'a> {
-    field: &'a Field,
-    texts: &'a Texts,
+    place: Place<'a>,
     /// The numbers of a column with few texts, as far as they are known.
     known: Vec<Option<u32>>,
 }
 
 impl<'a> FrameValues<'a> {
     pub(super) fn new(field: &'a Field, frame: &'a Frame) -> Self {
-        let texts = frame.texts(field);
-        let known = match texts {
-            Texts::Coded(_, texts) => vec![None; texts.iter().len()],
-            Texts::None | Texts::Plain(_) | Texts::Viewed(_) => Vec::new(),
-        };
-        Self { field, texts, known }
+        let place = frame.place(field);
+        Self { place, known: vec![None; place.texts().codes()] }
     }
 
     /// The number of a row's value.
     pub(super) fn number(&mut self, row: usize, values: &mut Values) -> u32 {
-        let (field, texts) = (self.field, self.texts);
+        let place = self.place;
         let mut read = || {
-            let value = texts.get(row).and_then(|text| field.value(text));
+            let value = place.texts().get(row).and_then(|text| place.value(text));
             value.map_or(NO_VALUE, |value| values.number(&value))
         };
-        let Texts::Coded(codes, _) = texts else { return read() };
-        match usize::try_from(codes[row]).ok().and_then(|code| self.known.get_mut(code)) {
+        match place.texts().code(row).and_then(|code| self.known.get_mut(code)) {
             Some(known) => *known.get_or_insert_with(read),
             None => read(),
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::frame::{Frame, Texts};
+use crate::frame::{Frame, Place};
 use crate::names::Names;
 
 /// How many different values the steps of one question may show.
@@ -57,27 +57,22 @@ fn cut(text: &str) -> &str {
 
 /// What the rows of one frame show. Of a column with few texts each is numbered once, when a row first shows it.
 pub(super) struct Reader<'f> {
-    field: &'f Field,
-    texts: &'f Texts,
+    place: Place<'f>,
     by_code: Vec<Option<Label>>,
 }
 
 impl<'f> Reader<'f> {
     pub(super) fn new(frame: &'f Frame, field: &'f Field) -> Self {
-        let texts = frame.texts(field);
-        let codes = if let Texts::Coded(_, values) = texts { values.iter().count() } else { 0 };
-        Self { field, texts, by_code: vec![None; codes] }
+        let place = frame.place(field);
+        Self { place, by_code: vec![None; place.texts().codes()] }
     }
 
     pub(super) fn label(&mut self, labels: &mut Labels, row: usize) -> Label {
-        let code = match self.texts {
-            Texts::Coded(codes, _) => usize::try_from(codes[row]).ok(),
-            _ => None,
-        };
+        let (place, code) = (self.place, self.place.texts().code(row));
         if let Some(label) = code.and_then(|code| *self.by_code.get(code)?) {
             return label;
         }
-        let value: Option<Cow<'_, str>> = self.texts.get(row).and_then(|column| self.field.value(column));
+        let value: Option<Cow<'_, str>> = place.texts().get(row).and_then(|text| place.value(text));
         let label = labels.number(value.as_deref());
         if let Some(known) = code.and_then(|code| self.by_code.get_mut(code)) {
             *known = Some(label);

@@ -60,10 +60,10 @@ where
     let is_in = |sets: &super::Sets| sets.cohorts(plan.query.mode) & cohort_bit != 0 && sets.returns & return_bit != 0;
     let members: KeySet = units.sets.iter().filter(|(_, sets)| is_in(sets)).map(|(key, _)| *key).collect();
     let filter = period_of(plan, cohort + period);
-    let columns = plan.query.by.column() | Field::SessionId.column() | plan.back.columns();
+    let reads = plan.back.reads() | plan.query.by.column() | Field::SessionId.column();
     let make = || Ids { plan, members: &members, found: BTreeMap::new() };
     // A cell that is empty needs no second pass.
-    let found = if members.is_empty() { make() } else { scan(source, &filter, columns, cancel, make)?.0 };
+    let found = if members.is_empty() { make() } else { scan(source, &filter, reads, cancel, make)?.0 };
     let unit = |(id, sessions): (Box<str>, BTreeSet<Box<str>>)| CellUnitOut {
         id: id.into(),
         sessions: sessions.into_iter().map(String::from).collect(),

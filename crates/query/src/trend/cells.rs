@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::exact::Sum;
-use crate::frame::{Frame, Texts};
+use crate::frame::{Frame, Place};
 use crate::json;
 use crate::unit::{Key, KeySet, Keys};
 
@@ -35,41 +35,65 @@ enum Kind {
 
 /// One frame's values of the measure, row by row.
 pub(super) struct Seen<'f> {
-    measure: &'f Measure,
-    texts: &'f Texts,
+    place: Option<Place<'f>>,
     keys: Keys,
     /// The text before, and its key.
     last: Option<(&'f str, Key)>,
+    /// Of a column with numbers for texts the key or number of each, as far as they are known.
+    by_code: Vec<Option<Value>>,
+}
+
+/// What counts of a row.
+#[derive(Clone, Copy)]
+enum Value {
+    Key(Option<Key>),
+    Number(Option<f64>),
 }
 
 impl<'f> Seen<'f> {
     pub(super) fn new(frame: &'f Frame, measure: &'f Measure, keys: Keys) -> Self {
-        let texts = match measure {
-            Measure::Events => &Texts::None,
-            Measure::Units(by) => frame.texts(&by.field()),
-            Measure::Of(_, field) => frame.texts(field),
+        let place = match measure {
+            Measure::Events => None,
+            Measure::Units(by) => Some(frame.place(by.as_field())),
+            Measure::Of(_, field) => Some(frame.place(field)),
         };
-        Self { measure, texts, keys, last: None }
+        let by_code = vec![None; place.map_or(0, |place| place.texts().codes())];
+        Self { place, keys, last: None, by_code }
     }
 
     fn key(&mut self, row: usize) -> Option<Key> {
-        let text = self.texts.get(row)?;
+        let place = self.place?;
+        let code = place.texts().code(row);
+        if let Some(Some(Value::Key(known))) = code.and_then(|code| self.by_code.get(code)) {
+            return *known;
+        }
+        let text = place.texts().get(row)?;
         if let Some((last, key)) = self.last
             && last == text
         {
             return Some(key);
         }
-        let key = match self.measure {
-            Measure::Of(_, field) => self.keys.of(&field.value(text)?),
-            _ => self.keys.of(text),
-        };
-        self.last = Some((text, key));
-        Some(key)
+        let key = place.value(text).map(|value| self.keys.of(&value));
+        self.last = key.map(|key| (text, key));
+        self.know(code, Value::Key(key));
+        key
     }
 
-    fn number(&self, row: usize) -> Option<f64> {
-        let Measure::Of(_, field) = self.measure else { return None };
-        json::number(json::find(self.texts.get(row)?, field.path()?)?)
+    fn number(&mut self, row: usize) -> Option<f64> {
+        let place = self.place?;
+        let code = place.texts().code(row);
+        if let Some(Some(Value::Number(known))) = code.and_then(|code| self.by_code.get(code)) {
+            return *known;
+        }
+        let number = json::number(place.json(place.texts().get(row)?)?);
+        self.know(code, Value::Number(number));
+        number
+    }
+
+    fn know(&mut self, code: Option<usize>, value: Value) {
+        if let Some(known) = code.and_then(|code| self.by_code.get_mut(code)) {
+            *known = Some(value);
+        }
     }
 }
 

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use eye_store::Columns;
-
 use crate::error::Error;
 use crate::field::Field;
+use crate::reads::Reads;
 use crate::unit::By;
 
 /// What is measured of events.
@@ -59,12 +58,12 @@ impl Measure {
         ("anonymous", Self::Units(By::Anonymous)),
     ];
 
-    /// The columns that it reads.
-    pub(crate) fn columns(&self) -> Columns {
+    /// What it reads.
+    pub(crate) fn reads(&self) -> Reads {
         match self {
-            Self::Events => Columns::NONE,
-            Self::Units(by) => by.column(),
-            Self::Of(_, field) => field.column(),
+            Self::Events => Reads::default(),
+            Self::Units(by) => by.column().into(),
+            Self::Of(_, field) => Reads::field(field),
         }
     }
 }

@@ -6,7 +6,7 @@ use ahash::AHashMap;
 
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::frame::{Frame, Texts};
+use crate::frame::{Frame, Place};
 use crate::names::Names;
 
 use super::Figure;
@@ -32,10 +32,9 @@ pub(super) struct Series {
 
 /// One field of the breakdown in one frame.
 pub(super) struct Column<'f> {
-    field: &'f Field,
-    texts: &'f Texts,
-    /// Of a column with few texts the value of each.
-    coded: Vec<u32>,
+    place: Place<'f>,
+    /// Of a column with numbers for texts the value of each, as far as they are known.
+    coded: Vec<Option<u32>>,
 }
 
 impl Series {
@@ -48,14 +47,10 @@ impl Series {
     }
 
     /// Reads a frame's columns for this breakdown.
-    pub(super) fn columns<'f>(&mut self, frame: &'f Frame, fields: &'f [Field]) -> Vec<Column<'f>> {
+    pub(super) fn columns<'f>(frame: &'f Frame, fields: &'f [Field]) -> Vec<Column<'f>> {
         let column = |field: &'f Field| {
-            let texts = frame.texts(field);
-            let coded = match texts {
-                Texts::Coded(_, values) => values.iter().map(|text| self.value(text)).collect(),
-                _ => Vec::new(),
-            };
-            Column { field, texts, coded }
+            let place = frame.place(field);
+            Column { place, coded: vec![None; place.texts().codes()] }
         };
         fields.iter().map(column).collect()
     }
@@ -66,18 +61,14 @@ impl Series {
 
     /// The series of a row.
     #[inline]
-    pub(super) fn place(&mut self, columns: &[Column<'_>], row: usize) -> Result<usize> {
+    pub(super) fn place(&mut self, columns: &mut [Column<'_>], row: usize) -> Result<usize> {
         let mut values = [ABSENT; 2];
         for (value, column) in values.iter_mut().zip(columns) {
-            *value = match column.texts {
-                Texts::Coded(codes, _) => usize::try_from(codes[row])
-                    .ok()
-                    .and_then(|code| column.coded.get(code))
-                    .map_or(ABSENT, |value| *value),
-                texts => {
-                    let found = texts.get(row).and_then(|text| column.field.value(text));
-                    self.value(found.as_deref())
-                }
+            let place = column.place;
+            let mut read = || self.value(place.texts().get(row).and_then(|text| place.value(text)).as_deref());
+            *value = match place.texts().code(row).and_then(|code| column.coded.get_mut(code)) {
+                Some(known) => *known.get_or_insert_with(read),
+                None => read(),
             };
         }
         if self.fields == 1

@@ -5,6 +5,7 @@
 //! the direct way.
 
 mod conditions;
+mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,14 +20,16 @@ use datafusion::common::Result;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::ProjectionExec;
 use eye_query::{Filter, chosen};
 use eye_store::columns::EventColumns;
 use eye_store::{Columns, Slice, TableKind};
 
 use super::View;
-use super::produce::{Produced, Sink};
+use super::produce::{Produce, Produced, Sink};
 use crate::error::Error;
 use conditions::absorb;
+use values::Output;
 
 /// If fewer than one in so many rows of a slice are chosen, only these are fetched.
 const SPARSE: usize = 8;
@@ -89,8 +92,8 @@ impl TableProvider for Events {
         let (filter, _) = absorb(&filters.iter().collect::<Vec<_>>());
         let filter = Filter { allowed: self.view.allowed.clone(), ..filter };
         let what = format!("events {}", conditions::shown(&filter));
-        let reader =
-            Reader { columns: columns_of(&schema), schema: Arc::clone(&schema), filter, view: self.view.clone() };
+        let outputs = values::plain(&schema);
+        let reader = Reader::new(&schema, outputs, filter, self.view.clone());
         if reader.filter.session_id.is_some() {
             let produce = move |_: usize, sink: &mut Sink| reader.read_session(sink);
             return Ok(Arc::new(Produced::new(what, schema, 1, limit, None, Arc::new(produce))));
@@ -101,26 +104,51 @@ impl TableProvider for Events {
         let is_known = reader.filter == Filter::default() && !slices.iter().any(Slice::may_hide_rows);
         let rows = is_known.then(|| slices.iter().map(Slice::rows).sum());
         let partitions = session.config().target_partitions().min(slices.len());
-        let next = AtomicUsize::new(0);
-        let produce = move |_: usize, sink: &mut Sink| reader.read_slices(&slices, &next, sink);
-        Ok(Arc::new(Produced::new(what, schema, partitions, limit, rows, Arc::new(produce))))
+        let (slices, scanned) = (Arc::new(slices), Arc::clone(&schema));
+        let narrowed = (reader.clone(), Arc::clone(&slices));
+        let narrow = move |projection: &ProjectionExec| {
+            let (schema, outputs) = values::absorb(projection, &scanned)?;
+            let (reader, slices) = &narrowed;
+            let reader = Reader::new(&schema, outputs, reader.filter.clone(), reader.view.clone());
+            Some((schema, produce(reader, Arc::clone(slices))))
+        };
+        let leaf = Produced::new(what, schema, partitions, limit, rows, produce(reader, slices));
+        Ok(Arc::new(leaf.with_narrow(Arc::new(narrow))))
     }
 }
 
-/// The columns of the store that a schema needs.
-fn columns_of(schema: &Schema) -> Columns {
-    schema.fields().iter().fold(Columns::NONE, |columns, field| columns | Columns::named(field.name()))
+/// All partitions of a plan take slices from one row.
+fn produce(reader: Reader, slices: Arc<Vec<Slice>>) -> Arc<Produce> {
+    let next = AtomicUsize::new(0);
+    Arc::new(move |_: usize, sink: &mut Sink| reader.read_slices(&slices, &next, sink))
 }
 
 /// Reads batches of one form.
+#[derive(Clone)]
 struct Reader {
     view: View,
     filter: Filter,
     columns: Columns,
+    /// Values inside `data` that are read besides, by their paths.
+    paths: Vec<Vec<String>>,
+    outputs: Vec<Output>,
     schema: SchemaRef,
 }
 
 impl Reader {
+    fn new(schema: &SchemaRef, outputs: Vec<Output>, filter: Filter, view: View) -> Self {
+        let columns = outputs.iter().fold(Columns::NONE, |columns, output| match output {
+            Output::Column(name) => columns | Columns::named(name),
+            Output::Value(..) => columns,
+        });
+        Self { view, filter, columns, paths: values::paths(&outputs), outputs, schema: Arc::clone(schema) }
+    }
+
+    /// The columns that everything is in.
+    fn in_columns(&self) -> Columns {
+        if self.paths.is_empty() { self.columns } else { self.columns | Columns::DATA }
+    }
+
     /// Takes slice after slice until none is left; others may take too.
     fn read_slices(&self, slices: &[Slice], next: &AtomicUsize, sink: &mut Sink) -> Result<()> {
         while let Some(slice) = slices.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -148,15 +176,15 @@ impl Reader {
         let batch = match rows {
             Some(rows) if rows.len() < slice.rows() / SPARSE => {
                 let mut columns = EventColumns::new(0);
-                slice.fetch(&rows, self.columns, &mut |event| columns.push(event)).map_err(Error::Store)?;
+                slice.fetch(&rows, self.in_columns(), &mut |event| columns.push(event)).map_err(Error::Store)?;
                 columns.finish().map_err(Error::Store)?
             }
             rows => {
-                let whole = match slice.batch(self.columns).map_err(Error::Store)? {
+                let whole = match slice.batch(self.columns, &self.paths).map_err(Error::Store)? {
                     Some(batch) => batch,
                     None => {
                         let mut columns = EventColumns::new(0);
-                        slice.visit(self.columns, &mut |_, event| columns.push(event)).map_err(Error::Store)?;
+                        slice.visit(self.in_columns(), &mut |_, event| columns.push(event)).map_err(Error::Store)?;
                         columns.finish().map_err(Error::Store)?
                     }
                 };
@@ -205,9 +233,13 @@ impl Reader {
         if self.schema.fields().is_empty() {
             return self.counted(batch.num_rows());
         }
-        let columns = self.schema.fields().iter().map(|field| -> Result<ArrayRef> {
-            let column = batch.column_by_name(field.name());
-            let column = column.ok_or_else(|| Error::Internal(format!("no column {} was read", field.name())))?;
+        let columns = self.schema.fields().iter().zip(&self.outputs).map(|(field, output)| -> Result<ArrayRef> {
+            let name = match output {
+                Output::Column(name) => name,
+                Output::Value(get, path) => return values::value(batch, get, path),
+            };
+            let column = batch.column_by_name(name);
+            let column = column.ok_or_else(|| Error::Internal(format!("no column {name} was read")))?;
             match column.data_type() == field.data_type() {
                 true => Ok(Arc::clone(column)),
                 false => Ok(cast(column, field.data_type())?),

@@ -14,6 +14,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use tokio::sync::mpsc::Sender;
@@ -23,6 +24,9 @@ const BATCHES_AHEAD: usize = 2;
 
 /// Gives the batches of one partition of the plan (not of the log).
 pub(crate) type Produce = dyn Fn(usize, &mut Sink) -> Result<()> + Send + Sync;
+
+/// What gives the columns of a projection over a leaf, and their schema; `None` if it cannot.
+pub(crate) type Narrow = dyn Fn(&ProjectionExec) -> Option<(SchemaRef, Arc<Produce>)> + Send + Sync;
 
 /// Where batches go.
 pub(crate) struct Sink {
@@ -61,6 +65,7 @@ pub(crate) struct Produced {
     limit: Option<usize>,
     rows: Option<usize>,
     produce: Arc<Produce>,
+    narrow: Option<Arc<Narrow>>,
 }
 
 impl Produced {
@@ -79,7 +84,13 @@ impl Produced {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { what, properties: Arc::new(properties), limit, rows, produce }
+        Self { what, properties: Arc::new(properties), limit, rows, produce, narrow: None }
+    }
+
+    /// The same leaf, which may take a projection over it upon itself.
+    pub(crate) fn with_narrow(mut self, narrow: Arc<Narrow>) -> Self {
+        self.narrow = Some(narrow);
+        self
     }
 }
 
@@ -129,6 +140,15 @@ impl ExecutionPlan for Produced {
 
     fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
+    }
+
+    fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let narrowed = self.narrow.as_ref().and_then(|narrow| narrow(projection));
+        Ok(narrowed.map(|(schema, produce)| {
+            let partitions = self.properties.partitioning.partition_count();
+            let leaf = Self::new(self.what.clone(), schema, partitions, self.limit, self.rows, produce);
+            Arc::new(leaf) as Arc<dyn ExecutionPlan>
+        }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

@@ -2,13 +2,16 @@
 //!
 //! Rows are split by the day they were received. Of each day, they are cut by time into slices, newest slice first; a
 //! slice is one row group, sorted by (session, time descending, offset descending). Rejections have no session: their
-//! slices are newest first throughout. Order in the file is for speed only; every reader sorts by columns.
+//! slices are newest first throughout. Order in the file is for speed only; every reader sorts by columns. Files that are
+//! written to stay have columns beside the table's own ([`super::extra`]).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use eye_event::Timestamp;
 use eye_fault::{Sabotage, sabotaged};
 use eye_log::{Offset, PartitionId};
@@ -20,6 +23,7 @@ use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterPr
 use parquet::schema::types::ColumnPath;
 
 use super::TableOptions;
+use super::extra::Extra;
 use super::stats::Bounds;
 use crate::columns::TableKind;
 use crate::error::{Error, Kind, Result};
@@ -149,16 +153,28 @@ fn head(text: &[u8]) -> u128 {
 ///
 /// Rows become columns a few pages at a time: what is copied is still in the processor's cache when it is encoded, and a
 /// flush needs little memory besides its file.
-pub(crate) fn encode(options: &TableOptions, source: &dyn RowSource, day: &Day) -> Result<(PutPayload, Bounds)> {
-    let properties = properties(options)?;
+pub(crate) fn encode(
+    options: &TableOptions,
+    source: &dyn RowSource,
+    day: &Day,
+    mut extra: Extra,
+) -> Result<(PutPayload, Bounds)> {
+    let schema = schema(options, &extra);
+    let properties = properties(options, &extra)?;
     // Without the Arrow schema in the footer, which no other reader needs and every open would parse.
     let writer_options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let failed = |error: parquet::errors::ParquetError| internal(&error);
     let mut writer =
-        ArrowWriter::try_new_with_options(Blocks::new(), options.kind.schema(), writer_options).map_err(failed)?;
+        ArrowWriter::try_new_with_options(Blocks::new(), Arc::clone(&schema), writer_options).map_err(failed)?;
     for slice in day.rows.chunks(options.row_group_rows.max(1)) {
+        let mut is_first = true;
         for rows in in_slice(source, slice)?.chunks(options.page_rows.max(1) * PAGES_AT_ONCE) {
-            writer.write(&source.take(rows)?).map_err(failed)?;
+            let batch = source.take(rows)?;
+            let more = extra.columns(&batch, is_first)?;
+            let columns = batch.columns().iter().cloned().chain(more).collect();
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|error| internal(&error))?;
+            writer.write(&batch).map_err(failed)?;
+            is_first = false;
         }
         writer.flush().map_err(failed)?;
     }
@@ -186,7 +202,14 @@ impl Write for Blocks {
     }
 }
 
-fn properties(options: &TableOptions) -> Result<WriterProperties> {
+/// The table's columns, then the extra ones.
+fn schema(options: &TableOptions, extra: &Extra) -> SchemaRef {
+    let table = options.kind.schema();
+    let fields = table.fields().iter().cloned().chain(extra.fields().into_iter().map(Arc::new));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn properties(options: &TableOptions, extra: &Extra) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(options.zstd_level)
         .map_err(|error| Error::new(Kind::Invalid, format!("zstd level {}: {error}", options.zstd_level)))?;
     let page_rows = options.page_rows.max(1);
@@ -209,6 +232,9 @@ fn properties(options: &TableOptions) -> Result<WriterProperties> {
     let texts = options.kind.text_stats().iter().chain(options.kind.time_stats());
     for name in texts.chain(&["partition", "offset"]) {
         builder = builder.set_column_statistics_enabled(column_path(name), EnabledStatistics::Page);
+    }
+    for name in extra.dictionary_columns() {
+        builder = builder.set_column_dictionary_enabled(ColumnPath::new(vec![name]), true);
     }
     if options.kind == TableKind::Events {
         let session = column_path("session_id");

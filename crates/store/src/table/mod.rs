@@ -15,6 +15,7 @@
 //! | `actions` | a commit as bytes |
 //! | `commit` | the one sequence of commits |
 //! | `encode`, `stats` | rows to Parquet |
+//! | `extra` | columns beside the table's own, for questions |
 //! | [`compact`] | many small files to a larger one |
 //! | `vacuum`, `alive` | files that no version needs any more go |
 //! | `remove` | rows are taken out, and files of older versions go |
@@ -40,6 +41,7 @@ mod commit;
 pub mod compact;
 mod encode;
 mod erasures;
+mod extra;
 mod hash;
 mod io;
 mod kept;
@@ -78,7 +80,7 @@ pub use hash::{FileHash, ParseHashError};
 pub use io::IoCounts;
 pub use location::TableLocation;
 pub use paths::FilePath;
-pub use read::RowGroupInfo;
+pub use read::{RowGroupInfo, data_column};
 pub(crate) use remove::Cleared;
 pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};
@@ -88,6 +90,7 @@ pub use version::{CommitNote, NewFile, Removed, TableFile, TableVersion};
 use crate::error::{Error, Kind, Result};
 use alive::Alive;
 use block_sums::BlockSums;
+use extra::Extra;
 use io::TableIo;
 use stats::FileStats;
 use vacuum::Tombstones;
@@ -259,6 +262,19 @@ impl Table {
     /// `Invalid` if the rows are of several partitions or not this table's; `Full` or `Unavailable` if the store fails:
     /// files already written are then no part of the table and harm nothing.
     pub fn write_files(&self, rows: &dyn RowSource) -> Result<Vec<NewFile>> {
+        self.write_with(rows, Extra::default)
+    }
+
+    /// The same for rows that will stay where they are written: with columns that questions are answered faster from.
+    ///
+    /// # Errors
+    /// As [`Table::write_files`].
+    pub(crate) fn write_to_stay(&self, rows: &dyn RowSource) -> Result<Vec<NewFile>> {
+        let extra = Extra::observe(rows)?;
+        self.write_with(rows, || extra.clone())
+    }
+
+    fn write_with(&self, rows: &dyn RowSource, extra: impl Fn() -> Extra) -> Result<Vec<NewFile>> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -267,7 +283,7 @@ impl Table {
             return Err(Error::new(Kind::Invalid, detail));
         }
         let partition = rows.partition()?;
-        encode::days(rows)?.iter().map(|day| self.write_day(rows, day, partition)).collect()
+        encode::days(rows)?.iter().map(|day| self.write_day(rows, day, partition, extra())).collect()
     }
 
     /// [`Table::write_files`] for rows that are columns already.
@@ -281,8 +297,14 @@ impl Table {
         self.write_files(&batch_rows::BatchRows::new(self.options.kind, batch)?)
     }
 
-    fn write_day(&self, rows: &dyn RowSource, day: &encode::Day, partition: PartitionId) -> Result<NewFile> {
-        let (bytes, bounds) = encode::encode(&self.options, rows, day)?;
+    fn write_day(
+        &self,
+        rows: &dyn RowSource,
+        day: &encode::Day,
+        partition: PartitionId,
+        extra: Extra,
+    ) -> Result<NewFile> {
+        let (bytes, bounds) = encode::encode(&self.options, rows, day, extra)?;
         let stats = bounds.to_json();
         let of_file = FileStats::parse(&stats).map_err(|why| Error::new(Kind::Internal, why))?;
         let path = FilePath::fresh(day.day, partition, of_file.offset.0, of_file.offset.1);

@@ -24,6 +24,7 @@ use parquet::file::metadata::{
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
+use super::extra::{self, Extra};
 use super::kept::{Asked, Key, SLICE_BYTES_MAX};
 use super::version::TableFile;
 use crate::columns::{Columns, required, text_column};
@@ -39,6 +40,13 @@ const SCATTERED_ROWS: usize = 16;
 const CODED_COLUMNS: [&str; 3] = ["application", "category", "name"];
 /// Columns that [`TableFile::read_coded`] leaves where they were decompressed, and only points to.
 const VIEWED_COLUMNS: [&str; 6] = ["event_id", "session_id", "user_id", "anonymous_id", "data", "context"];
+
+/// The name of the column in which [`TableFile::read_coded`] gives the values at this path of `data`; `None` if values at
+/// it never have one.
+#[must_use]
+pub fn data_column(path: &[String]) -> Option<String> {
+    extra::column_of(path)
+}
 
 /// One slice of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,13 +166,55 @@ impl TableFile {
     }
 
     /// Every row of one slice; application, category and name as dictionaries (`Int32` to `Utf8`), ids and payloads as
-    /// `Utf8View`.
+    /// `Utf8View`, or, in a file that was written to stay, sessions and users as dictionaries too.
+    ///
+    /// With the JSON texts of the values at these paths of `data`, as dictionaries in columns named as [`data_column`]
+    /// says: those that have a column of their own in this file. If one has none, `data` is read too.
     ///
     /// # Errors
     /// As [`TableFile::read`].
-    pub fn read_coded(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
-        let reader = &self.footer()?.coded;
-        self.decode_with(reader, row_group, columns, None)
+    pub fn read_coded(&self, row_group: usize, columns: Columns, paths: &[Vec<String>]) -> Result<RecordBatch> {
+        let footer = self.footer()?;
+        let schema = footer.coded.schema();
+        let place = |name: &str| schema.fields().find(name).map(|(place, _)| place);
+        let apart: Option<Vec<usize>> = paths.iter().map(|path| place(&extra::column_of(path)?)).collect();
+        let columns = if apart.is_some() { columns } else { columns | Columns::DATA };
+        let whole = columns.names().filter_map(|name| place(&extra::run_column(name)).or_else(|| place(name)));
+        let mut fields: Vec<usize> = whole.chain(apart.into_iter().flatten()).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        let batch = self.decode_with(&footer.coded, row_group, &fields, None)?;
+        extra::with_runs(batch).map_err(|error| error.context(&self.path))
+    }
+
+    /// The paths of `data` whose values have columns of their own.
+    ///
+    /// # Errors
+    /// As [`TableFile::row_groups`].
+    pub(crate) fn data_paths(&self) -> Result<Vec<Vec<String>>> {
+        let names = self.footer()?.reader.schema().fields().iter().map(|field| field.name().as_str());
+        Ok(names.filter_map(extra::path_of_column).collect())
+    }
+
+    /// The extra columns of a slice whose rows, with all columns of the table, are these: they hold what those say.
+    ///
+    /// # Errors
+    /// `Corrupt` if they do not; otherwise as [`TableFile::read`].
+    pub(crate) fn check_extra(&self, row_group: usize, rows: &RecordBatch) -> Result<()> {
+        let footer = self.footer()?;
+        let schema = footer.reader.schema();
+        let Some(mut extra) = Extra::of_file(schema.fields().iter().map(|field| field.name().as_str())) else {
+            return Ok(());
+        };
+        let (expected, fields) = (extra.columns(rows, true)?, extra.fields());
+        let places: Vec<usize> = fields.iter().filter_map(|field| schema.index_of(field.name()).ok()).collect();
+        let found = self.decode_with(&footer.reader, row_group, &places, None)?;
+        for (field, expected) in fields.iter().zip(expected) {
+            if found.column_by_name(field.name()).is_none_or(|found| *found != expected) {
+                return Err(self.damaged(&format_args!("{} is not what the rows say", field.name())));
+            }
+        }
+        Ok(())
     }
 
     /// The same, kept for a while if it is asked for again: of lists, whose next page looks at the same slices.
@@ -173,14 +223,14 @@ impl TableFile {
     /// As [`TableFile::read`].
     pub fn read_coded_kept(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
         if self.slice_bytes(row_group, columns)? > SLICE_BYTES_MAX as u64 {
-            return self.read_coded(row_group, columns);
+            return self.read_coded(row_group, columns, &[]);
         }
         let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: true };
         match self.io.kept.ask(&key) {
-            Asked::New => self.read_coded(row_group, columns),
+            Asked::New => self.read_coded(row_group, columns, &[]),
             Asked::Kept(whole) => Ok(whole),
             Asked::Again => {
-                let whole = self.read_coded(row_group, columns)?;
+                let whole = self.read_coded(row_group, columns, &[])?;
                 self.io.kept.keep(key, whole.clone());
                 Ok(whole)
             }
@@ -265,24 +315,23 @@ impl TableFile {
     }
 
     fn decode(&self, row_group: usize, columns: Columns, rows: Option<Vec<Range<usize>>>) -> Result<RecordBatch> {
-        self.decode_with(&self.footer()?.reader, row_group, columns, rows)
+        let footer = self.footer()?;
+        self.decode_with(&footer.reader, row_group, &projection(footer, columns), rows)
     }
 
     fn decode_with(
         &self,
         reader: &ArrowReaderMetadata,
         row_group: usize,
-        columns: Columns,
+        fields: &[usize],
         rows: Option<Vec<Range<usize>>>,
     ) -> Result<RecordBatch> {
-        let footer = self.footer()?;
         let total = self.row_group(row_group)?.rows;
         let wanted = rows.as_ref().map_or(total, |rows| rows.iter().map(Range::len).sum());
-        let fields = projection(footer, columns);
         let mut builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
             .with_row_groups(vec![row_group])
             .with_batch_size(wanted.max(1))
-            .with_projection(ProjectionMask::roots(footer.reader.parquet_schema(), fields.iter().copied()));
+            .with_projection(ProjectionMask::roots(reader.parquet_schema(), fields.iter().copied()));
         if let Some(rows) = rows {
             builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(rows.into_iter(), total));
         }
@@ -290,7 +339,7 @@ impl TableFile {
         let batch = match <[RecordBatch; 1]>::try_from(batches) {
             Ok([batch]) => batch,
             Err(batches) if batches.is_empty() => {
-                let schema = reader.schema().project(&fields);
+                let schema = reader.schema().project(fields);
                 RecordBatch::new_empty(schema.map_err(|error| self.damaged(&error))?.into())
             }
             Err(batches) => concat_batches(&batches[0].schema(), &batches)
@@ -432,7 +481,7 @@ fn projection(footer: &Footer, columns: Columns) -> Vec<usize> {
 fn coded_schema(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let name = field.name().as_str();
-        let kind = if CODED_COLUMNS.contains(&name) {
+        let kind = if CODED_COLUMNS.contains(&name) || name.starts_with(extra::DATA_PREFIX) {
             DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
         } else if VIEWED_COLUMNS.contains(&name) {
             DataType::Utf8View

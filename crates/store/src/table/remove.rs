@@ -90,7 +90,7 @@ impl Table {
             return Ok(None);
         }
         invariants::maintenance_keeps_rows(file.rows, rows.len() as u64, taken)?;
-        let added = self.write_files(&rows)?;
+        let added = self.write_to_stay(&rows)?;
         if added.iter().any(|new| new.file().received_date != file.received_date) {
             let detail = format!("{} has rows of another day than its own", file.path);
             return Err(Error::new(Kind::Corrupt, detail));

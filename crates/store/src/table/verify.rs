@@ -184,6 +184,7 @@ fn read_rows(kind: TableKind, file: &TableFile, deep: bool, report: &mut VerifyR
         let rows = rows_of(kind, &batch)?;
         offsets.extend(rows.iter().map(|row| row.offset));
         if deep {
+            file.check_extra(group.index, &batch)?;
             check_slice(kind, file, group.index, &rows, &mut oldest, report);
         }
     }

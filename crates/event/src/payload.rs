@@ -1,4 +1,4 @@
-//! One value out of a JSON text, by its path, without building the rest.
+//! Values out of a JSON text, by their paths, without building the rest.
 //!
 //! Payloads were checked when they were stored, so most of a text is only skipped (`scan`). What is rare (a key with
 //! escapes, a place in an array, a text that ends early) is left to a parser.
@@ -12,6 +12,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::value::RawValue;
 
 mod scan;
+
+pub use scan::Picker;
 
 /// The text of the value at this path: keys of objects, or places in arrays counted from 0. `None` if there is none.
 #[must_use]
@@ -36,7 +38,8 @@ pub fn plain(json: &str) -> Option<Cow<'_, str>> {
 }
 
 /// True for the text of a JSON string.
-pub(crate) fn is_string(json: &str) -> bool {
+#[must_use]
+pub fn is_string(json: &str) -> bool {
     json.starts_with('"')
 }
 
@@ -192,6 +195,11 @@ mod tests {
             if let Ok(Some(found)) = scan::find(&json, &path) {
                 prop_assert_eq!(Some(found), parse(&json, &path));
             }
+            let paths = [path.clone(), vec!["a".to_owned()], path[..1].to_vec(), vec!["a".to_owned(), "b".to_owned()]];
+            let mut found = Vec::new();
+            Picker::new(&paths).pick(&json, &mut found);
+            let one_by_one: Vec<_> = paths.iter().map(|path| parse(&json, path)).collect();
+            prop_assert_eq!(found, one_by_one);
             // A text that ends early is no reason to panic.
             let _ = find(&json[..json.floor_char_boundary(cut.index(json.len() + 1))], &path);
         }
