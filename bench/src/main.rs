@@ -4,6 +4,7 @@
 //! the ratio to a floor or peer measured in turn with it says more.
 
 mod abuse;
+mod client;
 mod collector;
 mod columns;
 mod floor;
@@ -17,6 +18,7 @@ mod options;
 mod peers;
 mod query;
 mod report;
+mod rest;
 mod server;
 mod steps;
 mod traffic;

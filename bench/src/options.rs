@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::Error;
 
-const USAGE: &str = "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N; of query: --events N, --fresh";
+const USAGE: &str = "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N; of query: --events N, --no-compaction, --fresh";
 
 /// The options, with defaults for a short run.
 pub(crate) struct Options {
@@ -16,12 +16,14 @@ pub(crate) struct Options {
     pub(crate) folder: PathBuf,
     /// Whether the peers are measured too.
     pub(crate) peers: bool,
-    /// The only part that is measured.
+    /// The only parts that are measured, between commas.
     pub(crate) only: Option<String>,
     /// How long memory is watched at the top rate.
     pub(crate) minutes: f64,
     /// How many events are stored: when start-up is measured, or for the questions.
     pub(crate) events: Option<usize>,
+    /// Whether questions are asked of a table at rest; if not, of the files as flushes have left them.
+    pub(crate) compaction: bool,
     /// Whether kept data is made anew.
     pub(crate) fresh: bool,
     /// How much log there is at the crash.
@@ -39,6 +41,7 @@ impl Options {
             only: None,
             minutes: 0.5,
             events: None,
+            compaction: true,
             fresh: false,
             log_mib: 1_024,
         };
@@ -47,9 +50,10 @@ impl Options {
             match *name {
                 "--peers" => options.peers = true,
                 "--fresh" => options.fresh = true,
+                "--no-compaction" => options.compaction = false,
                 _ => {}
             }
-            if matches!(*name, "--peers" | "--fresh") {
+            if matches!(*name, "--peers" | "--fresh" | "--no-compaction") {
                 continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value, or is unknown: {USAGE}"))?;
@@ -69,7 +73,7 @@ impl Options {
 
     /// True if this part is to be measured.
     pub(crate) fn wants(&self, part: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| only == part)
+        self.only.as_deref().is_none_or(|only| only.split(',').any(|only| only == part))
     }
 }
 

@@ -10,6 +10,8 @@ use crate::Error;
 
 /// A server must be ready within this, replay of a long log included.
 const START_MAX: Duration = Duration::from_secs(180);
+/// How long a server may be busy with itself after its start.
+const SETTLE_SECONDS_MAX: u64 = 180;
 /// How often a starting server is looked at: what start-up times are exact to.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -93,6 +95,20 @@ impl Server {
         Ok(server)
     }
 
+    /// Waits until it does nothing by itself any more: after a start it reads back the identities of the last rows.
+    pub(crate) fn settle(&self) {
+        let mut before = self.cpu_seconds();
+        for _ in 0..SETTLE_SECONDS_MAX {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = self.cpu_seconds();
+            if now - before < 0.02 {
+                return;
+            }
+            before = now;
+        }
+        println!("the server is still busy with itself {SETTLE_SECONDS_MAX} seconds after its start");
+    }
+
     /// Asks it to stop, as an operator would, and waits until it has.
     pub(crate) fn stop(mut self) -> Result<(), Error> {
         terminate(&self.process)?;
@@ -162,7 +178,8 @@ pub(crate) fn terminate(process: &Child) -> Result<(), Error> {
     if asked.success() { Ok(()) } else { Err("the process is not there any more".into()) }
 }
 
-fn product_path() -> Result<PathBuf, Error> {
+/// The product, beside this program.
+pub(crate) fn product_path() -> Result<PathBuf, Error> {
     let path = std::env::current_exe()?.with_file_name("eye");
     if path.exists() { Ok(path) } else { Err("build the product first: cargo xtask bench ingest does".into()) }
 }

@@ -33,7 +33,8 @@ usage: cargo xtask <command>
   bench footprint      memory, start-up, bytes on disk         [--minutes N] [--events N] [--log-mib N] [--folder DIR]
                        --only idle|dedup|top|top-few-ids|stored|crash
   bench query          questions beside DuckDB, ClickHouse's engine and PostgreSQL, answers compared
-                       [--peers] [--events N] [--runs N] [--only QUESTION] [--fresh] [--folder DIR]
+                       [--peers] [--events N] [--runs N] [--only QUESTION,…] [--no-compaction] [--fresh] [--folder DIR]
+                       what was loaded is kept in the folder; --fresh loads it anew, of the peers only with --peers
   bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]
   bench steps          CPU time of each step of the write path
   bench dedup          memory of the dedup window

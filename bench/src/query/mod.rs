@@ -2,24 +2,25 @@
 //!
 //! Answers are compared, not only timed: a figure that is not the peers' is an error of one of them, and the table says so.
 
-mod client;
 mod data;
 mod dialect;
 mod one_by_one;
 mod questions;
 mod store;
 
+use crate::client::Client;
 use crate::machine::{self, median};
 use crate::options::Options;
 use crate::report::{Goal, Report};
 use crate::server::Server;
 use crate::{Error, peers};
 
-use client::Client;
 use dialect::Dialect;
 use questions::Question;
 use store::{Peer, Place};
 
+/// How many events unless asked otherwise.
+const EVENTS: usize = 20_000_000;
 /// How long one question may take of a peer, all its runs together.
 const PEER_SECONDS: u64 = 20;
 
@@ -28,8 +29,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     let options = Options::parse(arguments)?;
     println!("machine: {}", machine::line());
     println!("command: cargo xtask bench query {}", arguments.join(" "));
-    let place = Place::new(&options)?;
-    let server = place.product()?;
+    let place = Place::new(&options, options.events.unwrap_or(EVENTS))?;
+    let server = place.product(options.compaction)?;
     let mut report = Report::default();
     let mut peers = if options.peers { start_peers(&place, &mut report) } else { Vec::new() };
     for peer in &peers {
@@ -53,7 +54,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
         ask(question, &server, &mut peers, options.runs, &mut table)?;
     }
     table.finish(&mut report);
-    on_disk(&place, &mut peers, &mut report)?;
+    on_disk(&place, &server, &mut peers, &mut report)?;
     report.add("server memory at its highest", Some(server.peak_mib()), "MiB", Goal::None);
     report.print();
     server.stop()
@@ -214,9 +215,11 @@ impl Table {
     }
 }
 
-fn on_disk(place: &Place, peers: &mut [Peer], report: &mut Report) -> Result<(), Error> {
+fn on_disk(place: &Place, server: &Server, peers: &mut [Peer], report: &mut Report) -> Result<(), Error> {
     let each = |bytes: u64| Some(bytes as f64 / place.events as f64);
-    report.add("on disk: The Eye's table", each(place.table_bytes()?), "B/event", Goal::None);
+    let table = server.metric("eye_table_bytes")? / place.events as f64;
+    report.add("on disk: The Eye's table", Some(table), "B/event", Goal::None);
+    report.add("on disk: The Eye's table", Some(server.metric("eye_table_files")?), "files", Goal::None);
     for peer in peers {
         for (table, bytes) in peer.engine.bytes()? {
             report.add(&format!("on disk: {}, {table}", peer.version), each(bytes), "B/event", Goal::None);

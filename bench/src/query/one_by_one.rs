@@ -1,12 +1,12 @@
 //! Questions of one kind that are asked once each, so that nothing can be kept for them.
 
-use super::client::{Client, Request};
 use super::data::{self, DAY, DAYS, FROM, HOUR};
 use super::dialect::Dialect;
 use super::questions::{self, ALL};
 use super::store::Place;
 use super::{Line, Peer, Table, is_equal, percentile};
 use crate::Error;
+use crate::client::{Client, Request};
 use crate::server::Server;
 use crate::traffic::Numbers;
 

@@ -4,7 +4,7 @@ use eye_event::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::query::client::{Client, Request};
+use crate::client::{Client, Request};
 use crate::query::data::{DAY, DAYS, FROM, HOUR, TO};
 use crate::query::dialect::Dialect;
 use crate::server::Server;

@@ -9,22 +9,22 @@ use crate::server::Server;
 
 /// A question as it is sent.
 #[derive(Clone)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Get(String),
     Post(&'static str, serde_json::Value),
 }
 
 /// What came back.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
     /// From sending the first byte to having the last.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Answer {
     /// The body, if all went well.
-    pub(super) fn json(&self) -> Result<serde_json::Value, Error> {
+    pub(crate) fn json(&self) -> Result<serde_json::Value, Error> {
         if self.status == 200 {
             return Ok(serde_json::from_slice(&self.body)?);
         }
@@ -32,19 +32,19 @@ impl Answer {
     }
 }
 
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     token: String,
 }
 
 impl Client {
-    pub(super) fn new(server: &Server) -> Result<Self, Error> {
+    pub(crate) fn new(server: &Server) -> Result<Self, Error> {
         let stream = TcpStream::connect(server.address)?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::with_capacity(256 * 1024, stream), token: server.token.clone() })
     }
 
-    pub(super) fn ask(&mut self, request: &Request) -> Result<Answer, Error> {
+    pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer, Error> {
         let head = |method: &str, path: &str| {
             format!("{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Token {}\r\n", self.token)
         };
