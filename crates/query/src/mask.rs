@@ -26,6 +26,11 @@ impl<'f> Chooser<'f> {
         Self { filter, exprs: cheapest_first(filter.expr()) }
     }
 
+    /// What the query line demands, the cheapest first: all of it must hold.
+    pub(crate) fn exprs(&self) -> &[&'f Expr] {
+        &self.exprs
+    }
+
     /// The rows that the filter chooses, of a frame whose times lie between these, both inclusive.
     pub(crate) fn choose(&self, frame: &Frame, (earliest, latest): (Timestamp, Timestamp)) -> Mask {
         let mut mask = vec![true; frame.rows()];
@@ -35,12 +40,6 @@ impl<'f> Chooser<'f> {
         }
         self.keep_others(frame, &mut mask);
         mask
-    }
-
-    /// Of the rows that are chosen already, those that the filter chooses too. The others cost nearly nothing.
-    pub(crate) fn keep(&self, frame: &Frame, mask: &mut Mask) {
-        self.keep_times(frame, mask);
-        self.keep_others(frame, mask);
     }
 
     /// Without times.
@@ -167,7 +166,8 @@ fn keep_texts(mask: &mut Mask, texts: &Texts, is_met: impl Fn(Option<&str>) -> b
     }
 }
 
-fn keep_expr(mask: &mut Mask, frame: &Frame, expr: &Expr) {
+/// Keeps rows that meet it.
+pub(crate) fn keep_expr(mask: &mut Mask, frame: &Frame, expr: &Expr) {
     match expr {
         Expr::All(all) => all.iter().for_each(|expr| keep_expr(mask, frame, expr)),
         Expr::Any(any) => {

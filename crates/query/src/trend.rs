@@ -277,6 +277,9 @@ impl State for Pass<'_> {
         let times = frame.timestamps();
         // Rows of a session are neighbours, and mostly lie in one interval.
         let mut last = (0..0, 0);
+        // What is counted once need not be looked at again for the next row of the same session.
+        let is_once = self.cells.are_keys();
+        let mut before = None;
         for row in (0..mask.len()).filter(|row| mask[*row]) {
             if !last.0.contains(&times[row]) {
                 let Some(place) = self.calendar.place(times[row]) else { continue };
@@ -284,8 +287,16 @@ impl State for Pass<'_> {
             }
             let interval = last.1;
             let series = self.series.place(&mut columns, row)?;
+            if is_once {
+                let this = seen.code(row).map(|code| (series, interval, code));
+                if this.is_some() && this == before {
+                    continue;
+                }
+                before = this;
+            }
             if !self.cells.add(series, interval, row, &mut seen) {
                 self.without_value += 1;
+                before = None;
             }
         }
         self.cells.checked()

@@ -106,7 +106,7 @@ impl Keys {
         self.each_text(frame.texts(&by.field()), mask, &mut visit);
     }
 
-    fn each_text(self, texts: &Texts, mask: &[bool], visit: &mut dyn FnMut(usize, Key)) {
+    fn each_text(self, texts: &Texts, mask: &[bool], visit: &mut impl FnMut(usize, Key)) {
         if let Texts::Coded(..) = texts {
             return self.each_code(texts, mask, visit);
         }
@@ -123,7 +123,7 @@ impl Keys {
     }
 
     /// The same of texts with numbers: each is hashed once.
-    fn each_code(self, texts: &Texts, mask: &[bool], visit: &mut dyn FnMut(usize, Key)) {
+    fn each_code(self, texts: &Texts, mask: &[bool], visit: &mut impl FnMut(usize, Key)) {
         let mut keys: Vec<Option<Key>> = vec![None; texts.codes()];
         for row in (0..mask.len()).filter(|row| mask[*row]) {
             let Some(known) = texts.code(row).and_then(|code| keys.get_mut(code)) else { continue };

@@ -13,12 +13,13 @@ use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
 use eye_store::{Columns, SortKey};
 
+use crate::condition::{Condition, Expr};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::frame::Frame;
+use crate::frame::{Frame, Place, Texts};
 use crate::funnel::values::{FrameValues, NO_VALUE, Values};
 use crate::funnel::{FunnelOrder, FunnelQuery};
-use crate::mask::Chooser;
+use crate::mask::{Chooser, Mask, keep_expr};
 use crate::reads::Reads;
 use crate::scan::State;
 use crate::unit::{Key, Keys};
@@ -27,6 +28,8 @@ use crate::unit::{Key, Keys};
 const BUCKET_BITS: u32 = 8;
 /// How many buckets there are.
 pub(super) const BUCKETS: usize = 1 << BUCKET_BITS;
+/// Texts are few if each stands in so many rows, on average.
+const TEXTS_FEW: usize = 8;
 /// So many runs are worked on at a time.
 const PIECE_RUNS: usize = 8_192;
 
@@ -64,13 +67,40 @@ impl<'q> Plan<'q> {
 
     /// Which steps each of the chosen rows matches.
     fn steps_of(&self, frame: &Frame, mask: &[bool]) -> Vec<Steps> {
-        let mut steps = vec![0; mask.len()];
+        let all = (1 << self.steps.len()) - 1;
+        let mut steps: Vec<Steps> = mask.iter().map(|is_chosen| if *is_chosen { all } else { 0 }).collect();
+        // Which steps each text of a column with few texts allows: one pass for all steps together.
+        let mut by_code: Vec<ByCode<'_>> = Vec::new();
+        let mut others = Vec::new();
         for (number, chooser) in self.steps.iter().enumerate() {
-            let mut met = mask.to_vec();
-            chooser.keep(frame, &mut met);
-            for (steps, is_met) in steps.iter_mut().zip(met) {
-                *steps |= Steps::from(is_met) << number;
+            let step = 1 << number;
+            for expr in chooser.exprs() {
+                let Some((place, meets)) = by_text(frame, expr) else {
+                    others.push((step, *expr));
+                    continue;
+                };
+                let known = by_code.iter().position(|known| std::ptr::eq(known.texts, place.texts()));
+                let at = known.unwrap_or_else(|| {
+                    by_code.push(ByCode { texts: place.texts(), allowed: vec![all; meets.len()], without: all });
+                    by_code.len() - 1
+                });
+                let column = &mut by_code[at];
+                // Who has no text meets no condition on it.
+                column.without &= !step;
+                for (steps, _) in column.allowed.iter_mut().zip(meets).filter(|(_, is_met)| !is_met) {
+                    *steps &= !step;
+                }
             }
+        }
+        for ByCode { texts, allowed, without } in &by_code {
+            for (row, steps) in steps.iter_mut().enumerate() {
+                *steps &= *texts.code(row).and_then(|code| allowed.get(code)).unwrap_or(without);
+            }
+        }
+        for (step, expr) in others {
+            let mut met: Mask = steps.iter().map(|steps| steps & step != 0).collect();
+            keep_expr(&mut met, frame, expr);
+            steps.iter_mut().zip(met).filter(|(_, is_met)| !is_met).for_each(|(steps, _)| *steps &= !step);
         }
         steps
     }
@@ -92,6 +122,26 @@ impl<'q> Plan<'q> {
         );
         Err(Error::TooMuch { message })
     }
+}
+
+/// The steps that each text of a column allows, and those that rows without a text are allowed.
+struct ByCode<'f> {
+    texts: &'f Texts,
+    allowed: Vec<Steps>,
+    without: Steps,
+}
+
+/// Which texts of a column with few texts meet a condition; `None` if it is not about one.
+fn by_text<'f>(frame: &'f Frame, expr: &'f Expr) -> Option<(Place<'f>, Vec<bool>)> {
+    let Expr::Is(condition @ (Condition::Compare { field, .. } | Condition::Has(field))) = expr else { return None };
+    let place = frame.place(field);
+    let Texts::Coded(_, texts) = place.texts() else { return None };
+    // Of texts that are nearly as many as rows only those are looked at that rows have which are chosen.
+    if texts.iter().len() * TEXTS_FEW > frame.rows() {
+        return None;
+    }
+    let meets = |text: &str| if place.is_apart() { condition.meets_json(text) } else { condition.meets(Some(text)) };
+    Some((place, texts.iter().map(|text| text.is_some_and(&meets)).collect()))
 }
 
 /// An event that is kept.
@@ -267,11 +317,11 @@ pub(super) struct Units {
 }
 
 /// A row that tells a unit's id: its slice, and its number there.
-pub(super) type Place = (u32, u32);
+pub(super) type RowPlace = (u32, u32);
 
 impl Units {
     /// Visits every unit of a bucket that has several runs, with its events in order, and remembers the runs.
-    pub(super) fn each_joined(&self, bucket: usize, mut visit: impl FnMut(Place, &[Kept])) {
+    pub(super) fn each_joined(&self, bucket: usize, mut visit: impl FnMut(RowPlace, &[Kept])) {
         let of = |part: &'_ Numbered| part.part.owners.get(bucket).cloned().unwrap_or_default();
         let mut owners: Vec<(Owner, &Numbered)> =
             self.parts.iter().flat_map(|part| of(part).into_iter().map(move |owner| (owner, part))).collect();
@@ -299,7 +349,7 @@ impl Units {
 
     /// Visits every unit of a piece that has but one run, with its events in order. [`Units::each_joined`] must have
     /// visited all the others.
-    pub(super) fn each_alone(&self, mut piece: usize, mut visit: impl FnMut(Place, &[Kept])) {
+    pub(super) fn each_alone(&self, mut piece: usize, mut visit: impl FnMut(RowPlace, &[Kept])) {
         let mut events = Vec::new();
         for part in &self.parts {
             let pieces = part.part.runs.len().div_ceil(PIECE_RUNS);

@@ -8,7 +8,7 @@ use eye_store::{Error as StoreError, Kind};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::funnel::chain::{Finder, Rules};
-use crate::funnel::matches::{BUCKETS, Kept, Place, Units};
+use crate::funnel::matches::{BUCKETS, Kept, RowPlace, Units};
 use crate::funnel::share::share;
 use crate::funnel::values::NO_VALUE;
 use crate::funnel::{FunnelOrder, FunnelQuery, FunnelStepOut};
@@ -30,7 +30,7 @@ struct Step {
     /// Microseconds from the step before, of all that came here.
     times: Vec<i64>,
     /// Those that ended here latest, the latest first.
-    latest: Vec<(Rank, Place)>,
+    latest: Vec<(Rank, RowPlace)>,
 }
 
 impl Tally {
@@ -40,7 +40,7 @@ impl Tally {
     }
 
     /// Adds a unit by its counted chain.
-    fn add(&mut self, events: &[Kept], chain: &[usize], place: Place, samples: usize) {
+    fn add(&mut self, events: &[Kept], chain: &[usize], place: RowPlace, samples: usize) {
         let Some(last) = chain.last() else { return };
         if self.steps.len() < chain.len() {
             self.steps.resize_with(chain.len(), Step::default);
@@ -93,7 +93,7 @@ impl Tally {
 
 impl Step {
     /// Takes a unit that ended here, if it is one of the latest.
-    fn offer(&mut self, samples: usize, rank: Rank, place: Place) {
+    fn offer(&mut self, samples: usize, rank: Rank, place: RowPlace) {
         if self.latest.len() >= samples && self.latest.last().is_none_or(|(worst, _)| rank > *worst) {
             return;
         }
@@ -141,7 +141,7 @@ impl<'u> Worker<'u> {
         Self { units, rules, samples: query.samples, finder: Finder::default(), tallies }
     }
 
-    fn add(&mut self, place: Place, events: &[Kept]) {
+    fn add(&mut self, place: RowPlace, events: &[Kept]) {
         let chain = self.finder.find(self.rules, events);
         let Some(first) = chain.first() else { return };
         let value = events[*first].value;
@@ -169,7 +169,7 @@ pub(super) fn tally(query: &FunnelQuery, units: &Units, cancel: &Cancel) -> Resu
 }
 
 /// The ids of the units that an answer shows.
-pub(super) type Ids = AHashMap<Place, String>;
+pub(super) type Ids = AHashMap<RowPlace, String>;
 
 /// Reads the ids back from their rows.
 pub(super) fn fetch_ids<'t, L: SourceSlice>(

@@ -14,6 +14,11 @@ const CELLS_MAX: usize = 10_000_000;
 /// Numbers and keys kept for percentiles and distinct counts, in all cells: about 500 MB.
 const KEPT_MAX: usize = 20_000_000;
 
+/// Parts that the keys of several sets are cut into to be counted.
+const BUCKETS: usize = 256;
+/// Fewer keys are counted by one thread.
+const KEYS_SHARED_MIN: usize = 50_000;
+
 /// What was measured: the cell of a series and an interval is at `series × intervals + interval`.
 pub(super) struct Cells {
     intervals: usize,
@@ -39,6 +44,8 @@ pub(super) struct Seen<'f> {
     keys: Keys,
     /// The text before, and its key.
     last: Option<(&'f str, Key)>,
+    /// The number of the text before, and its key.
+    last_code: Option<(usize, Option<Key>)>,
     /// Of a column with numbers for texts the key or number of each, as far as they are known.
     by_code: Vec<Option<Value>>,
 }
@@ -58,12 +65,29 @@ impl<'f> Seen<'f> {
             Measure::Of(_, field) => Some(frame.place(field)),
         };
         let by_code = vec![None; place.map_or(0, |place| place.texts().codes())];
-        Self { place, keys, last: None, by_code }
+        Self { place, keys, last: None, last_code: None, by_code }
+    }
+
+    /// The number of a row's text, if texts have numbers and keys are what is counted.
+    #[inline]
+    pub(super) fn code(&self, row: usize) -> Option<usize> {
+        self.place?.texts().code(row)
     }
 
     fn key(&mut self, row: usize) -> Option<Key> {
         let place = self.place?;
         let code = place.texts().code(row);
+        if let (Some(code), Some((last, key))) = (code, self.last_code)
+            && code == last
+        {
+            return key;
+        }
+        let key = self.look_up(place, code, row);
+        self.last_code = code.map(|code| (code, key));
+        key
+    }
+
+    fn look_up(&mut self, place: Place<'f>, code: Option<usize>, row: usize) -> Option<Key> {
         if let Some(Some(Value::Key(known))) = code.and_then(|code| self.by_code.get(code)) {
             return *known;
         }
@@ -108,6 +132,11 @@ impl Cells {
             Measure::Of(Statistic::Percentile(_), _) => Kind::Numbers(Vec::new()),
         };
         Self { intervals, cells, kept: 0, last: None }
+    }
+
+    /// True if what is measured is how many keys there are.
+    pub(super) fn are_keys(&self) -> bool {
+        matches!(self.cells, Kind::Keys(_))
     }
 
     /// Adds one row to a cell; false if it has no value.
@@ -276,19 +305,33 @@ fn sum_figure(measure: &Measure, sum: &Sum, count: u64) -> Figure {
 
 /// How many different keys are in all the sets.
 fn count_keys<'a>(sets: impl Iterator<Item = &'a KeySet>) -> Figure {
-    let mut sets: Vec<&KeySet> = sets.collect();
-    sets.sort_unstable_by_key(|set| set.len());
-    let Some(largest) = sets.pop() else { return Figure::Count(0) };
-    if sets.is_empty() {
-        return Figure::Count(largest.len() as u64);
+    let sets: Vec<&KeySet> = sets.collect();
+    if let [] | [_] = &sets[..] {
+        return Figure::Count(sets.first().map_or(0, |set| set.len() as u64));
     }
-    let mut all = largest.clone();
-    for set in sets {
-        // As in a merge.
-        all.reserve(set.len());
-        all.extend(set);
+    // By their first bits, as one table of all keys would not fit into the processor's cache.
+    let keys: usize = sets.iter().map(|set| set.len()).sum();
+    let mut buckets = vec![Vec::with_capacity(keys / BUCKETS + keys / BUCKETS / 4); BUCKETS];
+    for key in sets.into_iter().flatten() {
+        buckets[(key >> (Key::BITS - BUCKETS.ilog2())) as usize].push(*key);
     }
-    Figure::Count(all.len() as u64)
+    let different = |bucket: &mut Vec<Key>| {
+        bucket.sort_unstable();
+        bucket.chunk_by(|one, other| one == other).count() as u64
+    };
+    let count = |part: &mut [Vec<Key>]| part.iter_mut().map(different).sum::<u64>();
+    let threads = if keys < KEYS_SHARED_MIN { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let mut parts = buckets.chunks_mut(BUCKETS.div_ceil(threads));
+    let mine = parts.next();
+    let count = std::thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || count(part))).collect();
+        let mine = mine.map_or(0, count);
+        let joined = |thread: std::thread::ScopedJoinHandle<'_, u64>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        mine + others.into_iter().map(joined).sum::<u64>()
+    });
+    Figure::Count(count)
 }
 
 /// The nearest-rank percentile.
@@ -306,6 +349,7 @@ fn extreme(cell: &mut Option<f64>, number: f64, choose: impl Fn(f64, f64) -> f64
 }
 
 /// The cell at a place; whole series are added where there is none yet.
+#[inline]
 fn cell<T: Default>(cells: &mut Vec<T>, place: usize, intervals: usize) -> &mut T {
     if place >= cells.len() {
         cells.resize_with((place / intervals + 1) * intervals, T::default);
@@ -330,6 +374,18 @@ fn merge<T: Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_several_sets_are_counted_once() {
+        let key = |number: u128| number.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+        let set = |keys: std::ops::Range<u128>| keys.map(key).collect::<KeySet>();
+        for count in [0, 1, 50, KEYS_SHARED_MIN as u128] {
+            let sets = [set(0..count), set(count / 2..count + 10), set(0..1)];
+            assert_eq!(count_keys(sets.iter()), Figure::Count(count.max(1) as u64 + if count == 0 { 9 } else { 10 }));
+        }
+        assert_eq!(count_keys([set(0..7)].iter()), Figure::Count(7));
+        assert_eq!(count_keys(std::iter::empty()), Figure::Count(0));
+    }
 
     #[test]
     fn percentiles_are_of_the_nearest_rank() {

@@ -35,6 +35,8 @@ pub(super) struct Column<'f> {
     place: Place<'f>,
     /// Of a column with numbers for texts the value of each, as far as they are known.
     coded: Vec<Option<u32>>,
+    /// The same of the series, if it is the only column.
+    series: Vec<Option<usize>>,
 }
 
 impl Series {
@@ -50,7 +52,8 @@ impl Series {
     pub(super) fn columns<'f>(frame: &'f Frame, fields: &'f [Field]) -> Vec<Column<'f>> {
         let column = |field: &'f Field| {
             let place = frame.place(field);
-            Column { place, coded: vec![None; place.texts().codes()] }
+            let codes = place.texts().codes();
+            Column { place, coded: vec![None; codes], series: vec![None; if fields.len() == 1 { codes } else { 0 }] }
         };
         fields.iter().map(column).collect()
     }
@@ -62,6 +65,18 @@ impl Series {
     /// The series of a row.
     #[inline]
     pub(super) fn place(&mut self, columns: &mut [Column<'_>], row: usize) -> Result<usize> {
+        let [column] = columns else { return self.look_up(columns, row) };
+        let code = column.place.texts().code(row).filter(|code| *code < column.series.len());
+        let Some(code) = code else { return self.look_up(columns, row) };
+        if let Some(known) = column.series[code] {
+            return Ok(known);
+        }
+        let found = self.look_up(columns, row)?;
+        columns[0].series[code] = Some(found);
+        Ok(found)
+    }
+
+    fn look_up(&mut self, columns: &mut [Column<'_>], row: usize) -> Result<usize> {
         let mut values = [ABSENT; 2];
         for (value, column) in values.iter_mut().zip(columns) {
             let place = column.place;

@@ -78,6 +78,23 @@ impl TableKind {
         }
     }
 
+    /// Numbers near those of the rows before: what lies between them is a few bits. Compression would save little of these
+    /// and be most of the work of reading them.
+    pub(crate) const fn number_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Events => &["timestamp", "sent_at", "received_at", "offset"],
+            Self::Rejections => &["received_at", "offset"],
+        }
+    }
+
+    /// Nearly always the same: a few bytes a page, which compression would only make more.
+    pub(crate) const fn constant_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Events => &["application", "partition", "problems.list.element"],
+            Self::Rejections => &["partition"],
+        }
+    }
+
     /// The schema in Delta's JSON, `received_date` last.
     pub(crate) fn delta_schema(self) -> Value {
         let mut fields: Vec<Value> = self.schema().fields().iter().map(|field| delta_field(field)).collect();

@@ -28,8 +28,10 @@ use super::stats::Bounds;
 use crate::columns::TableKind;
 use crate::error::{Error, Kind, Result};
 
-/// One false positive in a hundred row groups that do not hold the session.
-const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+/// One false positive in a thousand row groups that do not hold the session: each costs decompressing a page of ids.
+const BLOOM_FALSE_POSITIVES: f64 = 0.001;
+/// Bytes of a page of payloads: whoever reads a session decompresses whole pages.
+const PAYLOAD_PAGE_BYTES: usize = 64 * 1024;
 /// Pages that are made columns at a time.
 const PAGES_AT_ONCE: usize = 2;
 /// Bytes of a block of the file in memory.
@@ -229,6 +231,12 @@ fn properties(options: &TableOptions, extra: &Extra) -> Result<WriterProperties>
     for name in options.kind.dictionary_columns() {
         builder = builder.set_column_dictionary_enabled(column_path(name), true);
     }
+    for name in options.kind.number_columns() {
+        builder = builder.set_column_encoding(column_path(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    for name in options.kind.number_columns().iter().chain(options.kind.constant_columns()) {
+        builder = builder.set_column_compression(column_path(name), Compression::UNCOMPRESSED);
+    }
     let texts = options.kind.text_stats().iter().chain(options.kind.time_stats());
     for name in texts.chain(&["partition", "offset"]) {
         builder = builder.set_column_statistics_enabled(column_path(name), EnabledStatistics::Page);
@@ -239,6 +247,7 @@ fn properties(options: &TableOptions, extra: &Extra) -> Result<WriterProperties>
     if options.kind == TableKind::Events {
         let session = column_path("session_id");
         builder = builder
+            .set_column_data_page_size_limit(column_path("data"), PAYLOAD_PAGE_BYTES)
             .set_column_bloom_filter_enabled(session.clone(), true)
             .set_column_bloom_filter_fpp(session, BLOOM_FALSE_POSITIVES);
     }
