@@ -2,8 +2,8 @@
 //! and slices in an order of no meaning, and counts what is read.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test file uses its own part")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use eye_event::{EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
@@ -126,6 +126,8 @@ pub struct Memory {
     pub position: Position,
     /// How many times a slice or a session was read.
     pub reads: Arc<AtomicUsize>,
+    /// Which columns of all rows of a slice were read.
+    pub columns: Arc<Mutex<Vec<Columns>>>,
     /// Stops this question as soon as something has been read.
     pub cancels: Option<Arc<Cancel>>,
     /// Every read fails.
@@ -237,6 +239,7 @@ impl SourceSlice for MemorySlice {
         Ok(())
     }
 
+        self.memory.columns.lock().unwrap().push(columns);
     fn fetch(&self, rows: &[u32], columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()> {
         assert!(rows.is_sorted_by(|a, b| a < b), "rows must rise: {rows:?}");
         for row in rows.iter().skip(usize::from(self.memory.forgets_rows)) {

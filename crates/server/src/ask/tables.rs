@@ -72,7 +72,11 @@ pub(super) const SESSIONS: &[Param] = &[
     PROBLEM,
     FROM,
     TO,
-    Param::query("sort", Kind::Choice(&["end", "start", "duration", "events"]), "By what the list is sorted."),
+    Param::query(
+        "sort",
+        Kind::Choice(&["end", "start", "duration", "events", "names", "problems"]),
+        "By what the list is sorted; equal ones by the bytes of their ids, in the same direction.",
+    ),
     Param::query("order", Kind::Choice(&["desc", "asc"]), "Which end comes first."),
     limit(1000, 100),
     CURSOR,
@@ -185,9 +189,10 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ),
     ask(
         "/v1/sessions",
-        "Sessions, with start, end and size",
+        "Sessions, with start, end, size, names and user",
         "The filters choose events; a session is listed, with all its figures over the chosen events, if any event \
-         matches.",
+         matches. A session that nothing is added to is on exactly one page; with at, as the first page names it, every \
+         session is.",
         SESSIONS,
         shape::<SessionsPage>,
         ERRORS,
