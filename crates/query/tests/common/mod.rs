@@ -182,6 +182,12 @@ impl Source for Memory {
             .collect())
     }
 
+    fn received_until(&self, position: &Position) -> Result<Option<Timestamp>> {
+        let all = self.slices.iter().flat_map(|slice| slice.iter());
+        let seen = all.filter(|event| Offset(event.offset) <= position.of(event.partition()));
+        Ok(seen.map(|event| event.stored().received_at).max())
+    }
+
     fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()> {
         self.read()?;
         for rejection in &self.rejections {
@@ -233,13 +239,13 @@ impl SourceSlice for MemorySlice {
 
     fn visit(&self, columns: Columns, visit: &mut dyn FnMut(u32, &StoredEvent<'_>)) -> Result<()> {
         self.memory.read()?;
+        self.memory.columns.lock().unwrap().push(columns);
         for (row, event) in (0..).zip(self.events()) {
             visit(row, &project(&event.stored(), columns));
         }
         Ok(())
     }
 
-        self.memory.columns.lock().unwrap().push(columns);
     fn fetch(&self, rows: &[u32], columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()> {
         assert!(rows.is_sorted_by(|a, b| a < b), "rows must rise: {rows:?}");
         for row in rows.iter().skip(usize::from(self.memory.forgets_rows)) {
