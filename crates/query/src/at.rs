@@ -1,4 +1,4 @@
-//! [`At`]: a source as it was when an older answer saw it.
+//! [`At`]: a source as it was when an older answer saw it, or what of it came between two answers.
 //!
 //! What an answer has seen is everything up to its offset, in each partition. Offsets rise and rows never change, so the
 //! same rows can be told apart in any later source, in whatever files they lie by then: those whose offset is not behind
@@ -6,17 +6,44 @@
 //! has to know that there are none.
 
 use eye_event::Timestamp;
+use eye_log::{Offset, PartitionId};
 use eye_store::{Columns, Origin, Position, Result, StoredEvent, StoredRejection};
 
 use crate::frame::Frame;
 use crate::reads::Reads;
 use crate::source::{Source, SourceSlice};
 
-/// A source, whole or as of an older answer.
+/// A source, whole or as of an older answer, or what came between two.
 #[derive(Clone, Debug)]
 pub struct At<S> {
     source: S,
-    seen: Option<(u64, Position)>,
+    seen: Option<Seen>,
+}
+
+/// What an answer has seen.
+#[derive(Clone, Debug)]
+struct Seen {
+    version: u64,
+    position: Position,
+    /// But for what this one has seen.
+    after: Option<Position>,
+}
+
+impl Seen {
+    fn has(&self, partition: PartitionId, offset: Offset) -> bool {
+        let is_new = self.after.as_ref().is_none_or(|after| offset > after.of(partition));
+        is_new && offset <= self.position.of(partition)
+    }
+
+    /// True if all rows of a slice are seen.
+    fn has_all<L: SourceSlice>(&self, slice: &L) -> bool {
+        self.after.is_none() && slice.is_within(&self.position)
+    }
+
+    /// True if none of them are.
+    fn has_none<L: SourceSlice>(&self, slice: &L) -> bool {
+        self.after.as_ref().is_some_and(|after| slice.is_within(after))
+    }
 }
 
 impl<S: Source> At<S> {
@@ -27,17 +54,23 @@ impl<S: Source> At<S> {
 
     /// What an answer that named this version and this position has seen. The source has to cover the position.
     pub fn seen(source: S, version: u64, position: Position) -> Self {
-        Self { source, seen: Some((version, position)) }
+        Self { source, seen: Some(Seen { version, position, after: None }) }
+    }
+
+    /// What an answer that named this version and this position has seen and one at `after` has not. The source has to
+    /// cover the position.
+    pub fn between(source: S, after: Position, version: u64, position: Position) -> Self {
+        Self { source, seen: Some(Seen { version, position, after: Some(after) }) }
     }
 
     /// The version of the table that answers name.
     pub fn version(&self) -> u64 {
-        self.seen.as_ref().map_or_else(|| self.source.version(), |(version, _)| *version)
+        self.seen.as_ref().map_or_else(|| self.source.version(), |seen| seen.version)
     }
 
     /// What of the log answers have seen.
     pub fn position(&self) -> &Position {
-        self.seen.as_ref().map_or_else(|| self.source.position(), |(_, position)| position)
+        self.seen.as_ref().map_or_else(|| self.source.position(), |seen| &seen.position)
     }
 }
 
@@ -53,9 +86,9 @@ impl<S: Source> Source for At<S> {
     }
 
     fn session(&self, session_id: &str, columns: Columns, visit: &mut dyn FnMut(&StoredEvent<'_>)) -> Result<()> {
-        let Some((_, position)) = &self.seen else { return self.source.session(session_id, columns, visit) };
+        let Some(seen) = &self.seen else { return self.source.session(session_id, columns, visit) };
         self.source.session(session_id, columns | places(), &mut |event| {
-            if event.offset <= position.of(event.partition) {
+            if seen.has(event.partition, event.offset) {
                 visit(event);
             }
         })
@@ -65,14 +98,16 @@ impl<S: Source> Source for At<S> {
         let mut slices = Vec::new();
         for slice in self.source.slices(from, to)? {
             let kept = match &self.seen {
-                Some((_, position)) if !slice.is_within(position) => {
-                    let mut kept = Vec::new();
+                Some(seen) if seen.has_none(&slice) => continue,
+                Some(seen) if !seen.has_all(&slice) => {
+                    let (mut kept, mut rows) = (Vec::new(), 0);
                     slice.visit(places(), &mut |row, event| {
-                        if event.offset <= position.of(event.partition) {
+                        rows += 1;
+                        if seen.has(event.partition, event.offset) {
                             kept.push(row);
                         }
                     })?;
-                    Some(kept)
+                    (kept.len() < rows).then_some(kept)
                 }
                 _ => None,
             };
@@ -83,10 +118,15 @@ impl<S: Source> Source for At<S> {
         Ok(slices)
     }
 
+    /// Of the source: what is left out of it was received all the same.
+    fn received_until(&self, position: &Position) -> Result<Option<Timestamp>> {
+        self.source.received_until(position)
+    }
+
     fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()> {
-        let Some((_, position)) = &self.seen else { return self.source.rejections(visit) };
+        let Some(seen) = &self.seen else { return self.source.rejections(visit) };
         self.source.rejections(&mut |rejection| {
-            if rejection.offset <= position.of(rejection.partition) {
+            if seen.has(rejection.partition, rejection.offset) {
                 visit(rejection);
             }
         })

@@ -97,8 +97,18 @@ pub fn events_with<S: Source, T>(
     cancel: &Cancel,
     make: impl FnMut(&StoredEvent<'_>) -> T,
 ) -> Result<Rows<T>> {
+    events_of(source, query, query.question(), cancel, make)
+}
+
+/// The same as part of another question, to which the cursors belong.
+pub(crate) fn events_of<S: Source, T>(
+    source: &S,
+    query: &EventsQuery,
+    question: Question,
+    cancel: &Cancel,
+    make: impl FnMut(&StoredEvent<'_>) -> T,
+) -> Result<Rows<T>> {
     let limit = checked_limit(query.limit, EVENTS_LIMIT_MAX)?;
-    let question = query.question();
     let after = Rank::after(query.cursor.as_ref(), question)?;
     let search = Search { filter: &query.filter, order: query.order, after, limit };
     let found = if query.filter.is_impossible() {

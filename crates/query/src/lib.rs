@@ -9,6 +9,7 @@
 //! | `session` | one session, newest first: the fast path |
 //! | `events` | events that match a filter |
 //! | `sessions` | sessions with their figures |
+//! | [`diff`](fn@diff) | what has become of an answer since |
 //! | [`trend`](fn@trend) | a measure by interval and by values |
 //! | `funnel` | how many take step after step, and where the others stop |
 //! | `problems` | what is wrong with stored events |
@@ -36,6 +37,7 @@ mod catalogue;
 mod choose;
 pub mod condition;
 mod cursor;
+mod diff;
 mod error;
 mod events;
 mod exact;
@@ -72,6 +74,7 @@ pub use catalogue::{
 };
 pub use choose::chosen;
 pub use cursor::Cursor;
+pub use diff::{AnswerOut, Diff, DiffEventOut, DiffPage, DiffQuery, DiffSummary, Only, Seen, WentOut, diff};
 pub use error::{Error, Result};
 pub use events::{EVENTS_LIMIT, EVENTS_LIMIT_MAX, EventsPage, EventsQuery, Rows, events, events_with};
 pub use eye_event::payload as json;

@@ -1,13 +1,13 @@
-//! Lists of sessions: one pass over the events that match, one small state per session, then the first few in order.
+//! Lists of sessions: one pass over the events that match, which leaves of each session what the list is sorted by; then
+//! the first few in order, and all their figures out of their own rows.
 //!
-//! The rule: memory is bounded by the number of distinct sessions, never by the number of events. Names and applications
-//! are numbers in the states; their texts are kept once.
+//! The rule: memory is bounded by the number of distinct sessions, never by the number of events. No column is read of all
+//! rows but those that the filter and the order need.
 
 use std::cmp::Ordering;
 use std::str::FromStr;
 
 use eye_event::Timestamp;
-use eye_store::Columns;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,12 +15,13 @@ use crate::cancel::Cancel;
 use crate::cursor::{Cursor, Question};
 use crate::error::{Error, Result, checked_limit};
 use crate::filter::Filter;
-use crate::output::millis_between;
 use crate::scan::scan;
-use crate::sessions::totals::{Session, Totals};
+use crate::sessions::details::Details;
+use crate::sessions::totals::Totals;
 use crate::source::Source;
 use crate::top::Top;
 
+mod details;
 mod totals;
 
 /// How many sessions a page holds unless asked otherwise.
@@ -42,9 +43,16 @@ pub enum SessionSort {
     Duration,
     /// The number of events.
     Events,
+    /// The number of distinct names of its events.
+    Names,
+    /// The number of events that have a problem.
+    Problems,
 }
 
 impl SessionSort {
+    /// Every order; the usual one first.
+    pub const ALL: [Self; 6] = [Self::End, Self::Start, Self::Duration, Self::Events, Self::Names, Self::Problems];
+
     /// As the API spells it: what [`FromStr`] reads.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -53,6 +61,8 @@ impl SessionSort {
             Self::Start => "start",
             Self::Duration => "duration",
             Self::Events => "events",
+            Self::Names => "names",
+            Self::Problems => "problems",
         }
     }
 }
@@ -61,9 +71,11 @@ impl FromStr for SessionSort {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let sorts = [Self::End, Self::Start, Self::Duration, Self::Events];
-        let found = sorts.into_iter().find(|sort| sort.as_str() == text);
-        found.ok_or_else(|| Error::invalid("sort", "sort is none of these: end, start, duration, events"))
+        let found = Self::ALL.into_iter().find(|sort| sort.as_str() == text);
+        found.ok_or_else(|| {
+            let sorts = Self::ALL.map(Self::as_str).join(", ");
+            Error::invalid("sort", format!("sort is none of these: {sorts}"))
+        })
     }
 }
 
@@ -145,12 +157,16 @@ pub struct SessionOut {
     pub duration_ms: i64,
     /// How many events.
     pub events: u64,
+    /// How many different names they have.
+    pub names: u64,
     /// The name of its first event.
     pub first_name: String,
     /// The name of its last event.
     pub last_name: String,
     /// The applications that sent them, by name.
     pub applications: Vec<String>,
+    /// The user of its newest event that names one; null if none does.
+    pub user_id: Option<String>,
     /// How many of the events have a problem.
     pub problems: u64,
 }
@@ -185,65 +201,64 @@ where
     let key = query.cursor.as_ref().map(|cursor| cursor.read(question)).transpose()?;
     let after = key.as_deref().map(|key| Place::read(key, query.direction).ok_or_else(Cursor::foreign)).transpose()?;
 
-    let totals = add_up(source, query, cancel)?;
-    let mut top = Top::new(limit, usize::MAX);
-    for (session_id, session) in totals.iter() {
-        let place = Place { value: sort_value(query.sort, session), session_id, direction: query.direction };
-        if after.is_none_or(|after| place > after) {
-            top.offer(place, 0, || session);
-        }
-    }
-    let (found, has_more) = top.finish();
-    let next = found.last().filter(|_| has_more).map(|(place, _)| Cursor::write(question, &place.bytes()));
-    let sessions = found.iter().map(|(place, session)| show(&totals, place.session_id, session)).collect();
+    let page = Page { query, question, after, limit };
+    let (sessions, next) = match query.filter.only_session().filter(|_| !query.filter.is_impossible()) {
+        Some(session_id) => page.of_one(source, session_id, cancel)?,
+        None => page.of_many(source, cancel)?,
+    };
     Ok(SessionsPage { sessions, next, version: source.version(), offset: source.position().to_string() })
 }
 
-/// One pass over everything that matches.
-fn add_up<S>(source: &S, query: &SessionsQuery, cancel: &Cancel) -> Result<Totals>
-where
-    S: Source,
-    S::Slice: Sync + Send,
-{
-    let filter = &query.filter;
-    let columns = Columns::SORT_KEY | Columns::SESSION_ID | Columns::APPLICATION | Columns::NAME | Columns::PROBLEMS;
-    let make = || Totals::new(query.sessions_max);
-    if let Some(session_id) = filter.only_session().filter(|_| !filter.is_impossible()) {
-        cancel.check()?;
-        let mut totals = make();
-        source.session(session_id, columns | filter.columns(), &mut |event| {
-            if filter.matches(event) {
-                totals.add_event(event);
+/// The page that is asked for.
+struct Page<'a> {
+    query: &'a SessionsQuery,
+    question: Question,
+    after: Option<Place<'a>>,
+    limit: usize,
+}
+
+impl Page<'_> {
+    /// The only session that can be listed.
+    fn of_one<S: Source>(
+        &self,
+        source: &S,
+        session_id: &str,
+        cancel: &Cancel,
+    ) -> Result<(Vec<SessionOut>, Option<Cursor>)> {
+        let details = Details::look_up(source, self.query, session_id, cancel)?;
+        let value = details.value(session_id, self.query.sort);
+        let is_here = value.is_some_and(|value| self.is_behind(self.place(session_id, value)));
+        Ok((details.show(session_id).into_iter().filter(|_| is_here).collect(), None))
+    }
+
+    fn of_many<S>(&self, source: &S, cancel: &Cancel) -> Result<(Vec<SessionOut>, Option<Cursor>)>
+    where
+        S: Source,
+        S::Slice: Sync + Send,
+    {
+        let SessionsQuery { filter, sort, sessions_max, .. } = self.query;
+        let make = || Totals::new(*sort, *sessions_max);
+        let (totals, slices) = scan(source, filter, Totals::columns(*sort), cancel, make)?;
+        let mut top = Top::new(self.limit, usize::MAX);
+        for (session_id, value) in totals.iter() {
+            let place = self.place(session_id, value);
+            if self.is_behind(place) {
+                top.offer(place, 0, || ());
             }
-        })?;
-        totals.checked()?;
-        return Ok(totals);
+        }
+        let (found, has_more) = top.finish();
+        let next = found.last().filter(|_| has_more).map(|(place, ())| Cursor::write(self.question, &place.bytes()));
+        let session_ids = found.iter().map(|(place, ())| place.session_id);
+        let details = Details::of_page(source, &slices, self.query, &totals, session_ids.clone(), cancel)?;
+        Ok((session_ids.filter_map(|session_id| details.show(session_id)).collect(), next))
     }
-    Ok(scan(source, filter, columns, cancel, make)?.0)
-}
 
-fn sort_value(sort: SessionSort, session: &Session) -> i64 {
-    let (start, end) = (session.first.timestamp.micros(), session.last.timestamp.micros());
-    match sort {
-        SessionSort::End => end,
-        SessionSort::Start => start,
-        SessionSort::Duration => end.saturating_sub(start),
-        SessionSort::Events => i64::try_from(session.events).unwrap_or(i64::MAX),
+    fn place<'s>(&self, session_id: &'s str, value: i64) -> Place<'s> {
+        Place { value, session_id, direction: self.query.direction }
     }
-}
 
-fn show(totals: &Totals, session_id: &str, session: &Session) -> SessionOut {
-    let (start, end) = (session.first.timestamp, session.last.timestamp);
-    SessionOut {
-        session_id: session_id.to_owned(),
-        start,
-        end,
-        duration_ms: millis_between(start, end),
-        events: session.events,
-        first_name: totals.name(session.first_name).to_owned(),
-        last_name: totals.name(session.last_name).to_owned(),
-        applications: totals.applications(session),
-        problems: session.problems,
+    fn is_behind(&self, place: Place<'_>) -> bool {
+        self.after.is_none_or(|after| place > after)
     }
 }
 

@@ -31,6 +31,12 @@ pub trait Source {
     /// Those of the store.
     fn slices(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Self::Slice>>;
 
+    /// The latest time at which an event up to this position was received; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn received_until(&self, position: &Position) -> Result<Option<Timestamp>>;
+
     /// Visits every rejection, in no particular order.
     ///
     /// # Errors
@@ -99,6 +105,10 @@ impl Source for Snapshot {
 
     fn slices(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<Self::Slice>> {
         Self::slices(self, from, to)
+    }
+
+    fn received_until(&self, position: &Position) -> Result<Option<Timestamp>> {
+        Self::received_until(self, position)
     }
 
     fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()> {

@@ -12,7 +12,7 @@ use eye_query::{
     Cancel, Cursor, Direction, Error, EventsQuery, Filter, Order, ProblemsQuery, RejectionsQuery, SessionQuery,
     SessionSort, SessionsQuery, events, problems, rejections, session, sessions,
 };
-use eye_store::Kind;
+use eye_store::{Columns, Kind};
 
 fn numbered(count: u64, session_id: impl Fn(u64) -> String) -> Vec<Event> {
     (1..=count).map(|offset| event(&session_id(offset), i64::try_from(offset).unwrap(), offset)).collect()
@@ -154,6 +154,40 @@ fn more_sessions_than_the_limit_are_refused_with_what_to_do() {
 }
 
 #[test]
+fn of_all_rows_a_list_of_sessions_reads_only_what_its_order_needs() {
+    let memory = Memory::new(&numbered(40, |offset| format!("s{}", offset % 8)), 10);
+    for (sort, also) in [
+        (SessionSort::End, Columns::TIMESTAMP),
+        (SessionSort::Start, Columns::TIMESTAMP),
+        (SessionSort::Duration, Columns::TIMESTAMP),
+        (SessionSort::Events, Columns::NONE),
+        (SessionSort::Names, Columns::NAME),
+        (SessionSort::Problems, Columns::PROBLEMS),
+    ] {
+        memory.columns.lock().unwrap().clear();
+        let query = SessionsQuery { sort, limit: 3, ..SessionsQuery::default() };
+        assert_eq!(sessions(&memory, &query, &Cancel::new()).unwrap().sessions.len(), 3);
+        assert_eq!(*memory.columns.lock().unwrap(), [Columns::SESSION_ID | also; 4], "{sort:?}");
+    }
+}
+
+#[test]
+fn more_names_of_sessions_than_the_limit_are_refused_with_what_to_do() {
+    let mut all = numbered(5, |_| "s".into());
+    all.iter_mut().for_each(|event| event.name = format!("name {}", event.offset));
+    for filter in [Filter::default(), Filter { session_id: Some("s".into()), ..Filter::default() }] {
+        let query = SessionsQuery { filter, sessions_max: 1, ..SessionsQuery::default() };
+        let within = sessions(&Memory::new(&all[1..], 3), &query, &Cancel::new()).unwrap();
+        assert_eq!(within.sessions[0].names, 4);
+        let error = sessions(&Memory::new(&all, 3), &query, &Cancel::new()).unwrap_err();
+        assert!(matches!(&error, Error::TooMuch { message } if message.contains("names of sessions")), "{error}");
+    }
+    let by_names = SessionsQuery { sort: SessionSort::Names, sessions_max: 4, ..SessionsQuery::default() };
+    let error = sessions(&Memory::new(&all, 3), &by_names, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, Error::TooMuch { .. }), "{error}");
+}
+
+#[test]
 fn more_kinds_of_problem_than_the_limit_are_refused_with_what_to_do() {
     let mut all = numbered(10_001, |_| "s".into());
     for event in &mut all {
@@ -247,6 +281,8 @@ fn damage_in_the_store_is_an_error_never_a_shorter_answer() {
     }
     let forgetful = Memory { forgets_rows: true, is_damaged: false, ..damaged };
     let error = events(&forgetful, &EventsQuery::default(), &go).unwrap_err();
+    assert!(matches!(&error, Error::Store(error) if error.kind() == Kind::Internal), "{error}");
+    let error = sessions(&forgetful, &SessionsQuery::default(), &go).unwrap_err();
     assert!(matches!(&error, Error::Store(error) if error.kind() == Kind::Internal), "{error}");
 }
 

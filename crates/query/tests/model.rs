@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Event, Memory, Rejection, any_events, any_filter};
 use eye_event::Problem;
+use eye_log::Offset;
 use eye_query::{
-    Cancel, Cursor, Direction, EventOut, EventsQuery, Filter, Order, ProblemsQuery, RejectionsQuery, SessionOut,
-    SessionQuery, SessionSort, SessionsQuery, events, problems, rejections, session, sessions,
+    At, Cancel, Cursor, Direction, EventOut, EventsQuery, Filter, Order, ProblemsQuery, RejectionsQuery, SESSIONS_MAX,
+    SessionOut, SessionQuery, SessionSort, SessionsQuery, events, problems, rejections, session, sessions,
 };
+use eye_store::Position;
 use proptest::prelude::*;
 
 /// Asks page after page until there is none, and checks that no page is empty that has one after it.
@@ -46,8 +48,11 @@ fn any_order() -> impl Strategy<Value = Order> {
 }
 
 fn any_sort() -> impl Strategy<Value = SessionSort> {
-    let sorts = [SessionSort::End, SessionSort::Start, SessionSort::Duration, SessionSort::Events];
-    proptest::sample::select(sorts.to_vec())
+    proptest::sample::select(SessionSort::ALL.to_vec())
+}
+
+fn any_direction() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::Desc), Just(Direction::Asc)]
 }
 
 /// Sessions as somebody would count them by hand.
@@ -62,11 +67,15 @@ fn expected_sessions(all: &[Event], query: &SessionsQuery) -> Vec<SessionOut> {
             events.sort_by_key(|event| event.key());
             let (first, last) = (events[0], events[events.len() - 1]);
             let applications: BTreeSet<String> = events.iter().map(|event| event.application.clone()).collect();
+            let names: BTreeSet<&str> = events.iter().map(|event| &*event.name).collect();
+            let problems = events.iter().filter(|event| event.problems != 0).count();
             let value = match query.sort {
                 SessionSort::End => last.timestamp,
                 SessionSort::Start => first.timestamp,
                 SessionSort::Duration => last.timestamp - first.timestamp,
                 SessionSort::Events => i64::try_from(events.len()).unwrap(),
+                SessionSort::Names => i64::try_from(names.len()).unwrap(),
+                SessionSort::Problems => i64::try_from(problems).unwrap(),
             };
             let out = SessionOut {
                 session_id: session_id.to_owned(),
@@ -74,10 +83,12 @@ fn expected_sessions(all: &[Event], query: &SessionsQuery) -> Vec<SessionOut> {
                 end: last.key().timestamp,
                 duration_ms: (last.timestamp - first.timestamp) / 1000,
                 events: events.len() as u64,
+                names: names.len() as u64,
                 first_name: first.name.clone(),
                 last_name: last.name.clone(),
                 applications: applications.into_iter().collect(),
-                problems: events.iter().filter(|event| event.problems != 0).count() as u64,
+                user_id: events.iter().rev().find_map(|event| event.user_id.clone()),
+                problems: problems as u64,
             };
             (value, out)
         })
@@ -189,12 +200,14 @@ proptest! {
         all in any_events(),
         filter in any_filter(),
         sort in any_sort(),
-        direction in prop_oneof![Just(Direction::Desc), Just(Direction::Asc)],
+        direction in any_direction(),
         limit in 1_usize..4,
         slice_rows in 1_usize..12,
+        // There are five sessions: with room for no more, where their rows lie is soon forgotten.
+        sessions_max in prop_oneof![Just(5), Just(SESSIONS_MAX)],
     ) {
         let memory = Memory::new(&all, slice_rows);
-        let query = SessionsQuery { filter, sort, direction, limit, ..SessionsQuery::default() };
+        let query = SessionsQuery { filter, sort, direction, limit, sessions_max, cursor: None };
         let expected = expected_sessions(&all, &query);
         let paged = all_pages(|cursor| {
             let page = sessions(&memory, &SessionsQuery { cursor, ..query.clone() }, &Cancel::new()).unwrap();
@@ -205,6 +218,43 @@ proptest! {
         let whole = sessions(&memory, &SessionsQuery { limit: 1000, ..query }, &Cancel::new()).unwrap();
         prop_assert_eq!(whole.sessions, expected);
         prop_assert_eq!(whole.next, None);
+    }
+
+    #[test]
+    fn what_is_written_meanwhile_neither_hides_nor_doubles_a_session_that_it_leaves_alone(
+        all in any_events(),
+        cut in any::<prop::sample::Index>(),
+        filter in any_filter(),
+        sort in any_sort(),
+        direction in any_direction(),
+        limit in 1_usize..4,
+    ) {
+        let cut = cut.index(all.len() + 1);
+        let query = SessionsQuery { filter, sort, direction, limit, ..SessionsQuery::default() };
+        let (before, after) = (Memory::new(&all[..cut], 5), Memory::new(&all, 4));
+        let expected = expected_sessions(&all[..cut], &query);
+        let paged = |next: &dyn Fn(&SessionsQuery) -> eye_query::SessionsPage| {
+            let mut is_first = true;
+            all_pages(|cursor| {
+                let query = SessionsQuery { cursor, ..query.clone() };
+                let is_first = std::mem::take(&mut is_first);
+                let page = if is_first { sessions(&before, &query, &Cancel::new()).unwrap() } else { next(&query) };
+                (page.sessions, page.next)
+            })
+        };
+        let grown: BTreeSet<&String> =
+            all[cut..].iter().filter(|event| event.is_chosen(&query.filter)).map(|event| &event.session_id).collect();
+        let left_alone = |mut list: Vec<SessionOut>| {
+            list.retain(|session| !grown.contains(&session.session_id));
+            list
+        };
+        let now = paged(&|query| sessions(&after, query, &Cancel::new()).unwrap());
+        prop_assert_eq!(left_alone(now), left_alone(expected.clone()));
+        // As of the first page nothing was written.
+        let seen = Position::new(vec![Offset(cut as u64); 2]);
+        let as_of_then = At::seen(after.clone(), 7, seen);
+        let then = paged(&|query| sessions(&as_of_then, query, &Cancel::new()).unwrap());
+        prop_assert_eq!(then, expected);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! asker: an empty list or a 404, never a hint.
 
 mod desk;
+mod diff;
 pub(crate) mod params;
 mod questions;
 mod sql;
@@ -21,14 +22,14 @@ use eye_query::{
     Asked, Cursor, EventsQuery, Filter, Line, ProblemsQuery, RejectionsQuery, Rows, SessionQuery, SessionsQuery,
     write_event_json,
 };
-use eye_store::StoredEvent;
+use eye_store::{Position, StoredEvent};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::{Caller, Reader};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::state::AppState;
-use desk::{Desk, View, When};
+use desk::{Desk, When};
 use params::{Params, Segment};
 
 pub(crate) use desk::{json, write};
@@ -49,6 +50,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/ledger", get(ledger))
         .merge(questions::routes())
         .merge(values::routes())
+        .merge(diff::routes())
         .merge(sql::routes())
         .layer(Extension(Desk::new()))
 }
@@ -75,7 +77,7 @@ async fn session(
         let mut body = b"{\"session_id\":".to_vec();
         body.extend(write(&query.session_id)?);
         body.push(b',');
-        write_page(body, &rows, snapshot)
+        write_page(body, &rows, snapshot.version(), snapshot.position())
     })
     .await
 }
@@ -114,7 +116,8 @@ async fn events(
     };
     let when = when(&params)?;
     desk.ask(&state, when, move |snapshot, cancel| {
-        write_page(b"{".to_vec(), &eye_query::events_with(snapshot, &query, cancel, event_json)?, snapshot)
+        let rows = eye_query::events_with(snapshot, &query, cancel, event_json)?;
+        write_page(b"{".to_vec(), &rows, snapshot.version(), snapshot.position())
     })
     .await
 }
@@ -229,7 +232,7 @@ fn event_json(event: &StoredEvent<'_>) -> Vec<u8> {
 /// The rest of a page of events, behind what `body` begins with.
 ///
 /// Written by hand: events are JSON already, and pages are what is asked for most.
-fn write_page(mut body: Vec<u8>, rows: &Rows<Vec<u8>>, snapshot: &View) -> ApiResult<Vec<u8>> {
+fn write_page(mut body: Vec<u8>, rows: &Rows<Vec<u8>>, version: u64, seen: &Position) -> ApiResult<Vec<u8>> {
     body.reserve(rows.rows.iter().map(|row| row.len() + 1).sum::<usize>() + 128);
     body.extend(b"\"events\":[");
     for (index, row) in rows.rows.iter().enumerate() {
@@ -240,12 +243,17 @@ fn write_page(mut body: Vec<u8>, rows: &Rows<Vec<u8>>, snapshot: &View) -> ApiRe
     }
     body.extend(b"],\"next\":");
     body.extend(write(&rows.next)?);
-    body.extend(format!(",\"version\":{},\"offset\":\"{}\"}}", snapshot.version(), snapshot.position()).bytes());
+    body.extend(format!(",\"version\":{version},\"offset\":\"{seen}\"}}").bytes());
     Ok(body)
 }
 
 /// The filter that a request asks for, inside the wall of what its caller may see.
 pub(crate) fn filter(caller: &Caller, params: &Params) -> ApiResult<Filter> {
+    Ok(Filter { from: params.time("from")?, to: params.time("to")?, ..filter_at_any_time(caller, params)? })
+}
+
+/// The same without the parameters of time; the query line may have its own.
+fn filter_at_any_time(caller: &Caller, params: &Params) -> ApiResult<Filter> {
     Ok(Filter {
         allowed: caller.applications(),
         session_id: params.owned("session_id"),
@@ -253,10 +261,9 @@ pub(crate) fn filter(caller: &Caller, params: &Params) -> ApiResult<Filter> {
         category: params.owned("category"),
         name: params.owned("name"),
         user_id: params.owned("user_id"),
-        from: params.time("from")?,
-        to: params.time("to")?,
         problem: params.text("problem").map(str::parse).transpose()?,
         line: line(params)?,
+        ..Filter::default()
     })
 }
 

@@ -190,7 +190,8 @@ fn filters_choose_events_and_sessions() {
     let session = &sessions["sessions"][0];
     let want = json!({
         "session_id": "s1", "start": "2022-01-09T09:00:01.243860Z", "end": "2022-01-09T09:00:11.243860Z",
-        "duration_ms": 10_000, "events": 6, "first_name": "n1", "last_name": "n2", "applications": ["default"], "problems": 0,
+        "duration_ms": 10_000, "events": 6, "names": 3, "first_name": "n1", "last_name": "n2", "applications": ["default"],
+        "user_id": "user-2", "problems": 0,
     });
     assert_eq!(session, &want);
 }

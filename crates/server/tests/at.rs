@@ -138,6 +138,10 @@ fn an_answer_whose_events_were_removed_is_gone() {
     let (status, gone) = http(&server, "GET", &format!("/v1/events?at={before}"), "");
     let gone: Value = serde_json::from_str(&gone).unwrap();
     assert_eq!((status, &gone["code"], &gone["field"]), (410, &json!("gone"), &json!("at")), "{gone}");
+    // How many they were cannot be told.
+    let (status, gone) = http(&server, "GET", &format!("/v1/diff?from={before}"), "");
+    let gone: Value = serde_json::from_str(&gone).unwrap();
+    assert_eq!((status, &gone["code"], &gone["field"]), (410, &json!("gone"), &json!("from")), "{gone}");
     // What is answered from then on can be asked for again.
     let after = http(&server, "GET", "/v1/events", "").1;
     send(&server, 30, 40);

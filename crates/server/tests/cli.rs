@@ -408,6 +408,7 @@ fn every_command_has_help_with_examples_and_completions_cover_it() {
         "funnel",
         "retention",
         "paths",
+        "diff",
         "values",
         "problems",
         "rejections",

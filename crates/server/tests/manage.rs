@@ -64,6 +64,7 @@ fn every_route_asks_every_kind_of_token_for_its_scope() {
         ("GET", "/v1/events", "read"),
         ("GET", "/v1/sessions", "read"),
         ("GET", "/v1/sessions/nobody", "read"),
+        ("GET", "/v1/diff?from=0:0", "read"),
         ("GET", "/v1/problems", "read"),
         ("GET", "/v1/rejections", "read"),
         ("GET", "/v1/ledger", "read"),

@@ -158,6 +158,12 @@ fn answers_are_readable_and_figures_come_as_csv() {
     let sessions = told(&server, &["sessions", "name:cart", "--sort", "start", "--order", "asc"]);
     let ids: Vec<_> = sessions.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(ids, ["one", "two"], "{sessions}");
+    let sessions = told(&server, &["sessions", "--sort", "names", "--order", "desc"]);
+    let rows: Vec<Vec<_>> = sessions.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][3..7], ["events", "names", "problems", "user"], "{sessions}");
+    let of_three = rows.iter().find(|row| row[0] == "three").unwrap();
+    assert!(of_three.ends_with(&["default", "view", "view"]), "{sessions}");
+    assert!(rows[1][0] == "one" && sessions.lines().nth(1).unwrap().contains("user of one"), "{sessions}");
     assert!(told(&server, &["events", "data.plan=free", "--json"]).contains("\"e5\""));
 }
 

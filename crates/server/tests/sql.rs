@@ -95,9 +95,11 @@ fn agree(server: &Server) {
                 one["end"],
                 one["duration_ms"],
                 one["events"],
+                one["names"],
                 one["first_name"],
                 one["last_name"],
                 one["applications"],
+                one["user_id"],
                 one["problems"]
             ])
         })

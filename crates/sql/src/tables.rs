@@ -30,9 +30,11 @@ SELECT
     max("timestamp") AS "end",
     (CAST(max("timestamp") AS BIGINT) - CAST(min("timestamp") AS BIGINT)) / 1000 AS duration_ms,
     count(*) AS events,
+    count(DISTINCT "name") AS names,
     first_value("name" ORDER BY "timestamp", "partition", "offset") AS first_name,
     last_value("name" ORDER BY "timestamp", "partition", "offset") AS last_name,
     array_sort(array_agg(DISTINCT application)) AS applications,
+    last_value(user_id ORDER BY "timestamp", "partition", "offset") FILTER (WHERE user_id IS NOT NULL) AS user_id,
     count(*) FILTER (WHERE NOT empty(problems)) AS problems
 FROM events
 GROUP BY session_id"#;

@@ -157,9 +157,11 @@ fn others_agree(world: &World) {
                     one.end,
                     one.duration_ms,
                     one.events,
+                    one.names,
                     one.first_name,
                     one.last_name,
                     one.applications,
+                    one.user_id,
                     one.problems
                 ])
             })

@@ -63,4 +63,4 @@ pub use settings::{DedupRecall, StoreSettings};
 pub use snapshot::{Origin, Slice, Snapshot};
 pub use status::Status;
 pub use store::{FlushReport, OpenReport, Store};
-pub use table::{Erasure, ErasureState, ErasureWork, Removed, Table, TableKind, TableOptions, data_column};
+pub use table::{Erasure, ErasureState, ErasureWork, Removal, Removed, Table, TableKind, TableOptions, data_column};

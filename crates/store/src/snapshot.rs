@@ -110,6 +110,44 @@ impl Snapshot {
         Ok(rows.into_iter().filter(|(_, rows)| rows * 2 >= all).map(|(path, _)| path).collect())
     }
 
+    /// The latest time at which an event up to this position was received, of those that are still there; `None` if there is
+    /// none.
+    ///
+    /// # Errors
+    /// A file that is away or damaged.
+    pub fn received_until(&self, position: &Position) -> Result<Option<Timestamp>> {
+        let mut latest = None;
+        for view in &self.hot {
+            let seen = position.of(view.partition());
+            for chunk in view.chunks().into_iter().filter(|chunk| chunk.first_offset() <= seen) {
+                for index in 0..chunk.len() {
+                    let (received_at, _, offset) = chunk.key(index)?;
+                    if offset > seen {
+                        break;
+                    }
+                    latest = latest.max(Some(received_at));
+                }
+            }
+        }
+        for file in &self.events.files {
+            let seen = position.of(file.partition);
+            if file.offset_min > seen || Some(file.received_max) <= latest {
+                continue;
+            }
+            if file.offset_max <= seen {
+                latest = Some(file.received_max);
+                continue;
+            }
+            for group in file.row_groups()? {
+                let batch = file.read(group.index, Columns::OFFSET | Columns::RECEIVED_AT, None)?;
+                for row in EventRows::new(&batch)?.iter().filter(|row| row.offset <= seen) {
+                    latest = latest.max(Some(row.received_at));
+                }
+            }
+        }
+        Ok(latest)
+    }
+
     /// The mask, if it may hide rows of this file.
     fn mask_of(&self, file: &TableFile) -> Option<Arc<Mask>> {
         self.mask.events.touch(file).then(|| Arc::clone(&self.mask))

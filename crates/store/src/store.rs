@@ -37,7 +37,7 @@ use crate::retention::RetentionFigures;
 use crate::settings::{DedupRecall, StoreSettings};
 use crate::snapshot::Snapshot;
 use crate::status::Status;
-use crate::table::{Found, Table, TableVersion};
+use crate::table::{Found, Removal, Table, TableVersion};
 
 /// The store. Cheap to clone; the last clone to go does not close it: call [`Store::close`].
 #[derive(Clone)]
@@ -240,6 +240,15 @@ impl Store {
     pub fn keeps_events_since(&self, version: u64) -> Result<bool> {
         let hidden = self.shared.view.read().mask.events.len();
         Ok(hidden == 0 && self.shared.events.keeps_rows_since(version)?)
+    }
+
+    /// The events that were taken away behind the version `from` of the table, up to and including `to`, by the commits that
+    /// took them, the oldest first. `None` if that cannot be told any more. Blocks.
+    ///
+    /// # Errors
+    /// As [`Store::keeps_events_since`].
+    pub fn events_removed(&self, from: u64, to: u64) -> Result<Option<Vec<Removal>>> {
+        self.shared.events.removals(from, to)
     }
 
     /// The table's version now.

@@ -1,192 +1,265 @@
-//! [`Totals`]: what a pass over events leaves of each session.
+//! [`Totals`]: what a pass over events leaves of each session: what the list is sorted by, and where its rows lie.
 //!
-//! Rows of a slice stand in session order, so the session of the row before is nearly always the right one: the hash
-//! table is asked only when the session changes.
+//! Rows of a slice stand in session order, so events of a session are met in runs: the hash table is asked once a run. The
+//! runs are kept as long as they are few, so that the rows of the sessions that are shown can be fetched afterwards.
 
-use ahash::AHashMap;
-use eye_store::{SortKey, StoredEvent};
+use ahash::{AHashMap, AHashSet};
+use eye_event::Problems;
+use eye_store::Columns;
 
+use super::SessionSort;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::frame::{Frame, Texts};
 use crate::names::Names;
 use crate::scan::State;
 
-/// One session's figures so far.
-#[derive(Clone, Debug)]
-pub(super) struct Session {
-    pub(super) first: SortKey,
-    pub(super) last: SortKey,
-    pub(super) events: u64,
-    pub(super) problems: u64,
-    pub(super) first_name: u32,
-    pub(super) last_name: u32,
-    /// A set of applications, by number.
-    applications: u32,
+/// How many runs are kept for each session that there may be.
+const RUNS_A_SESSION: usize = 2;
+/// How many pairs of a session and a name are told apart for each session that there may be.
+pub(super) const NAMES_A_SESSION: usize = 4;
+
+/// What one session is sorted by, so far: the earliest and the latest time, or a count as the latter.
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    low: i64,
+    high: i64,
 }
 
-/// All sessions' figures so far.
+impl Tally {
+    const NONE: Self = Self { low: i64::MAX, high: i64::MIN };
+}
+
+/// Rows of a slice that hold chosen events of one session, perhaps among others.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    session: u32,
+    slice: u32,
+    first: u32,
+    last: u32,
+}
+
+/// All sessions so far.
 pub(super) struct Totals {
+    sort: SessionSort,
     sessions_max: usize,
-    index: AHashMap<Box<str>, usize>,
-    sessions: Vec<Session>,
-    names: Names,
-    applications: Sets,
-    /// The session of the row before.
-    current: Option<(String, usize)>,
-    is_over: bool,
+    index: AHashMap<Box<str>, u32>,
+    tallies: Vec<Tally>,
+    names: DistinctNames,
+    /// `None` once they were too many.
+    runs: Option<Vec<Run>>,
 }
 
 impl Totals {
     /// Nothing yet; at most `sessions_max` sessions, and as many distinct names.
-    pub(super) fn new(sessions_max: usize) -> Self {
+    pub(super) fn new(sort: SessionSort, sessions_max: usize) -> Self {
         Self {
+            sort,
             sessions_max: sessions_max.min(u32::MAX as usize),
             index: AHashMap::new(),
-            sessions: Vec::new(),
-            names: Names::default(),
-            applications: Sets::default(),
-            current: None,
-            is_over: false,
+            tallies: Vec::new(),
+            names: DistinctNames::default(),
+            runs: Some(Vec::new()),
         }
     }
 
-    /// Adds one event.
-    pub(super) fn add_event(&mut self, stored: &StoredEvent<'_>) {
-        let event = &stored.event;
-        let row =
-            Row { key: stored.sort_key(), application: stored.application, has_problem: !event.problems.is_empty() };
-        self.add_row(event.session_id, &row, |names| names.number(event.name));
+    /// What a pass for this order reads.
+    pub(super) fn columns(sort: SessionSort) -> Columns {
+        let figure = match sort {
+            SessionSort::End | SessionSort::Start | SessionSort::Duration => Columns::TIMESTAMP,
+            SessionSort::Events => Columns::NONE,
+            SessionSort::Names => Columns::NAME,
+            SessionSort::Problems => Columns::PROBLEMS,
+        };
+        figure | Columns::SESSION_ID
     }
 
-    /// Adds one event; `name` says the number of its name. Once the limit has been met nothing more is added: see
-    /// [`Totals::checked`].
-    fn add_row(&mut self, session_id: &str, row: &Row<'_>, name: impl FnOnce(&mut Names) -> u32) {
-        if self.is_over {
-            return;
-        }
-        let key = row.key;
-        let index = self.session(session_id, key);
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        session.events += 1;
-        session.problems += u64::from(row.has_problem);
-        session.applications = self.applications.with(session.applications, row.application);
-        if key <= session.first || key >= session.last {
-            let name = name(&mut self.names);
-            if key <= session.first {
-                (session.first, session.first_name) = (key, name);
+    /// Every session with what it is sorted by, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.index.iter().filter_map(|(session_id, number)| {
+            let Tally { low, high } = *self.tallies.get(*number as usize)?;
+            let value = match self.sort {
+                SessionSort::Start => low,
+                SessionSort::Duration => high.saturating_sub(low),
+                SessionSort::End | SessionSort::Events | SessionSort::Names | SessionSort::Problems => high,
+            };
+            Some((&**session_id, value))
+        })
+    }
+
+    /// The rows, by slice, among which are all chosen events of these sessions; `None` if that is no longer known.
+    pub(super) fn rows_of<'a>(&self, shown: impl Iterator<Item = &'a str>) -> Option<Vec<(usize, Vec<u32>)>> {
+        let runs = self.runs.as_ref()?;
+        let mut is_shown = vec![false; self.tallies.len()];
+        for number in shown.filter_map(|session_id| self.index.get(session_id)) {
+            if let Some(is_shown) = is_shown.get_mut(*number as usize) {
+                *is_shown = true;
             }
-            if key >= session.last {
-                (session.last, session.last_name) = (key, name);
+        }
+        let mut rows: AHashMap<u32, Vec<u32>> = AHashMap::new();
+        for run in runs.iter().filter(|run| is_shown.get(run.session as usize).is_some_and(|is_shown| *is_shown)) {
+            rows.entry(run.slice).or_default().extend(run.first..=run.last);
+        }
+        let sorted = rows.into_iter().map(|(slice, mut rows)| {
+            rows.sort_unstable();
+            rows.dedup();
+            (slice as usize, rows)
+        });
+        Some(sorted.collect())
+    }
+
+    /// The number of a session; a new one if it is new.
+    fn session(&mut self, session_id: &str) -> u32 {
+        if let Some(number) = self.index.get(session_id) {
+            return *number;
+        }
+        let number = u32::try_from(self.tallies.len()).unwrap_or(u32::MAX);
+        let is_counted = !matches!(self.sort, SessionSort::End | SessionSort::Start | SessionSort::Duration);
+        self.tallies.push(if is_counted { Tally { low: 0, high: 0 } } else { Tally::NONE });
+        self.index.insert(session_id.into(), number);
+        number
+    }
+
+    fn keep_run(&mut self, run: Run) {
+        let runs_max = self.sessions_max.saturating_mul(RUNS_A_SESSION);
+        if let Some(runs) = &mut self.runs {
+            runs.push(run);
+            if runs.len() > runs_max {
+                self.runs = None;
             }
         }
-        self.is_over = self.sessions.len() > self.sessions_max || self.names.len() > self.sessions_max;
     }
 
     /// # Errors
-    /// `TooMuch`, if the limit has been met.
-    pub(super) fn checked(&self) -> Result<()> {
-        if !self.is_over {
-            return Ok(());
+    /// `TooMuch`, if a limit has been met.
+    fn check(&self) -> Result<()> {
+        let max = self.sessions_max;
+        if self.tallies.len() > max || self.names.names.len() > max {
+            return Err(too_much(max, "sessions"));
         }
-        let message = format!(
-            "more than {} sessions match, which is more than one answer may add up: \
-             narrow the time range with from and to, or filter",
-            self.sessions_max
-        );
-        Err(Error::TooMuch { message })
-    }
-
-    /// Every session with its figures, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
-        self.index.iter().filter_map(|(session_id, index)| Some((&**session_id, self.sessions.get(*index)?)))
-    }
-
-    /// The name with this number.
-    pub(super) fn name(&self, number: u32) -> &str {
-        self.names.text(number)
-    }
-
-    /// The applications of this session, by name.
-    pub(super) fn applications(&self, session: &Session) -> Vec<String> {
-        self.applications.texts(session.applications)
-    }
-
-    /// Where a session stands in `sessions`; made, with this as its only event's key, if it is new.
-    fn session(&mut self, session_id: &str, key: SortKey) -> usize {
-        if let Some((current, index)) = &self.current
-            && current == session_id
-        {
-            return *index;
+        let pairs_max = max.saturating_mul(NAMES_A_SESSION);
+        if self.names.pairs.len() > pairs_max {
+            return Err(too_much(pairs_max, "names of sessions"));
         }
-        let index = self.index.get(session_id).copied().unwrap_or_else(|| {
-            let session = Session {
-                first: key,
-                last: key,
-                events: 0,
-                problems: 0,
-                first_name: 0,
-                last_name: 0,
-                applications: Sets::EMPTY,
-            };
-            self.sessions.push(session);
-            self.index.insert(session_id.into(), self.sessions.len() - 1);
-            self.sessions.len() - 1
-        });
-        let (current, place) = self.current.get_or_insert_default();
-        current.clear();
-        current.push_str(session_id);
-        *place = index;
-        index
+        Ok(())
     }
 }
 
-/// What counts of an event besides its session and its name.
-struct Row<'e> {
-    key: SortKey,
-    application: &'e str,
-    has_problem: bool,
+/// The error beyond a limit of a list of sessions.
+pub(super) fn too_much(max: usize, what: &str) -> Error {
+    let message = format!(
+        "more than {max} {what} match, which is more than one answer may add up: \
+         narrow the time range with from and to, or filter"
+    );
+    Error::TooMuch { message }
 }
 
 impl State for Totals {
-    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
-        let texts = |field: Field| frame.texts(&field);
-        let (sessions, applications) = (texts(Field::SessionId), texts(Field::Application));
-        let mut names = NamesOf::new(texts(Field::Name));
-        let problems = frame.problems();
-        for row in (0..mask.len()).filter(|row| mask[*row]) {
-            let application = applications.get(row).unwrap_or_default();
-            let event = Row { key: frame.key(row), application, has_problem: !problems[row].is_empty() };
-            self.add_row(sessions.get(row).unwrap_or_default(), &event, |all| names.number(row, all));
+    fn add(&mut self, frame: &Frame, mask: &[bool], slice: u32) -> Result<()> {
+        let ids = frame.texts(&Field::SessionId);
+        let id_of = |row: usize| ids.get(row).unwrap_or_default();
+        let (times, problems) = (frame.timestamps(), frame.problems());
+        let mut names = NamesOf::new(frame.texts(&Field::Name));
+        let mut rows = (0..mask.len()).filter(|row| mask[*row]).peekable();
+        while let Some(first) = rows.next() {
+            let session_id = id_of(first);
+            let session = self.session(session_id);
+            let Some(mut tally) = self.tallies.get(session as usize).copied() else { continue };
+            self.names.begin();
+            let (mut last, mut next) = (first, Some(first));
+            while let Some(row) = next {
+                last = row;
+                match self.sort {
+                    SessionSort::End | SessionSort::Start | SessionSort::Duration => {
+                        (tally.low, tally.high) = (tally.low.min(times[row]), tally.high.max(times[row]));
+                    }
+                    SessionSort::Events => tally.high += 1,
+                    SessionSort::Problems => tally.high += i64::from(has_problem(problems, row)),
+                    SessionSort::Names => {
+                        let name = names.number(row, &mut self.names.names);
+                        tally.high += i64::from(self.names.is_new(session, name));
+                    }
+                }
+                next = rows.next_if(|row| id_of(*row) == session_id);
+            }
+            self.tallies[session as usize] = tally;
+            let number = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
+            self.keep_run(Run { session, slice, first: number(first), last: number(last) });
+            self.check()?;
         }
-        self.checked()
+        Ok(())
     }
 
     fn merge(&mut self, other: Self) -> Result<()> {
-        for (session_id, theirs) in other.iter() {
-            if self.sessions.len() > self.sessions_max {
-                break;
+        let mut numbers = vec![0; other.tallies.len()];
+        for (session_id, number) in &other.index {
+            let session = self.session(session_id);
+            numbers[*number as usize] = session;
+            let (mine, theirs) = (&mut self.tallies[session as usize], other.tallies[*number as usize]);
+            match self.sort {
+                SessionSort::End | SessionSort::Start | SessionSort::Duration => {
+                    (mine.low, mine.high) = (mine.low.min(theirs.low), mine.high.max(theirs.high));
+                }
+                SessionSort::Events | SessionSort::Problems => mine.high += theirs.high,
+                // Names that both have seen count once.
+                SessionSort::Names => {}
             }
-            let index = self.session(session_id, theirs.first);
-            let Some(session) = self.sessions.get_mut(index) else { continue };
-            let is_new = session.events == 0;
-            session.events += theirs.events;
-            session.problems += theirs.problems;
-            for application in other.applications.texts(theirs.applications) {
-                session.applications = self.applications.with(session.applications, &application);
+            self.check()?;
+        }
+        for (session, name) in other.names.pairs {
+            let name = self.names.names.number(other.names.names.text(name));
+            let session = numbers[session as usize];
+            if self.names.pairs.insert((session, name)) {
+                self.tallies[session as usize].high += 1;
             }
-            if is_new || theirs.first < session.first {
-                session.first = theirs.first;
-                session.first_name = self.names.number(other.name(theirs.first_name));
-            }
-            if is_new || theirs.last > session.last {
-                session.last = theirs.last;
-                session.last_name = self.names.number(other.name(theirs.last_name));
+            self.check()?;
+        }
+        match other.runs {
+            None => self.runs = None,
+            Some(runs) => {
+                for run in runs {
+                    self.keep_run(Run { session: numbers[run.session as usize], ..run });
+                }
             }
         }
-        self.is_over |= other.is_over;
-        self.is_over |= self.sessions.len() > self.sessions_max || self.names.len() > self.sessions_max;
-        self.checked()
+        Ok(())
+    }
+}
+
+fn has_problem(problems: &[Problems], row: usize) -> bool {
+    problems.get(row).is_some_and(|problems| !problems.is_empty())
+}
+
+/// Which names each session has had.
+#[derive(Default)]
+struct DistinctNames {
+    names: Names,
+    pairs: AHashSet<(u32, u32)>,
+    /// The number of the run that is being read, and in which one each name was met last.
+    run: u32,
+    met: Vec<u32>,
+}
+
+impl DistinctNames {
+    fn begin(&mut self) {
+        if self.run == u32::MAX {
+            self.met.fill(0);
+            self.run = 0;
+        }
+        self.run += 1;
+    }
+
+    /// True if this session has not had this name. Within a run a name is looked up once.
+    fn is_new(&mut self, session: u32, name: u32) -> bool {
+        let place = name as usize;
+        if place >= self.met.len() {
+            self.met.resize(place + 1, 0);
+        }
+        if self.met[place] == self.run {
+            return false;
+        }
+        self.met[place] = self.run;
+        self.pairs.insert((session, name))
     }
 }
 
@@ -215,55 +288,5 @@ impl<'f> NamesOf<'f> {
             *known = Some(number);
         }
         number
-    }
-}
-
-/// Sets of applications as numbers, each set kept once: nearly every session has the same few.
-struct Sets {
-    names: Names,
-    /// The members of each set, rising.
-    sets: Vec<Vec<u32>>,
-    numbers: AHashMap<Vec<u32>, u32>,
-    /// The last step taken: this set and this application make that set.
-    step: Option<(u32, Box<str>, u32)>,
-}
-
-impl Default for Sets {
-    fn default() -> Self {
-        let numbers = AHashMap::from_iter([(Vec::new(), Self::EMPTY)]);
-        Self { names: Names::default(), sets: vec![Vec::new()], numbers, step: None }
-    }
-}
-
-impl Sets {
-    const EMPTY: u32 = 0;
-
-    /// The set that has this application too.
-    fn with(&mut self, set: u32, application: &str) -> u32 {
-        if let Some((from, step, to)) = &self.step
-            && &**step == application
-            && (set == *from || set == *to)
-        {
-            return *to;
-        }
-        let member = self.names.number(application);
-        let mut members = self.sets.get(set as usize).cloned().unwrap_or_default();
-        if let Err(place) = members.binary_search(&member) {
-            members.insert(place, member);
-        }
-        let next = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        let number = *self.numbers.entry(members.clone()).or_insert(next);
-        if number == next {
-            self.sets.push(members);
-        }
-        self.step = Some((set, application.into(), number));
-        number
-    }
-
-    fn texts(&self, set: u32) -> Vec<String> {
-        let members = self.sets.get(set as usize).map_or(&[][..], |members| members);
-        let mut texts: Vec<String> = members.iter().map(|member| self.names.text(*member).to_owned()).collect();
-        texts.sort_unstable();
-        texts
     }
 }

@@ -2,8 +2,8 @@
 //! and slices in an order of no meaning, and counts what is read.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test file uses its own part")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use eye_event::{EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
@@ -126,6 +126,8 @@ pub struct Memory {
     pub position: Position,
     /// How many times a slice or a session was read.
     pub reads: Arc<AtomicUsize>,
+    /// Which columns of all rows of a slice were read.
+    pub columns: Arc<Mutex<Vec<Columns>>>,
     /// Stops this question as soon as something has been read.
     pub cancels: Option<Arc<Cancel>>,
     /// Every read fails.
@@ -180,6 +182,12 @@ impl Source for Memory {
             .collect())
     }
 
+    fn received_until(&self, position: &Position) -> Result<Option<Timestamp>> {
+        let all = self.slices.iter().flat_map(|slice| slice.iter());
+        let seen = all.filter(|event| Offset(event.offset) <= position.of(event.partition()));
+        Ok(seen.map(|event| event.stored().received_at).max())
+    }
+
     fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()> {
         self.read()?;
         for rejection in &self.rejections {
@@ -231,6 +239,7 @@ impl SourceSlice for MemorySlice {
 
     fn visit(&self, columns: Columns, visit: &mut dyn FnMut(u32, &StoredEvent<'_>)) -> Result<()> {
         self.memory.read()?;
+        self.memory.columns.lock().unwrap().push(columns);
         for (row, event) in (0..).zip(self.events()) {
             visit(row, &project(&event.stored(), columns));
         }

@@ -42,18 +42,23 @@ impl From<Option<Position>> for When {
 impl When {
     /// As it is asked for: `at_least`, and `at` as `version:offset`.
     pub(crate) fn new(at_least: Option<Position>, at: Option<&str>) -> ApiResult<Self> {
-        let Some(text) = at else { return Ok(at_least.into()) };
-        let refuse = || {
-            let detail = "at names no answer: send its version and its offset, such as 17:9120334";
-            ApiError::invalid_parameter("at", detail)
-        };
-        let (version, offset) = text.split_once(':').ok_or_else(refuse)?;
-        let version = version.parse().map_err(|_| refuse())?;
-        // A position has other forms too; an answer has this one.
-        let is_plain = offset.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
-        let position = offset.parse().ok().filter(|_| is_plain).ok_or_else(refuse)?;
-        Ok(Self { at_least, at: Some((version, position)) })
+        let at = at.map(|text| named("at", text)).transpose()?;
+        Ok(Self { at_least, at })
     }
+}
+
+/// An answer as it is named: `version:offset`.
+pub(super) fn named(field: &'static str, text: &str) -> ApiResult<(u64, Position)> {
+    let refuse = || {
+        let detail = format!("{field} names no answer: send its version and its offset, such as 17:9120334");
+        ApiError::invalid_parameter(field, detail)
+    };
+    let (version, offset) = text.split_once(':').ok_or_else(refuse)?;
+    let version = version.parse().map_err(|_| refuse())?;
+    // A position has other forms too; an answer has this one.
+    let is_plain = offset.bytes().all(|byte| byte.is_ascii_digit() || byte == b',');
+    let position = offset.parse().ok().filter(|_| is_plain).ok_or_else(refuse)?;
+    Ok((version, position))
 }
 
 /// Takes questions. Cheap to clone.
@@ -116,16 +121,22 @@ fn view(store: &Store, at: Option<(u64, Position)>) -> ApiResult<View> {
     // The snapshot first: what is taken away after it was made is still in it.
     let snapshot = store.snapshot();
     let Some((version, position)) = at else { return Ok(View::whole(snapshot)) };
-    if version > snapshot.version() {
-        let detail = format!("at names version {version}, and the table is at {}", snapshot.version());
-        return Err(ApiError::invalid_parameter("at", detail + ": send what an answer has named"));
+    still_whole(store, snapshot.version(), version, "at")?;
+    Ok(View::seen(snapshot, version, position))
+}
+
+/// Refuses a version, out of a parameter, that is not there yet, or of which events were removed. Blocks.
+pub(super) fn still_whole(store: &Store, newest: u64, version: u64, field: &'static str) -> ApiResult<()> {
+    if version > newest {
+        let detail = format!("{field} names version {version}, and the table is at {newest}");
+        return Err(ApiError::invalid_parameter(field, detail + ": send what an answer has named"));
     }
     if !store.keeps_events_since(version)? {
         let detail =
             format!("events were removed since version {version}, so that answer cannot be given again: ask anew");
-        return Err(ApiError::new(Code::Gone, detail).field("at"));
+        return Err(ApiError::new(Code::Gone, detail).field(field));
     }
-    Ok(View::seen(snapshot, version, position))
+    Ok(())
 }
 
 /// Waits until everything up to `wanted`, out of a parameter, is in the answers.

@@ -1,8 +1,8 @@
 //! What the routes of [`crate::ask`] take and give.
 
 use eye_query::{
-    CatalogueOut, EventsPage, FunnelAnswer, PathsOut, ProblemsPage, RejectionsPage, RetentionOut, SessionPage,
-    SessionsPage, Trend, ValuesOut,
+    CatalogueOut, DiffPage, EventsPage, FunnelAnswer, PathsOut, ProblemsPage, RejectionsPage, RetentionOut,
+    SessionPage, SessionsPage, Trend, ValuesOut,
 };
 
 use super::{Ledger, questions, sql, values};
@@ -15,6 +15,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/sessions/{session_id}", &["GET"]),
     ("/v1/sessions", &["GET"]),
     ("/v1/events", &["GET"]),
+    ("/v1/diff", &["GET"]),
     ("/v1/problems", &["GET"]),
     ("/v1/rejections", &["GET"]),
     ("/v1/ledger", &["GET"]),
@@ -72,7 +73,11 @@ pub(super) const SESSIONS: &[Param] = &[
     PROBLEM,
     FROM,
     TO,
-    Param::query("sort", Kind::Choice(&["end", "start", "duration", "events"]), "By what the list is sorted."),
+    Param::query(
+        "sort",
+        Kind::Choice(&["end", "start", "duration", "events", "names", "problems"]),
+        "By what the list is sorted; equal ones by the bytes of their ids, in the same direction.",
+    ),
     Param::query("order", Kind::Choice(&["desc", "asc"]), "Which end comes first."),
     limit(1000, 100),
     CURSOR,
@@ -96,6 +101,28 @@ pub(super) const EVENTS: &[Param] = &[
     CURSOR,
     AT_LEAST,
     AT,
+];
+
+/// `GET /v1/diff`.
+pub(super) const DIFF: &[Param] = &[
+    Param::query("from", AT_PATTERN, "The earlier answer: its version and its offset, such as 17:9120334.").required(),
+    Param::query("to", AT_PATTERN, "The later answer; if absent, one of now."),
+    QUERY,
+    SESSION_ID,
+    APPLICATION,
+    CATEGORY,
+    NAME,
+    USER_ID,
+    PROBLEM,
+    Param::query(
+        "only",
+        Kind::Choice(&["came", "late"]),
+        "Which events are listed: all that came, or those that are late.",
+    ),
+    Param::query("order", Kind::Choice(&["newest", "oldest"]), "Which end comes first."),
+    limit(10_000, 100),
+    CURSOR,
+    AT_LEAST,
 ];
 
 /// `GET /v1/problems`.
@@ -185,9 +212,10 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ),
     ask(
         "/v1/sessions",
-        "Sessions, with start, end and size",
+        "Sessions, with start, end, size, names and user",
         "The filters choose events; a session is listed, with all its figures over the chosen events, if any event \
-         matches.",
+         matches. A session that nothing is added to is on exactly one page; with at, as the first page names it, every \
+         session is.",
         SESSIONS,
         shape::<SessionsPage>,
         ERRORS,
@@ -199,6 +227,16 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         EVENTS,
         shape::<EventsPage>,
         ERRORS,
+    ),
+    ask(
+        "/v1/diff",
+        "What has become of an answer since",
+        "Lists the events that a later answer has seen and an earlier one has not, and says which of them are late: they \
+         occurred before what the earlier answer had seen already. Of what was erased or was too old it says how much, and \
+         when, to who may see all applications.",
+        DIFF,
+        shape::<DiffPage>,
+        QUESTION_ERRORS,
     ),
     ask(
         "/v1/problems",

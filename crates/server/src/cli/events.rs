@@ -63,9 +63,19 @@ impl Filters {
 
 /// Which end first?
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Order {
+pub(crate) enum Order {
     Newest,
     Oldest,
+}
+
+impl Order {
+    /// As the API spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,11 +101,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
     let mut query = args.filters.query();
-    let order = match args.order {
-        Order::Newest => "newest",
-        Order::Oldest => "oldest",
-    };
-    query.push(("order", order.to_owned()));
+    query.push(("order", args.order.as_str().to_owned()));
     let optional = [("from", &args.from), ("to", &args.to), ("at_least", &args.at_least)];
     query.extend(optional.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name, text_of(value)))));
     let client = context.client()?;
@@ -113,23 +119,25 @@ pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
     })
 }
 
+/// The columns of a table of events.
+pub(crate) const HEADER: [&str; 8] =
+    ["timestamp", "application", "session", "category", "name", "user", "problems", "data"];
+
 /// Events as a table.
 pub(crate) fn table(context: &Context<'_>, events: &[Event]) -> String {
-    let header = ["timestamp", "application", "session", "category", "name", "user", "problems", "data"];
-    context.output.table(
-        &header,
-        &[],
-        events.iter().map(|event| {
-            vec![
-                event.timestamp.to_seed_string(),
-                event.application.clone(),
-                event.session_id.clone(),
-                event.category.clone(),
-                event.name.clone(),
-                event.user_id.clone().unwrap_or_default(),
-                event.problems.join(", "),
-                event.data_text().to_owned(),
-            ]
-        }),
-    )
+    context.output.table(&HEADER, &[], events.iter().map(row))
+}
+
+/// An event as a row of one.
+pub(crate) fn row(event: &Event) -> Vec<String> {
+    vec![
+        event.timestamp.to_seed_string(),
+        event.application.clone(),
+        event.session_id.clone(),
+        event.category.clone(),
+        event.name.clone(),
+        event.user_id.clone().unwrap_or_default(),
+        event.problems.join(", "),
+        event.data_text().to_owned(),
+    ]
 }

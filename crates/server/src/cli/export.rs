@@ -21,6 +21,8 @@ use super::text::counted;
 use super::{Context, send, view};
 use sink::{Format, Sink};
 
+pub(crate) use sink::write_record;
+
 pub(crate) const EXAMPLES: &str = "\
 Oldest events first. What is sent while the export runs is not in it.
 

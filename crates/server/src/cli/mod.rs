@@ -17,6 +17,7 @@ mod chart;
 mod client;
 mod csv;
 mod demo;
+mod diff;
 mod erase;
 mod events;
 mod export;
@@ -103,6 +104,9 @@ pub(crate) enum Command {
     /// List events, by any mix of filters
     #[command(after_help = help(events::EXAMPLES))]
     Events(events::Args),
+    /// Show what has become of an answer: what came since, how late, how much went
+    #[command(after_help = help(diff::EXAMPLES))]
+    Diff(diff::Args),
     /// Show which values a field has, or which fields there are
     #[command(after_help = help(values::EXAMPLES))]
     Values(values::Args),
@@ -182,6 +186,7 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Paths(args) => paths::run(context, &args),
         Command::Sql(args) => sql::run(context, &args),
         Command::Events(args) => events::run(context, &args),
+        Command::Diff(args) => diff::run(context, &args),
         Command::Values(args) => values::run(context, &args),
         Command::Problems(args) => problems::run(context, &args),
         Command::Rejections(args) => rejections::run(context, &args),

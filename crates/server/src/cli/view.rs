@@ -82,13 +82,38 @@ pub(crate) fn list(
     page_max: usize,
     limit: Option<usize>,
 ) -> Result<List> {
+    pages(client, path, query, name, page_max, limit, false)
+}
+
+/// The same, every page as of the first one's answer.
+pub(crate) fn list_at_once(
+    client: &Client,
+    path: &str,
+    query: &[(&str, String)],
+    name: &str,
+    page_max: usize,
+    limit: usize,
+) -> Result<List> {
+    pages(client, path, query, name, page_max, Some(limit), true)
+}
+
+fn pages(
+    client: &Client,
+    path: &str,
+    query: &[(&str, String)],
+    name: &str,
+    page_max: usize,
+    limit: Option<usize>,
+    is_at_once: bool,
+) -> Result<List> {
     let mut items: Vec<Box<RawValue>> = Vec::new();
-    let mut cursor = None;
+    let (mut cursor, mut at) = (None, None);
     loop {
         let left = limit.map_or(page_max, |limit| limit - items.len()).min(page_max);
         let mut query = query.to_vec();
         query.push(("limit", left.to_string()));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        query.extend(at.clone().map(|at| ("at", at)));
         let answer = client.get(path, &query)?;
         let mut page: std::collections::BTreeMap<String, Box<RawValue>> = read(&answer)?;
         let mut take = |name: &str| page.remove(name).map_or_else(|| RawValue::from_string("null".to_owned()), Ok);
@@ -96,10 +121,14 @@ pub(crate) fn list(
         let next: Option<String> = read(take("next").map_err(|error| strange_answer(&error))?.get())?;
         let [version, offset] = ["version", "offset"].map(&mut take);
         items.extend(read_page);
+        let strange = |error| strange_answer(&error);
+        let (version, offset) = (version.map_err(strange)?, offset.map_err(strange)?);
         let is_done = next.is_none() || limit.is_some_and(|limit| items.len() >= limit);
         if is_done {
-            let strange = |error| strange_answer(&error);
-            return Ok(List { items, next, version: version.map_err(strange)?, offset: offset.map_err(strange)? });
+            return Ok(List { items, next, version, offset });
+        }
+        if is_at_once && at.is_none() {
+            at = Some(format!("{}:{}", version.get(), read::<String>(offset.get())?));
         }
         cursor = next;
     }

@@ -81,6 +81,7 @@ pub use io::IoCounts;
 pub use location::TableLocation;
 pub use paths::FilePath;
 pub use read::{RowGroupInfo, data_column};
+pub use removals::Removal;
 pub(crate) use remove::Cleared;
 pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};

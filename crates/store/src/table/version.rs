@@ -45,6 +45,21 @@ impl Removed {
         self.erased + self.expired
     }
 
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { erased: self.erased + other.erased, expired: self.expired + other.expired }
+    }
+
+    /// What is more than in an earlier count.
+    #[must_use]
+    pub const fn without(self, earlier: Self) -> Self {
+        Self {
+            erased: self.erased.saturating_sub(earlier.erased),
+            expired: self.expired.saturating_sub(earlier.expired),
+        }
+    }
+
     /// Counts rows.
     pub(crate) fn count(&mut self, why: Why, rows: u64) {
         match why {
@@ -106,10 +121,7 @@ impl TableVersion {
     /// The same of all partitions.
     #[must_use]
     pub fn removed_all(&self) -> Removed {
-        self.removed.values().fold(Removed::default(), |sum, rows| Removed {
-            erased: sum.erased + rows.erased,
-            expired: sum.expired + rows.expired,
-        })
+        self.removed.values().fold(Removed::default(), |sum, rows| sum.and(*rows))
     }
 
     /// Rows in all files.

@@ -188,7 +188,7 @@ fn strange(name: &str, error: &dyn std::fmt::Display) -> Failure {
 }
 
 /// One line of CSV, in the order of [`COLUMNS`].
-fn write_record(out: &mut Vec<u8>, event: &EventOut) {
+pub(crate) fn write_record(out: &mut Vec<u8>, event: &EventOut) {
     let time = |time: Option<eye_event::Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let cells: [String; COLUMNS.len()] = [
