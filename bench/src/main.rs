@@ -19,6 +19,7 @@ mod peers;
 mod query;
 mod report;
 mod rest;
+mod scale;
 mod server;
 mod steps;
 mod traffic;
@@ -38,10 +39,11 @@ fn main() -> ExitCode {
         ["footprint", rest @ ..] => footprint::run(rest),
         ["abuse", rest @ ..] => abuse::run(rest),
         ["query", rest @ ..] => query::run(rest),
+        ["scale", rest @ ..] => scale::run(rest),
         ["dedup"] => memory::dedup(),
         ["steps"] => steps::run(),
         ["floor-server"] => floor::serve(),
-        _ => Err("usage: bench ingest | footprint | abuse | query | dedup | steps [--option value]...".into()),
+        _ => Err("usage: bench ingest | footprint | abuse | query | scale | dedup | steps [--option value]...".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -35,6 +35,8 @@ usage: cargo xtask <command>
   bench query          questions beside DuckDB, ClickHouse's engine and PostgreSQL, answers compared
                        [--peers] [--events N] [--runs N] [--only QUESTION,…] [--no-compaction] [--fresh] [--folder DIR]
                        what was loaded is kept in the folder; --fresh loads it anew, of the peers only with --peers
+  bench scale          ingest, sessions, start-up, memory and files as the store grows, as far as the disk has room
+                       [--millions 1,10,100] [--folder DIR]
   bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]
   bench steps          CPU time of each step of the write path
   bench dedup          memory of the dedup window
