@@ -76,6 +76,12 @@ fn single(options: &Options, report: &mut Report) -> Result<f64, Error> {
     Ok(measure("the eye").unwrap_or_default())
 }
 
+/// Single events a second, as quickly as they are taken; the median of three short runs.
+pub(crate) fn top_rate(options: &Options) -> Result<f64, Error> {
+    let measure = |run| Ok(singles(&Server::product(&options.folder)?, run, options)?.per_second());
+    Ok(machine::median(&mut (0..3).map(measure).collect::<Result<Vec<_>, Error>>()?))
+}
+
 fn singles(server: &Server, run: u64, options: &Options) -> Result<Measured, Error> {
     let mut numbers = traffic::Numbers::new(run + 1);
     // Far more than can be sent, so that no event is sent twice.

@@ -35,6 +35,9 @@ usage: cargo xtask <command>
   bench query          questions beside DuckDB, ClickHouse's engine and PostgreSQL, answers compared
                        [--peers] [--events N] [--runs N] [--only QUESTION,…] [--no-compaction] [--fresh] [--folder DIR]
                        what was loaded is kept in the folder; --fresh loads it anew, of the peers only with --peers
+  bench beside         acknowledgements of single events while a long question is asked again and again
+                       [--events N] [--rate N] [--seconds N] [--runs N]
+                       --only hours,funnel,sql,runaway-time,runaway-spill
   bench scale          ingest, sessions, start-up, memory and files as the store grows, as far as the disk has room
                        [--millions 1,10,100] [--folder DIR]
   bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]

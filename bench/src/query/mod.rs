@@ -17,7 +17,10 @@ use crate::{Error, peers};
 
 use dialect::Dialect;
 use questions::Question;
-use store::{Peer, Place};
+use store::Peer;
+
+pub(crate) use questions::long;
+pub(crate) use store::Place;
 
 /// How many events unless asked otherwise.
 const EVENTS: usize = 20_000_000;
