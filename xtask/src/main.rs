@@ -29,7 +29,7 @@ usage: cargo xtask <command>
   mutants              bugs put in one by one, which the tests must notice   [log|registry|store|auth…] [--shard K/N]
   bench ingest         ingest beside its floors, and latency   [--seconds N] [--runs N] [--folder DIR]
                        --peers: beside Django, PostgreSQL and ClickHouse's engine too
-                       --only single|seed|batches|latency|steps
+                       --only single|seed|batches|catalogue|latency|steps
   bench footprint      memory, start-up, bytes on disk         [--minutes N] [--events N] [--log-mib N] [--folder DIR]
                        --only idle|dedup|top|top-few-ids|stored|crash
   bench query          questions beside DuckDB, ClickHouse's engine and PostgreSQL, answers compared
