@@ -8,19 +8,23 @@ use crate::peers::postgres::Postgres;
 use crate::peers::{self, clickhouse};
 use crate::report::{Goal, Report, Series};
 use crate::server::Server;
+use crate::traffic::Fresh;
 use crate::{Error, collector, floor, latency, machine, steps, traffic};
 
 pub(crate) const CONNECTIONS: usize = 64;
 const BATCH_EVENTS: usize = 500;
 const BATCH_CONNECTIONS: usize = 8;
 const BATCHES: usize = 3_000;
+/// Different batches of traffic without an end, more rows than a flush takes.
+const FRESH_BATCHES: usize = 1_000;
+const NO_CATALOGUE: [&str; 2] = ["--catalogue-rows-max", "0"];
 /// What PostgreSQL gets of them: a smaller table is quicker, which is kind to it.
 const POSTGRES_BATCHES: usize = 600;
 /// Rows in a transaction: what The Eye gets in a request, and what PostgreSQL likes.
 const COPY_ROWS: [(&str, usize); 2] =
     [("COPY, 500 rows a transaction", 500), ("COPY, 50,000 rows a transaction", 50_000)];
 
-/// Runs everything, or the part asked for (`single`, `seed`, `batches`, `latency`, `steps`), and prints it.
+/// Runs everything, or the part asked for (`single`, `seed`, `batches`, `catalogue`, `latency`, `steps`), and prints it.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     let options = Options::parse(arguments)?;
     println!("machine: {}", machine::line());
@@ -33,6 +37,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     }
     if options.wants("batches") {
         batches(&options, &mut report)?;
+    }
+    if options.wants("catalogue") {
+        catalogue(&options, &mut report)?;
     }
     if options.wants("latency") {
         latency::run(&options, top, &mut report)?;
@@ -74,6 +81,12 @@ fn single(options: &Options, report: &mut Report) -> Result<f64, Error> {
     report.add("single events: acknowledgement p99 at the top rate", measure("p99"), "ms", Goal::None);
     report.add("single events: server CPU, flushes meanwhile included", measure("server CPU"), "µs", Goal::None);
     Ok(measure("the eye").unwrap_or_default())
+}
+
+/// Single events a second, as quickly as they are taken; the median of three short runs.
+pub(crate) fn top_rate(options: &Options) -> Result<f64, Error> {
+    let measure = |run| Ok(singles(&Server::product(&options.folder)?, run, options)?.per_second());
+    Ok(machine::median(&mut (0..3).map(measure).collect::<Result<Vec<_>, Error>>()?))
 }
 
 fn singles(server: &Server, run: u64, options: &Options) -> Result<Measured, Error> {
@@ -143,6 +156,45 @@ fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
 fn send(server: &Server, bodies: &[String]) -> Result<Measured, Error> {
     let requests = bodies.iter().map(|body| load::request(&server.token, "application/x-ndjson", body)).collect();
     load::run(server.address, Plan { requests, repeat: false }, BATCH_CONNECTIONS, Duration::from_secs(120))
+}
+
+/// Batches as quickly as they are taken, with the catalogue's background job and without it: what it costs ingest.
+fn catalogue(options: &Options, report: &mut Report) -> Result<(), Error> {
+    let mut series = Series::default();
+    let bodies = traffic::batches(1, FRESH_BATCHES, BATCH_EVENTS);
+    let mut measure = |flags: &[&str], cpu, rate| {
+        let server = Server::product_with(&options.folder, flags)?;
+        let requests = bodies.iter().map(|body| load::request(&server.token, "application/x-ndjson", body)).collect();
+        let (fresh, limit) = (Fresh::new(requests, 0..usize::MAX), Duration::from_secs(options.seconds));
+        let before = server.cpu_seconds();
+        let measured = load::run(server.address, fresh, BATCH_CONNECTIONS, limit)?;
+        let events = (measured.requests * BATCH_EVENTS) as f64;
+        let used = (server.cpu_seconds() - before) / events * 1e6;
+        series.push(cpu, used);
+        series.push(rate, events / measured.seconds);
+        Ok::<_, Error>((used, events / measured.seconds))
+    };
+    let (mut more, mut slower) = (Vec::new(), Vec::new());
+    for run in 0..options.runs {
+        let (mut with, mut without) = ((0.0, 0.0), (0.0, 0.0));
+        // Whoever comes second does not always come second.
+        for turn in 0..2 {
+            match (run + turn) % 2 {
+                0 => with = measure(&[], "server CPU, with the catalogue", "with the catalogue")?,
+                _ => without = measure(&NO_CATALOGUE, "server CPU, without it", "without it")?,
+            }
+        }
+        more.push(with.0 - without.0);
+        slower.push(with.1 / without.1);
+    }
+    println!("\nNDJSON batches of {BATCH_EVENTS} for {} s, and the catalogue's background job", options.seconds);
+    series.print("with the catalogue", "events/s");
+    series.print("without it", "events/s");
+    series.print("server CPU, with the catalogue", "µs an event");
+    series.print("server CPU, without it", "µs an event");
+    report.add("catalogue: server CPU more", Some(machine::median(&mut more)), "µs an event", Goal::None);
+    report.add("catalogue: ingest, to ingest without it", Some(machine::median(&mut slower)), "", Goal::None);
+    Ok(())
 }
 
 /// Why a peer was not measured.

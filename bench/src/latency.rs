@@ -74,7 +74,7 @@ fn paced(
 }
 
 /// Requests of one event each, eight events a session.
-fn singles(token: &str) -> Vec<Vec<u8>> {
+pub(crate) fn singles(token: &str) -> Vec<Vec<u8>> {
     let mut numbers = Numbers::new(1);
     let mut session = String::new();
     let requests = (0..REQUESTS).map(|index| {

@@ -4,6 +4,7 @@
 //! the ratio to a floor or peer measured in turn with it says more.
 
 mod abuse;
+mod beside;
 mod client;
 mod collector;
 mod columns;
@@ -19,6 +20,7 @@ mod peers;
 mod query;
 mod report;
 mod rest;
+mod scale;
 mod server;
 mod steps;
 mod traffic;
@@ -38,10 +40,15 @@ fn main() -> ExitCode {
         ["footprint", rest @ ..] => footprint::run(rest),
         ["abuse", rest @ ..] => abuse::run(rest),
         ["query", rest @ ..] => query::run(rest),
+        ["beside", rest @ ..] => beside::run(rest),
+        ["scale", rest @ ..] => scale::run(rest),
         ["dedup"] => memory::dedup(),
         ["steps"] => steps::run(),
         ["floor-server"] => floor::serve(),
-        _ => Err("usage: bench ingest | footprint | abuse | query | dedup | steps [--option value]...".into()),
+        _ => {
+            Err("usage: bench ingest | footprint | abuse | query | beside | scale | dedup | steps [--option value]..."
+                .into())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::Error;
 
-const USAGE: &str = "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N; of query: --events N, --no-compaction, --fresh";
+const USAGE: &str = "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N; of beside: --events N, --rate N; of scale: --millions N,…; of query: --events N, --no-compaction, --fresh";
 
 /// The options, with defaults for a short run.
 pub(crate) struct Options {
@@ -22,6 +22,10 @@ pub(crate) struct Options {
     pub(crate) minutes: f64,
     /// How many events are stored: when start-up is measured, or for the questions.
     pub(crate) events: Option<usize>,
+    /// Requests a second, where half the top rate would be measured first.
+    pub(crate) rate: Option<f64>,
+    /// Sizes of the store, in millions of events.
+    pub(crate) millions: Option<Vec<f64>>,
     /// Whether questions are asked of a table at rest; if not, of the files as flushes have left them.
     pub(crate) compaction: bool,
     /// Whether kept data is made anew.
@@ -41,6 +45,8 @@ impl Options {
             only: None,
             minutes: 0.5,
             events: None,
+            rate: None,
+            millions: None,
             compaction: true,
             fresh: false,
             log_mib: 1_024,
@@ -64,6 +70,8 @@ impl Options {
                 "--only" => options.only = Some((*value).to_owned()),
                 "--minutes" => options.minutes = value.parse()?,
                 "--events" => options.events = Some(value.parse()?),
+                "--rate" => options.rate = Some(value.parse()?),
+                "--millions" => options.millions = Some(value.split(',').map(str::parse).collect::<Result<_, _>>()?),
                 "--log-mib" => options.log_mib = value.parse()?,
                 _ => return Err(format!("unknown option {name}: {USAGE}").into()),
             }

@@ -12,7 +12,7 @@ use crate::server::Server;
 
 /// What it took.
 pub(crate) struct Rest {
-    seconds: f64,
+    pub(crate) seconds: f64,
     /// Files and bytes of the table of events, before and after.
     files: (f64, f64),
     bytes: (f64, f64),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use eye_event::Timestamp;
 
@@ -130,10 +131,11 @@ impl Requests for Generated {
 
 /// Requests made before, sent over and over, each time with event and session ids of their own: traffic without an end
 /// that costs the client little.
+#[derive(Clone)]
 pub(crate) struct Fresh {
-    requests: Vec<Vec<u8>>,
+    requests: Arc<[Vec<u8>]>,
     /// Of each request: where its ids begin, and the number that their first eight digits are.
-    ids: Vec<Vec<(usize, u32)>>,
+    ids: Arc<[Vec<(usize, u32)>]>,
     /// Which of the endless row to send.
     numbers: Range<usize>,
 }
@@ -152,7 +154,20 @@ impl Fresh {
             keys.filter_map(first_digits).collect()
         };
         let ids = requests.iter().map(ids).collect();
-        Self { requests, ids, numbers }
+        Self { requests: requests.into(), ids, numbers }
+    }
+
+    /// The same row, other numbers of it.
+    pub(crate) fn numbered(&self, numbers: Range<usize>) -> Self {
+        Self { numbers, ..self.clone() }
+    }
+
+    /// The session of the first event of a request.
+    pub(crate) fn session(&self, number: usize) -> Option<String> {
+        const KEY: &str = "\"session_id\":\"";
+        let request = String::from_utf8(self.get(number)?.into_owned()).ok()?;
+        let (_, rest) = request.split_once(KEY)?;
+        Some(rest.split_once('"')?.0.to_owned())
     }
 }
 
@@ -195,6 +210,10 @@ mod tests {
             }
         }
         assert_eq!(ids.len(), 300);
+        let first = String::from_utf8(fresh.get(3).unwrap().into_owned()).unwrap();
+        let first: serde_json::Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+        assert_eq!(fresh.session(3).as_deref(), first["session_id"].as_str());
+        assert_eq!(fresh.numbered(3..4).session(0), fresh.session(3));
         assert!(fresh.get(6).is_none());
     }
 

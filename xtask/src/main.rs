@@ -29,12 +29,17 @@ usage: cargo xtask <command>
   mutants              bugs put in one by one, which the tests must notice   [log|registry|store|auth…] [--shard K/N]
   bench ingest         ingest beside its floors, and latency   [--seconds N] [--runs N] [--folder DIR]
                        --peers: beside Django, PostgreSQL and ClickHouse's engine too
-                       --only single|seed|batches|latency|steps
+                       --only single|seed|batches|catalogue|latency|steps
   bench footprint      memory, start-up, bytes on disk         [--minutes N] [--events N] [--log-mib N] [--folder DIR]
                        --only idle|dedup|top|top-few-ids|stored|crash
   bench query          questions beside DuckDB, ClickHouse's engine and PostgreSQL, answers compared
                        [--peers] [--events N] [--runs N] [--only QUESTION,…] [--no-compaction] [--fresh] [--folder DIR]
                        what was loaded is kept in the folder; --fresh loads it anew, of the peers only with --peers
+  bench beside         acknowledgements of single events while a long question is asked again and again
+                       [--events N] [--rate N] [--seconds N] [--runs N]
+                       --only hours,funnel,sql,runaway-time,runaway-spill
+  bench scale          ingest, sessions, start-up, memory and files as the store grows, as far as the disk has room
+                       [--millions 1,10,100] [--folder DIR]
   bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]
   bench steps          CPU time of each step of the write path
   bench dedup          memory of the dedup window

@@ -17,7 +17,10 @@ use crate::{Error, peers};
 
 use dialect::Dialect;
 use questions::Question;
-use store::{Peer, Place};
+use store::Peer;
+
+pub(crate) use questions::long;
+pub(crate) use store::Place;
 
 /// How many events unless asked otherwise.
 const EVENTS: usize = 20_000_000;
@@ -129,7 +132,8 @@ fn is_equal(ours: &[String], theirs: &[Vec<String>], compared: usize) -> bool {
     ours == theirs
 }
 
-fn percentile(times: &mut [f64], percent: usize) -> f64 {
+/// The time that so many percent are at most.
+pub(crate) fn percentile(times: &mut [f64], percent: usize) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
 }

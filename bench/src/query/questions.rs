@@ -44,6 +44,12 @@ pub(super) fn all(server: &Server) -> Result<Vec<Question>, Error> {
     Ok(questions)
 }
 
+/// Questions that read most of what there is, by what `--only` calls them.
+pub(crate) fn long() -> Vec<(&'static str, Request)> {
+    let all = trends().into_iter().chain(journeys());
+    all.filter(|question| matches!(question.key, "hours" | "funnel")).map(|one| (one.key, one.request)).collect()
+}
+
 /// The newest hundred.
 pub(super) fn page(which: &str) -> String {
     format!("select {ALL} from {{events}} where {which} order by timestamp desc limit 100")

@@ -27,15 +27,15 @@ const FLAGS: [&str; 6] = ["--dedup-window", "1m", "--compaction-period", "0s", "
 const KEEP_LITTLE: [&str; 4] = ["--log-keep-commits", "1", "--vacuum-retention", "0s"];
 
 /// Where everything of this size and version lies.
-pub(super) struct Place {
+pub(crate) struct Place {
     folder: PathBuf,
     name: String,
-    pub(super) events: usize,
+    pub(crate) events: usize,
     fresh: bool,
 }
 
 impl Place {
-    pub(super) fn new(options: &Options, events: usize) -> Result<Self, Error> {
+    pub(crate) fn new(options: &Options, events: usize) -> Result<Self, Error> {
         let name = format!("bench-query-{events}-v{}", data::VERSION);
         let folder = options.folder.join(&name);
         std::fs::create_dir_all(&folder)?;
@@ -73,6 +73,14 @@ impl Place {
         let server = Server::open(&self.folder.join(name), &FLAGS)?;
         server.settle();
         Ok(server)
+    }
+
+    /// A copy of a data folder at rest with all events, for a server that changes it.
+    pub(crate) fn copy_at_rest(&self, to: &Path) -> Result<(), Error> {
+        self.load()?;
+        self.bring_to_rest()?;
+        self.tell(AT_REST)?;
+        copy(&self.folder.join(AT_REST), to)
     }
 
     /// Sends all events, unless it has been done.

@@ -26,6 +26,7 @@ use tokio::task::AbortHandle;
 
 use crate::error::{self, Error, Result};
 use crate::guard::{self, Checked};
+use crate::joins;
 use crate::questions::Questions;
 use crate::rows::{plain_batch, plain_schema};
 use crate::session;
@@ -378,7 +379,8 @@ impl Running {
 
     async fn answer(&self, head: &mut Head, tail: &Tail) -> Result<()> {
         let (state, plan) = self.plan().await?;
-        let physical = state.create_physical_plan(&plan).await?;
+        let stop = joins::Stop::new(Arc::clone(&self.view.cancel), self.engine.0.limits.time_max);
+        let physical = joins::stoppable(state.create_physical_plan(&plan).await?, &stop)?;
         let schema = plain_schema(&physical.schema());
         if let Some(head) = head.take() {
             drop(head.send(Ok(Arc::clone(&schema))));

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`engine`] | [`Engine`]: turns, limits, from a statement to an [`Answer`] |
 //! | `guard` | what may be asked at all |
+//! | `joins` | joins that stop when there is no time left |
 //! | `session` | what one statement is planned in |
 //! | `tables` | `events`, `sessions`, `problems`, `rejections`, and the questions as tables |
 //! | `json` | `->`, `->>` and the functions behind them |
@@ -19,6 +20,7 @@ pub mod engine;
 pub mod error;
 pub mod format;
 mod guard;
+mod joins;
 mod json;
 pub mod questions;
 pub mod rows;

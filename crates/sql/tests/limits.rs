@@ -55,6 +55,25 @@ fn time_stops_a_statement() {
     goes_on(&world);
 }
 
+/// As many of each as there are threads: one that is not stopped keeps its thread.
+#[test]
+fn time_stops_joins_that_find_nothing_or_everything() {
+    let world = world(Limits { time_max: Duration::from_millis(300), ..limits() }, 50);
+    let numbers = "FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON";
+    let joins = [
+        format!("SELECT count(*) {numbers} a.value + b.value < 0"),
+        format!("SELECT count(*) {numbers} a.value % 1 = b.value % 1 AND a.value + b.value < 0"),
+        format!("SELECT sum(a.value + b.value) {numbers} a.value % 1 = b.value % 1"),
+        format!("SELECT sum(a.value + b.value) {numbers} true"),
+    ];
+    for join in joins {
+        for _ in 0..limits().threads {
+            assert_eq!(limit(&world, &join), "sql_time_max", "{join}");
+        }
+        goes_on(&world);
+    }
+}
+
 #[test]
 fn memory_goes_to_disk_and_then_stops_a_statement() {
     let small = Limits { memory_bytes_max: 16 * 1024 * 1024, ..limits() };
