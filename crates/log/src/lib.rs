@@ -9,11 +9,13 @@
 //! | [`local`] | segment files, group commit, recovery |
 //! | [`memory`] | the same contract without a disk, for tests and simulation |
 //! | [`disk`] | the few file operations `local` needs, so that faults can be injected |
+//! | `files` | the files of a log at one moment, for a copy |
 //! | [`conformance`] | the contract, as tests that run over every backend |
 
 pub mod conformance;
 pub mod disk;
 pub mod error;
+mod files;
 pub mod local;
 pub mod memory;
 pub mod record;
@@ -21,6 +23,7 @@ pub mod record;
 use std::sync::Arc;
 
 pub use error::{Error, ErrorKind, Result};
+pub use files::LogFile;
 pub use record::{NewRecord, Offset, OnDurable, PartitionId, Record};
 
 /// One partition of a durable log.
@@ -68,6 +71,15 @@ pub trait Log: Send + Sync + 'static {
     /// `Io` or `Full` if no file could be made or removed; `Closed` after closing; the error that poisoned the log.
     fn cut(&self) -> Result<Offset> {
         Ok(self.end())
+    }
+
+    /// Its files as they are now, oldest first: a folder with a copy of them opens as this log, with every record before
+    /// the [`Log::end`] of this moment, and perhaps more.
+    ///
+    /// # Errors
+    /// `Io` if it has no files.
+    fn files(&self) -> Result<Vec<LogFile>> {
+        Err(Error::new(ErrorKind::Io, "this log lies in no files that could be copied"))
     }
 
     /// Stops taking records, makes the queued ones durable, closes. Later appends fail with `Closed`.

@@ -10,11 +10,12 @@ mod tokens;
 mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use eye_event::Timestamp;
 use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
-use eye_log::{Offset, SharedLog};
+use eye_log::{LogFile, Offset, SharedLog};
 use parking_lot::{Mutex, RwLock};
 
 use crate::application::{APPLICATIONS_MAX, Application, check_label};
@@ -30,6 +31,8 @@ use crate::token::Grant;
 const READ_BYTES: usize = 1 << 20;
 /// Uses in one record, so that a record stays under a megabyte.
 const USES_PER_RECORD: usize = 10_000;
+/// How long a copy waits for readers to see the newest record: no longer than a sync takes.
+const FILES_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Applications, tokens and users. Cloning it gives another handle to the same registry.
 #[derive(Clone)]
@@ -168,6 +171,19 @@ impl Registry {
             self.commit(&Actor::System, now, |_| Ok(Fact::TokensUsed(TokensUsed { tokens })))?;
         }
         Ok(unsaved.len())
+    }
+
+    /// The files of its log, for a copy: every change whose call has returned is in them.
+    ///
+    /// # Errors
+    /// `Log` if the log lies in no files, or does not show what it has made durable.
+    pub fn files(&self) -> Result<Vec<LogFile>> {
+        // An append returns just before readers see its record.
+        let last = self.0.audited.read().last().copied().unwrap_or_default();
+        if self.0.log.wait_past(last, FILES_WAIT_MAX)? <= last {
+            return Err(Error::internal("the registry's log does not show its newest record: try again"));
+        }
+        Ok(self.0.log.files()?)
     }
 
     /// [`Registry::commit_if`] for what is always a change.

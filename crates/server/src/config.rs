@@ -142,6 +142,11 @@ impl Settings {
         self.data.join("lock")
     }
 
+    /// Where a restore puts what it has not finished.
+    pub(crate) fn restoring_path(&self) -> PathBuf {
+        self.data.join("restoring")
+    }
+
     /// The registry's log.
     pub(crate) fn registry_path(&self) -> PathBuf {
         self.data.join("registry")

@@ -4,6 +4,7 @@
 //! the audit trail. Secrets are in exactly one answer, the one that makes them.
 
 mod attempts;
+mod backup;
 mod erasures;
 mod jobs;
 mod setup;
@@ -52,6 +53,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/v1/audit", get(audit))
         .route("/v1/flush", post(flush))
         .route("/v1/compact", post(compact))
+        .merge(backup::routes())
         .merge(erasures::routes())
         .merge(jobs::routes())
         .merge(setup::routes())

@@ -124,6 +124,7 @@ impl Opened {
     fn open(settings: &Settings, runtime: &Runtime) -> Result<Self, String> {
         let lock = lock(settings)?;
         crash_point(CrashPoint::DataFolderMade);
+        check_restored(settings)?;
         check_partitions(settings)?;
         let socket = {
             let _runtime = runtime.enter();
@@ -269,6 +270,19 @@ fn write_address(settings: &Settings, url: &str) -> Result<(), String> {
     let new = path.with_extension("new");
     let written = std::fs::write(&new, format!("{url}\n")).and_then(|()| std::fs::rename(&new, &path));
     written.map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// A data folder that a restore has filled by half is none.
+fn check_restored(settings: &Settings) -> Result<(), String> {
+    let (folder, staging) = (settings.data.display(), settings.restoring_path());
+    match staging.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!(
+            "a restore into {folder} was not finished ({} is there): empty the folder and run eye restore again",
+            staging.display()
+        )),
+        Err(error) => Err(format!("cannot look into the data folder {folder}: {error}")),
+    }
 }
 
 /// A session lives in the partition that its id gives: the number of partitions is a fact of the data folder.

@@ -1,4 +1,4 @@
-//! Seeded simulation of a whole node: log, apply, dedup, flush, commit, checkpoint, trim, compaction, vacuum and recovery,
+//! Seeded simulation of a whole node: log, apply, dedup, flush, commit, checkpoint, trim, compaction, vacuum, erasure, retention and recovery,
 //! on disks and an object store that fail.
 //!
 //! One seed is one run: random actions drive a real [`eye_store::Store`] over [`eye_log::disk::sim::SimDisk`] and

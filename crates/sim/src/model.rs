@@ -1,6 +1,6 @@
 //! The oracle: what a node must answer, kept in plain maps. It knows the rules and none of the machinery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eye_event::{BatchHeader, EventRef, Problems, RejectionRef, Timestamp, partition_of};
 use eye_log::{Offset, PartitionId};
@@ -10,6 +10,14 @@ use eye_store::{Counts, Outcome, Request, StoredEvent};
 pub const PARTITIONS: u16 = 2;
 /// The dedup window, in seconds.
 pub const WINDOW_SECONDS: i64 = 3600;
+/// The application whose events are kept for a shorter time.
+pub const SHORT_LIVED: &str = "web";
+/// For how many days.
+pub const SHORT_DAYS: u32 = 1;
+/// For how many days all others are kept.
+pub const DAYS: u32 = 3;
+/// The same of rejections.
+pub const REJECTION_DAYS: u32 = 2;
 
 /// One event, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,10 +135,16 @@ pub struct Model {
     pub rows: BTreeMap<(u16, u64), Row>,
     /// Rejections, by place: their samples.
     pub rejections: BTreeMap<(u16, u64), String>,
+    /// The days on which they were received.
+    rejection_days: BTreeMap<(u16, u64), i32>,
     /// What became of everything, by token.
     pub ledger: BTreeMap<String, Counts>,
     /// The offset after the last, by partition.
     pub next: [u64; PARTITIONS as usize],
+    /// Those of the events that are too old: there or not.
+    going: BTreeSet<(u16, u64)>,
+    /// The same of rejections.
+    going_rejections: BTreeSet<(u16, u64)>,
     /// When each identity was stored last, in seconds.
     identities: BTreeMap<(&'static str, String, String), i64>,
 }
@@ -172,6 +186,7 @@ impl Model {
                 Entry::Rejection(sample) => {
                     counts.rejected += 1;
                     self.rejections.insert((partition, offset), sample.clone());
+                    self.rejection_days.insert((partition, offset), record.received_at.days());
                     Outcome::Rejected { partition: place.0, offset: place.1 }
                 }
                 Entry::Event(event) => {
@@ -212,6 +227,43 @@ impl Model {
         self.rows.retain(|_, row| !Self::is_of(&row.event.event_id, row.event.user_id.as_deref(), who));
         self.rejections.retain(|_, sample| !Self::is_rejection_of(sample, who));
         (before.0 - self.rows.len() as u64, before.1 - self.rejections.len() as u64)
+    }
+
+    /// What is too old at this time may go from now on: how many events and rejections that is.
+    pub fn grow_old(&mut self, now: i64) -> (u64, u64) {
+        let today = Timestamp::from_micros(now).days();
+        let is_old = |received: i32, days: u32| i64::from(received) + i64::from(days) < i64::from(today);
+        let days_of = |application: &str| if application == SHORT_LIVED { SHORT_DAYS } else { DAYS };
+        let rows = self.rows.iter().filter(|(_, row)| is_old(row.received_at.days(), days_of(row.application)));
+        self.going = rows.map(|(place, _)| *place).collect();
+        let rejections = self
+            .rejections
+            .keys()
+            .filter(|place| self.rejection_days.get(place).is_some_and(|day| is_old(*day, REJECTION_DAYS)));
+        self.going_rejections = rejections.copied().collect();
+        (self.going.len() as u64, self.going_rejections.len() as u64)
+    }
+
+    /// What was too old is gone.
+    pub fn forget_old(&mut self) {
+        for place in std::mem::take(&mut self.going) {
+            self.rows.remove(&place);
+        }
+        for place in std::mem::take(&mut self.going_rejections) {
+            self.rejections.remove(&place);
+        }
+    }
+
+    /// True of an event that may be there or not.
+    #[must_use]
+    pub fn may_be_gone(&self, place: (u16, u64)) -> bool {
+        self.going.contains(&place)
+    }
+
+    /// True of a rejection that may be there or not.
+    #[must_use]
+    pub fn rejection_may_be_gone(&self, place: (u16, u64)) -> bool {
+        self.going_rejections.contains(&place)
     }
 
     /// Why this is not the row that stands in this place, if it is not.

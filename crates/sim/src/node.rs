@@ -9,10 +9,12 @@ use eye_log::disk::sim::SimDisk;
 use eye_log::local::{LocalLog, LocalOptions};
 use eye_log::{PartitionId, SharedLog};
 use eye_store::table::TableLocation;
-use eye_store::{DedupRecall, Error, Kind, Result, Store, StoreSettings, Table, TableKind, TableOptions};
+use eye_store::{
+    DedupRecall, Error, Kind, Result, RetentionRule, Store, StoreSettings, Table, TableKind, TableOptions,
+};
 use tokio::runtime::Runtime;
 
-use crate::model::{PARTITIONS, WINDOW_SECONDS};
+use crate::model::{DAYS, PARTITIONS, REJECTION_DAYS, SHORT_DAYS, SHORT_LIVED, WINDOW_SECONDS};
 use crate::objects::Objects;
 
 /// Commits that the log keeps behind `flushed`.
@@ -93,6 +95,11 @@ impl Node {
             compaction_files_min: 3,
             compaction_file_bytes: 64 * 1024,
             compaction_memory_bytes: 48 * 1024,
+            retention: vec![
+                RetentionRule { application: Some(SHORT_LIVED.to_owned()), category: None, days: SHORT_DAYS },
+                RetentionRule { application: None, category: None, days: DAYS },
+            ],
+            rejection_days: Some(REJECTION_DAYS),
             vacuum_retention: Duration::from_secs(VACUUM_RETENTION_SECONDS.unsigned_abs()),
             ..StoreSettings::default()
         };

@@ -1,23 +1,25 @@
 //! The actions of a run: what a seed makes of a node's life.
 
+mod upkeep;
+
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use eye_event::{Problem, Problems, Timestamp, partition_of};
 use eye_log::PartitionId;
 use eye_log::disk::sim::{Fault, Operation};
-use eye_store::{Columns, Erasure, Kind, Outcome, Selection, Snapshot};
+use eye_store::{Kind, Outcome, Snapshot};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::check::{self, Wrong, require, wrong};
 use crate::model::{Entry, Event, Model, PARTITIONS, Sent};
-use crate::node::{Node, VACUUM_RETENTION_SECONDS, set_now};
+use crate::node::{Node, set_now};
 use crate::objects::Toxic;
 use crate::trace::Trace;
+use upkeep::Upkeep;
 
 /// Some evening in November 2023: a run goes over midnight sooner or later.
 const START: i64 = 1_700_000_000_000_000;
@@ -53,18 +55,8 @@ enum Action {
     FlushTrimFault(Operation, u64),
     /// The process dies at a write of the flush.
     CrashInFlush(u64, Toxic, Option<u64>),
-    /// Small files are merged and old ones go: all that can be, or what is due.
-    Compact { all: bool },
-    /// The same while a write to the object store is hit, then again without.
-    CompactToxic(u64, Toxic),
-    /// The process dies at a write of the compaction.
-    CrashInCompact(u64, Toxic, Option<u64>),
-    /// Somebody is erased.
-    Erase(u64),
-    /// A write of the erasure is faulty.
-    EraseToxic(u64, u64, Toxic),
-    /// The process dies at a write of the erasure.
-    CrashInErase(u64, u64, Toxic, Option<u64>),
+    /// What nobody waits for: compaction, erasure, retention.
+    Upkeep(Upkeep),
     /// Writes that were given up take effect now.
     LandLate,
     /// The clock moves, in seconds.
@@ -104,6 +96,8 @@ pub struct World {
     passed: bool,
     /// Whether it compacts: seeds from before it did go on as they were.
     compacts: bool,
+    /// Whether something was taken out for being too old.
+    has_expired: bool,
     trace: Trace,
 }
 
@@ -136,6 +130,7 @@ impl World {
             late: Vec::new(),
             passed: false,
             compacts,
+            has_expired: false,
             trace: Trace::default(),
         };
         world.node.objects.set_now(START);
@@ -185,26 +180,10 @@ impl World {
         let power = if self.random.random_bool(0.6) { Some(self.random.random()) } else { None };
         let partition = self.random.random_range(0..PARTITIONS);
         let nth = self.random.random_range(0..6);
-        if self.compacts && self.random.random_bool(0.15) {
-            return match self.random.random_range(0..10) {
-                0..6 => Action::Compact { all: self.random.random_bool(0.5) },
-                6..8 => Action::CompactToxic(nth, self.pick(&Toxic::SURVIVED)),
-                _ => {
-                    let deadly = [Toxic::DieBefore, Toxic::DieAfter, Toxic::Late];
-                    Action::CrashInCompact(nth, self.pick(&deadly), power)
-                }
-            };
-        }
-        if self.compacts && self.random.random_bool(0.04) {
-            let (who, nth) = (self.random.random_range(0..7), self.random.random_range(0..10));
-            return match self.random.random_range(0..3) {
-                0 => Action::Erase(who),
-                1 => Action::EraseToxic(who, nth, self.pick(&Toxic::SURVIVED)),
-                _ => {
-                    let deadly = [Toxic::DieBefore, Toxic::DieAfter, Toxic::Late];
-                    Action::CrashInErase(who, nth, self.pick(&deadly), power)
-                }
-            };
+        if self.compacts
+            && let Some(upkeep) = self.choose_upkeep(power, nth)
+        {
+            return Action::Upkeep(upkeep);
         }
         match self.random.random_range(0..100) {
             0..32 => Action::Ingest(self.size()),
@@ -316,61 +295,7 @@ impl World {
                 }
                 self.crash(power)
             }
-            Action::Compact { all } => {
-                self.may_vacuum();
-                self.compact(all)
-            }
-            Action::CompactToxic(nth, toxic) => {
-                self.may_vacuum();
-                self.node.objects.arm(nth, toxic);
-                self.try_compact()?;
-                self.node.objects.heal();
-                if toxic == Toxic::Late {
-                    self.late.push(self.life);
-                }
-                self.check()?;
-                self.compact(true)?;
-                self.check()?;
-                self.flush()
-            }
-            Action::CrashInCompact(nth, toxic, power) => {
-                self.may_vacuum();
-                self.node.objects.arm(nth, toxic);
-                self.try_compact()?;
-                if toxic == Toxic::Late {
-                    self.late.push(self.life);
-                }
-                self.crash(power)
-            }
-            Action::Erase(who) => {
-                self.accept_erasure(who)?;
-                self.check()?;
-                self.finish_erasures()
-            }
-            Action::EraseToxic(who, nth, toxic) => {
-                self.accept_erasure(who)?;
-                self.node.objects.arm(nth, toxic);
-                self.try_erase()?;
-                self.node.objects.heal();
-                if toxic == Toxic::Late {
-                    self.late.push(self.life);
-                }
-                self.check()?;
-                self.finish_erasures()?;
-                self.check()?;
-                self.flush()
-            }
-            Action::CrashInErase(who, nth, toxic, power) => {
-                self.accept_erasure(who)?;
-                self.node.objects.arm(nth, toxic);
-                self.try_erase()?;
-                if toxic == Toxic::Late {
-                    self.late.push(self.life);
-                }
-                self.crash(power)?;
-                self.check()?;
-                self.finish_erasures()
-            }
+            Action::Upkeep(upkeep) => self.keep_up(upkeep),
             Action::LandLate => {
                 let landed = self.node.runtime.block_on(self.node.objects.land_late());
                 let late = std::mem::take(&mut self.late);
@@ -575,97 +500,6 @@ impl World {
         Ok(())
     }
 
-    // Compactions.
-
-    /// Views of processes that have ended are promised their files for the retention only; a running one's for ever.
-    fn may_vacuum(&mut self) {
-        let since = self.now - (VACUUM_RETENTION_SECONDS - 2 * BACK_SECONDS) * SECOND;
-        self.held.retain(|held| held.life == self.life || held.at > since);
-    }
-
-    /// A compaction that may fail; what it did is looked at later.
-    fn try_compact(&mut self) -> Result<(), Wrong> {
-        let result = self.node.up().map_err(wrong)?.store.compact_blocking(Duration::MAX);
-        self.trace.push(format!("  compact: {:?}", result.map(|report| report.rows).map_err(|error| error.kind())));
-        Ok(())
-    }
-
-    /// A compaction that must succeed, unless a write of an earlier life has landed meanwhile, as with a flush.
-    fn compact(&mut self, all: bool) -> Result<(), Wrong> {
-        let compact = |world: &Self| {
-            let store = &world.node.up().map_err(wrong)?.store;
-            Ok::<_, Wrong>(if all { store.compact_blocking(Duration::MAX) } else { store.compact_due_blocking() })
-        };
-        let mut result = compact(self)?;
-        if result.is_err() && self.passed {
-            self.trace.push("  passed by an earlier life: restart".to_owned());
-            self.check()?;
-            self.crash(None)?;
-            result = compact(self)?;
-        }
-        let done = result.map_err(|error| format!("the compaction fails although nothing is wrong: {error}"))?;
-        self.trace.push(format!(
-            "  compacted {} files to {}, {} rows; {} are gone",
-            done.files_in, done.files_out, done.rows, done.vacuumed_files
-        ));
-        let again = compact(self)?.map_err(wrong)?;
-        require(again.files_in == 0, || format!("a second compaction finds {} files to merge", again.files_in))
-    }
-
-    // Erasures.
-
-    /// An erasure that must be accepted, unless a write of an earlier life has landed meanwhile, as with a flush.
-    fn accept_erasure(&mut self, who: u64) -> Result<(), Wrong> {
-        let accept = |world: &Self| {
-            let selection = Selection {
-                id: Erasure::fresh_id(),
-                criteria: vec!["user_id".to_owned()],
-                columns: Columns::USER_ID | Columns::EVENT_ID,
-                session_id: None,
-                event: &|row| Model::is_of(row.event.event_id, row.event.user_id, who),
-                rejection: &|row| Model::is_rejection_of(row.rejection.sample, who),
-            };
-            Ok::<_, Wrong>(world.node.up().map_err(wrong)?.store.erase(&selection))
-        };
-        let mut result = accept(self)?;
-        if result.is_err() && self.passed {
-            self.trace.push("  passed by an earlier life: restart".to_owned());
-            self.check()?;
-            self.crash(None)?;
-            result = accept(self)?;
-        }
-        let accepted = result.map_err(|error| format!("an erasure is refused although nothing is wrong: {error}"))?;
-        let expected = self.model.erase(who);
-        self.trace
-            .push(format!("  {} events and {} rejections are to be erased", accepted.events, accepted.rejections));
-        // What they show is not what anybody else may see now, and the erasure waits for them.
-        self.held.clear();
-        require((accepted.events, accepted.rejections) == expected, || {
-            format!("it chose {accepted:?}, not {expected:?}")
-        })
-    }
-
-    /// An erasure that may fail; what it did is looked at later.
-    fn try_erase(&mut self) -> Result<(), Wrong> {
-        let result = self.node.up().map_err(wrong)?.store.run_erasures_blocking();
-        self.trace.push(format!("  erase: {:?}", result.map_err(|error| error.kind())));
-        Ok(())
-    }
-
-    /// Everything that is accepted is carried out, and nothing of it is in the table.
-    fn finish_erasures(&mut self) -> Result<(), Wrong> {
-        let mut result = self.node.up().map_err(wrong)?.store.run_erasures_blocking();
-        if result.is_err() && self.passed {
-            self.trace.push("  passed by an earlier life: restart".to_owned());
-            self.check()?;
-            self.crash(None)?;
-            result = self.node.up().map_err(wrong)?.store.run_erasures_blocking();
-        }
-        let is_done = result.map_err(|error| format!("an erasure fails although nothing is wrong: {error}"))?;
-        require(is_done, || "an erasure is not done although nobody reads the old files".to_owned())?;
-        check::table_and_log(&self.model, &self.node)
-    }
-
     /// The clock of everything is the world's.
     fn tick(&self) {
         set_now(self.now);
@@ -767,12 +601,14 @@ impl World {
         });
         let torn = torn.map_err(wrong)?;
         self.trace.push(format!("  torn: {torn}"));
-        if torn {
-            // Its rows come from the log again: the version and `flushed` go back this one time.
-            self.version = 0;
-            self.flushed = [0; PARTITIONS as usize];
+        if !torn {
+            return self.reopen();
         }
-        self.reopen()
+        // Its rows come from the log again: the version and `flushed` go back this one time.
+        self.version = 0;
+        self.flushed = [0; PARTITIONS as usize];
+        self.reopen()?;
+        self.expire_again()
     }
 
     // Questions.

@@ -14,6 +14,7 @@
 //! | `compact` | small files of the table are merged, and old ones go |
 //! | `erase`, `mask` | rows that somebody wants gone: hidden at once, then taken out of everything |
 //! | `retention` | rows that are too old go |
+//! | `backup` | the files of one moment, for a copy of the store |
 //! | `recover` | what the table has, before the log is replayed over it |
 //! | [`snapshot`] | an immutable read view: table ∪ hot buffer |
 //! | `live` | following stored events as they are applied |
@@ -22,6 +23,7 @@
 //! | [`invariants`] | what must always hold, as named predicates |
 
 mod apply;
+mod backup;
 mod buffer;
 pub mod columns;
 mod compact;
@@ -48,6 +50,7 @@ pub mod store;
 pub mod table;
 mod threads;
 
+pub use backup::{BackupFile, BackupFiles};
 pub use columns::Columns;
 pub use compact::{CompactReport, CompactionFigures};
 pub use erase::{ErasurePreview, Selection};

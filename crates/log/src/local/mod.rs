@@ -42,12 +42,14 @@ use parking_lot::Mutex;
 use self::queue::Queue;
 pub use self::recovery::{Cut, RecoveryReport};
 use self::recovery::{Recovered, recover};
+use self::segment::Segment;
 use self::shared::Shared;
 pub use self::verify::{TornTail, VerifyReport, verify};
 use self::writer::Writer;
 use crate::Log;
 use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::LogFile;
 use crate::record::{NewRecord, Offset, PartitionId, Record};
 
 /// The largest payload that the format takes, in bytes, whatever the options say.
@@ -242,6 +244,17 @@ impl Log for LocalLog {
         }
         self.remove_kept_tails()?;
         Ok(first)
+    }
+
+    fn files(&self) -> Result<Vec<LogFile>> {
+        // Under the lock, so that no segment goes or comes between two of them.
+        let segments = self.shared.segments.read();
+        let file = |segment: &Arc<Segment>| LogFile {
+            name: segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            bytes: segment.durable_bytes(),
+            file: Arc::clone(&segment.file),
+        };
+        Ok(segments.iter().map(file).collect())
     }
 
     fn close(&self) -> Result<()> {

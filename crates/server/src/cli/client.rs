@@ -132,6 +132,15 @@ impl Client {
         Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
     }
 
+    /// `GET path`: the body of a good answer as it comes, however long it is.
+    pub(crate) fn stream(&self, path: &str) -> std::result::Result<BufReader<impl Read + use<>>, Trouble> {
+        let request = self.request("GET", path).body(()).map_err(|error| Trouble::Network(error.to_string()))?;
+        let request = self.agent.configure_request(request).timeout_per_read(Some(ANSWER_TIMEOUT)).build();
+        let response = self.agent.run(request).map_err(|error| Trouble::Network(error.to_string()))?;
+        let response = good(response)?;
+        Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+    }
+
     /// Asks for nothing but a sign of life.
     pub(crate) fn check_reachable(&self) -> Result<()> {
         match self.try_text("GET", "/healthz", None) {

@@ -1,7 +1,7 @@
 //! The command line: everything `eye` does besides serving.
 //!
 //! Each command is one file: its arguments, its request, its way to print. They talk to the server over its public API
-//! and see nothing that another client could not see; only `verify` reads files.
+//! and see nothing that another client could not see; only `verify` and `restore` read files.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -13,6 +13,7 @@
 //! | the rest | one command each |
 
 mod accounts;
+mod backup;
 mod chart;
 mod client;
 mod csv;
@@ -35,6 +36,7 @@ mod paths;
 mod problems;
 mod question;
 mod rejections;
+mod restore;
 mod retention;
 mod send;
 mod sender;
@@ -134,6 +136,12 @@ pub(crate) enum Command {
     /// Erase what belongs to a user, a session and so on, for ever
     #[command(after_help = help(erase::EXAMPLES))]
     Erase(erase::Args),
+    /// Copy everything into a folder while the server runs
+    #[command(after_help = help(backup::EXAMPLES))]
+    Backup(backup::Args),
+    /// Make a data folder out of a backup, or check one
+    #[command(after_help = help(restore::EXAMPLES))]
+    Restore(restore::Args),
     /// Fill a server with realistic traffic, the same for the same seed
     #[command(after_help = help(demo::EXAMPLES))]
     Demo(demo::Args),
@@ -196,6 +204,8 @@ fn dispatch(context: &Context<'_>, command: Command) -> Result<()> {
         Command::Compact => compact(context),
         Command::Jobs => jobs::run(context),
         Command::Erase(args) => erase::run(context, &args),
+        Command::Backup(args) => backup::run(context, &args),
+        Command::Restore(args) => restore::run(context, &args),
         Command::Demo(args) => demo::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Completions { shell } => completions(context, shell),

@@ -1,5 +1,6 @@
 //! What the routes of [`crate::manage`] take and give.
 
+use super::backup;
 use super::jobs::JobList;
 use super::views::{
     ApplicationList, ApplicationOut, AuditList, Compacted, ErasureList, ErasureOut, Flushed, NewUserOut, TokenList,
@@ -23,6 +24,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/erasures", &["GET", "POST"]),
     ("/v1/erasures/{id}", &["GET", "DELETE"]),
     ("/v1/jobs", &["GET"]),
+    ("/v1/backup", &["GET"]),
     ("/v1/setup", &["POST"]),
 ];
 
@@ -229,6 +231,17 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         &[Code::Busy, Code::Unavailable, Code::Full],
     ),
     get("/v1/jobs", "What runs in the background", &[], Answer::json(200, "Every job.", shape::<JobList>)),
+    Operation {
+        description: "Everything as of now, as one stream of files, while the service goes on. docs/http-api.md says how the \
+                      stream is made up; eye backup makes a folder of it. One at a time.",
+        errors: &[Code::Busy, Code::Unavailable],
+        ..get(
+            "/v1/backup",
+            "A copy of everything",
+            &[],
+            Answer::other("The files, and a line at the end.", backup::MEDIA_TYPE),
+        )
+    },
     get("/v1/erasures", "Erasures", &[], Answer::json(200, "All of them, the newest first.", shape::<ErasureList>)),
     act(
         ("POST", "/v1/erasures"),

@@ -154,12 +154,16 @@ impl Kernel {
     }
 
     fn failed(&self, doing: &str, error: &KernelError) -> Error {
-        let kind = match error {
-            KernelError::ObjectStore(_) | KernelError::IOError(_) => Kind::Unavailable,
-            _ => Kind::Corrupt,
-        };
+        let kind = if is_away(error) { Kind::Unavailable } else { Kind::Corrupt };
         Error::new(kind, format!("cannot {doing} of {}: {error}", self.shown()))
     }
+}
+
+/// True if something could not be read, however deep in another error that lies: it says nothing of what is stored.
+fn is_away(error: &KernelError) -> bool {
+    let is_of_store = |error: &(dyn std::error::Error + 'static)| error.is::<object_store::Error>();
+    let mut sources = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    matches!(error, KernelError::ObjectStore(_) | KernelError::IOError(_)) || sources.any(is_of_store)
 }
 
 /// The kernel's list of files, typed.

@@ -20,6 +20,7 @@
 //! | `vacuum`, `alive` | files that no version needs any more go |
 //! | `remove` | rows are taken out, and files of older versions go |
 //! | `erasures` | what is to be erased, and what was |
+//! | `copy` | the files of a version, for a backup |
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
 //! | `kept` | slices that were decoded a moment ago |
@@ -39,6 +40,7 @@ mod block_sums;
 mod checkpoint;
 mod commit;
 pub mod compact;
+mod copy;
 mod encode;
 mod erasures;
 mod extra;
@@ -73,6 +75,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 pub use crate::columns::TableKind;
 pub use commit::Commit;
 pub use compact::{Compaction, CompactionRules};
+pub(crate) use copy::CopiedFile;
 pub use encode::{RowKey, RowSource};
 pub(crate) use erasures::Found;
 pub use erasures::{Erasure, ErasureState, ErasureWork};

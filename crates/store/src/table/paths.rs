@@ -19,7 +19,8 @@ use crate::columns::RECEIVED_DATE;
 
 /// Where the commits lie.
 pub(crate) const LOG_FOLDER: &str = "_delta_log";
-const CHECKSUM_FOLDER: &str = "_checksums";
+/// Where the proofs of checkpoints lie.
+pub(crate) const CHECKSUM_FOLDER: &str = "_checksums";
 /// Where erasures are kept.
 pub(crate) const ERASURES_FOLDER: &str = "_erasures";
 const QUARANTINE_FOLDER: &str = "_quarantine";
