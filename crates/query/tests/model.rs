@@ -252,7 +252,7 @@ proptest! {
         prop_assert_eq!(left_alone(now), left_alone(expected.clone()));
         // As of the first page nothing was written.
         let seen = Position::new(vec![Offset(cut as u64); 2]);
-        let as_of_then = At::seen(after.clone(), 7, seen);
+        let as_of_then = At::seen(after, 7, seen);
         let then = paged(&|query| sessions(&as_of_then, query, &Cancel::new()).unwrap());
         prop_assert_eq!(then, expected);
     }

@@ -6,7 +6,7 @@ use axum::{Extension, Router, routing::get};
 use eye_query::{DiffQuery, Seen};
 use eye_store::{Removal, Store, StoredEvent};
 
-use super::desk::{Desk, View, catch_up, named, still_whole, write};
+use super::desk::{Desk, catch_up, named, still_whole, write};
 use super::params::Params;
 use super::{cursor, event_json, filter_at_any_time, tables, write_page};
 use crate::auth::Reader;
@@ -39,9 +39,12 @@ async fn diff(
     catch_up(&state, to.as_ref().map(|to| to.position.clone()), "to").await?;
     let (store, sees_all) = (state.store.clone(), caller.applications().is_none());
     desk.ask(&state, at_least, move |view, cancel| {
+        if let Some(to) = &to {
+            still_whole(&store, view.version(), to.version, "to")?;
+        }
         let to = to.unwrap_or_else(|| Seen { version: view.version(), position: view.position().clone() });
         let query = DiffQuery { from, to, filter, only, order, limit, cursor };
-        let removals = removals(&store, view, &query)?;
+        let removals = removals(&store, &query)?;
         let found = eye_query::diff(view, &query, cancel, late_event_json)?;
         let summary = if sees_all { found.summary.with(&removals) } else { found.summary };
         let mut body = write(&summary)?;
@@ -59,8 +62,7 @@ fn seen(field: &'static str, text: &str) -> ApiResult<Seen> {
 }
 
 /// What went between the answers. Refuses those of which that cannot be told. Blocks.
-fn removals(store: &Store, view: &View, query: &DiffQuery) -> ApiResult<Vec<Removal>> {
-    still_whole(store, view.version(), query.to.version, "to")?;
+fn removals(store: &Store, query: &DiffQuery) -> ApiResult<Vec<Removal>> {
     let version = query.from.version;
     store.events_removed(version, query.to.version)?.ok_or_else(|| {
         let detail = format!(
