@@ -10,4 +10,3 @@ pub mod points;
 pub mod sabotage;
 pub mod slow;
 pub mod stop;
-pub mod upkeep;

@@ -42,8 +42,6 @@ pub enum Violation {
     AckedEarly,
     /// Something was relied on before it was durable: a file, a name, a commit before a trim.
     NotDurable,
-    /// What was erased, or was too old, is there again or still.
-    NotErased,
     /// A test did not test what it is there for: a sabotage that nobody noticed, a crash point that nobody came to, a load
     /// of which nothing was taken.
     NotTested,
@@ -224,10 +222,6 @@ pub enum Told {
 #[derive(Debug, Default)]
 pub struct Witness {
     events: HashMap<String, Sent>,
-    /// Events that are gone on purpose.
-    erased: HashSet<String>,
-    /// How many of them were there.
-    erased_rows: u64,
     /// Those of them that a client was told are there.
     acknowledged: u64,
     /// Things sent, events and bad ones; each time anew.
@@ -323,14 +317,6 @@ impl Witness {
         self.events.get(id).map(|sent| (Arc::clone(&sent.session), sent.timestamp))
     }
 
-    /// Events of these sessions go from now on, on purpose: those that are there and those that may be. `rows`: how many of
-    /// them are there. Nobody may be sending.
-    pub fn erased(&mut self, sessions: &[String], rows: u64) {
-        let gone = self.events.extract_if(|_, sent| sessions.iter().any(|session| **session == *sent.session));
-        self.erased.extend(gone.map(|(id, _)| id));
-        self.erased_rows += rows;
-    }
-
     /// How many events a client was told are there.
     #[must_use]
     pub const fn acknowledged(&self) -> u64 {
@@ -354,9 +340,6 @@ impl Witness {
                 }
                 match self.events.get(&row.id) {
                     Some(sent) => check_row(row, sent, &mut findings),
-                    None if self.erased.contains(&row.id) => {
-                        findings.add(Violation::NotErased, format!("{} at {} was to go", row.id, row.place));
-                    }
                     None => findings.add(Violation::Invented, format!("{} at {} was never sent", row.id, row.place)),
                 }
             }
@@ -383,8 +366,8 @@ impl Witness {
         if books.received != books.stored + books.duplicate + books.rejected {
             wrong("received is not stored + duplicate + rejected".to_owned());
         }
-        if books.stored != rows + self.erased_rows {
-            wrong(format!("{rows} events are there, {} are gone on purpose", self.erased_rows));
+        if books.stored != rows {
+            wrong(format!("{rows} events are there"));
         }
         if books.received > self.sent {
             wrong(format!("{} things were sent", self.sent));
@@ -597,18 +580,6 @@ mod tests {
         let mut witness = witness();
         witness.saw("a", place(7));
         assert_eq!(names(&witness.findings), [Violation::OffsetChanged]);
-    }
-
-    #[test]
-    fn an_erased_event_that_is_there_is_named() {
-        let mut witness = witness();
-        witness.will_send("d".to_owned(), "other".into(), 40, Digest::of_event("c", "n", DATA));
-        witness.erased(&["s".to_owned()], 2);
-        assert_eq!(names(&witness.check_rows(&[vec![]])), []);
-        assert_eq!(names(&witness.check_rows(&[vec![row("b", 20, 2)]])), [Violation::NotErased]);
-        let books = Books { received: 2, stored: 2, ..Books::default() };
-        assert!(witness.check_books(books, 0).is_empty());
-        assert_eq!(names(&witness.check_books(books, 2)), [Violation::LedgerWrong]);
     }
 
     #[test]

@@ -224,30 +224,14 @@ impl<'a> Rig<'a> {
         self.shown = rows;
     }
 
-    /// What these sessions hold goes from now on, on purpose. Everything must have been checked, and nobody may be sending.
-    pub fn goes(&mut self, sessions: &[String]) {
-        let rows = self.shown.iter().filter(|row| sessions.contains(&row.session)).count() as u64;
-        self.notes.witness().erased(sessions, rows);
-    }
-
     /// Holds the files of a stopped data folder against what the API showed. Nothing was sent in between.
     pub fn check_stopped(&mut self) {
         self.tally.stopped_checks += 1;
-        self.verify();
-        self.check_files();
-    }
-
-    /// What `eye verify` finds in a stopped data folder is a finding.
-    pub fn verify(&self) {
         match observe::verify(&self.ground.eye, &self.launch.data, &self.launch.work) {
             Ok(None) => {}
             Ok(Some(found)) => self.find(Violation::VerifyFailed, found),
             Err(error) => self.find(Violation::VerifyFailed, format!("it could not be run: {error}")),
         }
-    }
-
-    /// The raw log and a second reader of the table against what the API showed.
-    fn check_files(&mut self) {
         let flushed = match observe::flushed(&self.launch.data, self.partitions) {
             Ok(flushed) => flushed,
             Err(error) => return self.find(Violation::TableDiffers, format!("its commits cannot be read: {error}")),

@@ -8,8 +8,8 @@ use eye_fault::Sabotage;
 
 use crate::Result;
 use crate::load::Shape;
-use crate::machine::{FileSystem, Mount, cannot_cut, cannot_strace, faketime};
-use crate::modes::{acks, cut, upkeep};
+use crate::machine::{FileSystem, Mount, cannot_cut, cannot_strace};
+use crate::modes::{acks, cut};
 use crate::observe;
 use crate::oracle::{Findings, Violation};
 use crate::random::Random;
@@ -20,16 +20,13 @@ use crate::rig::{Ground, Rig, Tally};
 const ROUNDS: u64 = 3;
 
 /// A way to look for bugs: from cheap to dear.
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("kill", kill),
     ("order", order),
     ("sync error", sync_error),
     ("write error", write_error),
     ("damage", damage),
     ("token", token),
-    ("compaction", compaction),
-    ("erasure", erasure),
-    ("retention", retention),
     ("cut", power_cut),
 ];
 
@@ -82,7 +79,6 @@ pub fn run(ground: &Ground) -> Result<Report> {
 fn is_possible(name: &str, missing: &mut Vec<String>) -> bool {
     let why = match name {
         "order" | "sync error" | "write error" => cannot_strace(),
-        "retention" => faketime().err().map(|why| why.to_string()),
         "cut" => cannot_cut(FileSystem::Ext4),
         _ => None,
     };
@@ -222,27 +218,6 @@ fn token(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, F
         rig.find(Violation::Lost, format!("a token that was made is answered with {}", answer.status));
     }
     rig.stop(&mut server)?;
-    Ok(rig.finish())
-}
-
-/// Files are merged and old ones removed under load.
-fn compaction(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 24)?;
-    upkeep::compaction(&mut rig)?;
-    Ok(rig.finish())
-}
-
-/// Sessions are erased.
-fn erasure(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 25)?;
-    upkeep::erasure(&mut rig)?;
-    Ok(rig.finish())
-}
-
-/// Days go by.
-fn retention(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 26)?;
-    upkeep::retention(&mut rig)?;
     Ok(rig.finish())
 }
 
