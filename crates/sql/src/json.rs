@@ -3,6 +3,7 @@
 //! They read as the query line does ([`eye_query::json`]): the last of keys that stand twice, numbers as they were sent.
 //! A chain such as `data->'cart'->'items'->>0` is one walk.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Builder, StringViewBuilder};
@@ -57,12 +58,27 @@ fn function(form: As, is_apart: bool) -> Arc<ScalarUDF> {
 }
 
 /// `json_get(json, key, …)` and its sisters: each key a text, or a place in an array counted from 0.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Get {
     form: As,
     /// The value lies in a column of its own: to be looked for where the table is read.
     is_apart: bool,
     signature: Signature,
+}
+
+/// Where the value lies makes no other function: what a statement may say must not depend on it.
+impl PartialEq for Get {
+    fn eq(&self, other: &Self) -> bool {
+        self.form == other.form
+    }
+}
+
+impl Eq for Get {}
+
+impl Hash for Get {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.form.hash(state);
+    }
 }
 
 impl ScalarUDFImpl for Get {

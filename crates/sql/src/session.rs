@@ -65,7 +65,7 @@ pub(crate) async fn open(
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
     let mut planners = Defaults::default_expr_planners();
-    let apart = if wanted.contains("events") { view.data_paths().await? } else { Vec::new() };
+    let apart = if wanted.contains("events") { view.data_paths() } else { Vec::new() };
     planners.insert(0, Arc::new(json::Operators { apart }));
     let mut state = SessionStateBuilder::new()
         .with_config(config(limits))

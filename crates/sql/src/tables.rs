@@ -17,8 +17,6 @@ use std::sync::Arc;
 use eye_query::Cancel;
 use eye_store::Snapshot;
 
-use crate::error::Error;
-
 /// Every table.
 pub(crate) const TABLES: [&str; 4] = ["events", "sessions", "problems", "rejections"];
 
@@ -63,13 +61,8 @@ pub(crate) struct View {
 
 impl View {
     /// The paths of `data` whose values mostly lie in columns of their own.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub(crate) async fn data_paths(&self) -> Result<Vec<Vec<String>>, Error> {
-        let snapshot = Arc::clone(&self.snapshot);
-        let paths = tokio::task::spawn_blocking(move || snapshot.data_paths()).await;
-        paths.map_err(|error| Error::internal(&error))?.map_err(Error::Store)
+    pub(crate) fn data_paths(&self) -> Vec<Vec<String>> {
+        self.snapshot.data_paths()
     }
 }
 

@@ -27,6 +27,7 @@ fn made() -> impl Strategy<Value = Made> {
         prop_oneof![
             Just(r#"{"plan":"pro","n":1.50}"#),
             Just(r#"{"plan":null,"list":[1,{"a":"x"}]}"#),
+            Just(r#"{"first":true,"coupon":"X17","session_id":"s","plan":""}"#),
             Just(r#"{"n":"7","plan":"fr\u0065e"}"#),
             Just(r#"{ "n" : 2e0 , "n": 3, "plan" : {"a":1} }"#),
             Just("{}")
@@ -215,12 +216,27 @@ fn trends_agree(world: &World, allowed: Option<Vec<String>>, ask: &dyn Fn(&str) 
 
 /// Values of payloads, which some files have in columns of their own: questions say what SQL finds in `data` itself.
 fn payloads_agree(world: &World) {
+    // What may be said does not depend on where values lie, nor does the answer.
+    let by_operator =
+        "SELECT json_get_text(data, 'plan'), count(*), min(data->>'coupon') FROM events GROUP BY data->>'plan'";
+    let by_hand = "SELECT json_get_text(data || '', 'plan') AS plan, count(*), min(json_get_text(data || '', 'coupon'))
+        FROM events GROUP BY plan";
+    let (mut by_operator, mut by_hand) = (world.rows(by_operator), world.rows(by_hand));
+    by_operator.sort_by_key(ToString::to_string);
+    by_hand.sort_by_key(ToString::to_string);
+    assert_eq!(by_operator, by_hand);
+    let pair = "SELECT event_id, data->>'plan', data->'n', json_get_number(data, 'n') FROM events WHERE name <> 'buy'";
+    let apart = "SELECT event_id, json_get_text(data || '', 'plan'), json_get(data || '', 'n'), json_get_number(data || '', 'n')
+        FROM events WHERE name <> 'buy'";
+    assert_eq!(world.rows(&format!("{pair} ORDER BY 1 LIMIT 30")), world.rows(&format!("{apart} ORDER BY 1 LIMIT 30")));
     for (line, condition) in [
         ("", "true"),
         ("data.plan=pro", "json_get_text(data || '', 'plan') = 'pro'"),
         ("-data.plan=pro", "(json_get_text(data || '', 'plan') = 'pro') IS NOT TRUE"),
         ("has:data.plan", "json_get_text(data || '', 'plan') IS NOT NULL"),
         ("data.n>1 user_id:ann", "json_get_number(data || '', 'n') > 1 AND user_id = 'ann'"),
+        ("data.coupon=X17", "json_get_text(data || '', 'coupon') = 'X17'"),
+        ("data.first=true -data.session_id=t", "json_get_text(data || '', 'first') = 'true'"),
         ("data.list.1.a=x", "json_get_text(data || '', 'list', 1, 'a') = 'x'"),
         (
             "(data.plan=free OR session_id:session-1)",

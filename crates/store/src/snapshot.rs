@@ -94,20 +94,19 @@ impl Snapshot {
         Ok(slices)
     }
 
-    /// The paths of `data` whose values have columns of their own in files with at least half of the rows.
-    ///
-    /// # Errors
-    /// A file whose footer cannot be read.
-    pub fn data_paths(&self) -> Result<Vec<Vec<String>>> {
+    /// The paths of `data` whose values have columns of their own in files with at least half of the rows, as far as their
+    /// footers were read before. Reads nothing.
+    #[must_use]
+    pub fn data_paths(&self) -> Vec<Vec<String>> {
         let hot: usize = self.hot.iter().map(GenerationView::rows).sum();
         let (mut all, mut rows) = (hot as u64, BTreeMap::<Vec<String>, u64>::new());
         for file in &self.events.files {
             all += file.rows;
-            for path in file.data_paths()? {
+            for path in file.known_data_paths() {
                 *rows.entry(path).or_default() += file.rows;
             }
         }
-        Ok(rows.into_iter().filter(|(_, rows)| rows * 2 >= all).map(|(path, _)| path).collect())
+        rows.into_iter().filter(|(_, rows)| rows * 2 >= all).map(|(path, _)| path).collect()
     }
 
     /// The latest time at which an event up to this position was received, of those that are still there; `None` if there is
@@ -134,12 +133,14 @@ impl Snapshot {
             if file.offset_min > seen || Some(file.received_max) <= latest {
                 continue;
             }
-            if file.offset_max <= seen {
+            let mask = self.mask_of(file);
+            if file.offset_max <= seen && mask.is_none() {
                 latest = Some(file.received_max);
                 continue;
             }
             for group in file.row_groups()? {
                 let batch = file.read(group.index, Columns::OFFSET | Columns::RECEIVED_AT, None)?;
+                let batch = visible(mask.as_deref(), file, batch)?;
                 for row in EventRows::new(&batch)?.iter().filter(|row| row.offset <= seen) {
                     latest = latest.max(Some(row.received_at));
                 }

@@ -7,7 +7,7 @@ pub(crate) mod manifest;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, Read, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use eye_log::disk::OsDisk;
@@ -117,7 +117,8 @@ fn receive_file(stream: &mut impl BufRead, folder: &Path, name: String, bytes: u
     let path = folder.join(&name);
     let failed = |error: io::Error| Failure::file(path.display(), &error);
     fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
-    let mut file = File::create_new(&path).map_err(failed)?;
+    // It may hold hashes of tokens and passwords, and the folder may be everybody's.
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
     let (mut hasher, mut written) = (Sha256::new(), 0);
     let hash = loop {
         match line(stream)? {

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -78,7 +79,7 @@ fn read(files: &Path, Entry { path: name, bytes, sha256 }: &Entry, into: Option<
         None => File::options().write(true).open(&target).map_err(failed)?,
         Some(into) => {
             fs::create_dir_all(target.parent().unwrap_or(into)).map_err(failed)?;
-            File::create_new(&target).map_err(failed)?
+            File::options().write(true).create_new(true).mode(0o600).open(&target).map_err(failed)?
         }
     };
     let mut hasher = Sha256::new();

@@ -241,8 +241,11 @@ fn properties(options: &TableOptions, extra: &Extra) -> Result<WriterProperties>
     for name in texts.chain(&["partition", "offset"]) {
         builder = builder.set_column_statistics_enabled(column_path(name), EnabledStatistics::Page);
     }
-    for name in extra.dictionary_columns() {
-        builder = builder.set_column_dictionary_enabled(ColumnPath::new(vec![name]), true);
+    for name in extra.dictionary_columns().map(|name| ColumnPath::new(vec![name])) {
+        // To the end of the slice: readers of columns that give up their dictionary halfway make texts of what is null.
+        builder = builder
+            .set_column_dictionary_enabled(name.clone(), true)
+            .set_column_dictionary_page_size_limit(name, usize::MAX);
     }
     if options.kind == TableKind::Events {
         let session = column_path("session_id");

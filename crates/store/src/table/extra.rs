@@ -14,6 +14,7 @@
 //! keeps its text, so it does not matter of which type the others at its path are.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use arrow::array::builder::NullBufferBuilder;
@@ -39,6 +40,8 @@ const SELDOM: usize = 200;
 const ROW_BYTES_MAX: f64 = 4.0;
 /// Bytes of a value, on average: longer ones would take more room than they save time.
 const VALUE_BYTES_MAX: usize = 64;
+/// Paths that a sample may have: with more the payloads are tables of their own, and none gets a column.
+const PATHS_SEEN_MAX: usize = 4_096;
 /// A value has few different texts if each stands in so many rows of the sample, on average.
 const FEW: usize = 2;
 
@@ -77,6 +80,9 @@ impl Extra {
                 if let Ok(payload) = serde_json::from_str::<Value>(payload) {
                     look(&payload, &mut Vec::new(), &mut seen);
                 }
+                if seen.len() > PATHS_SEEN_MAX {
+                    return Ok(Self::of_paths(Vec::new()));
+                }
             }
         }
         Ok(Self::of_paths(choose(seen, rows.len())))
@@ -89,7 +95,7 @@ impl Extra {
 
     /// Those that a file has, by the names of its columns; `None` if it has none.
     pub(crate) fn of_file<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Option<Self> {
-        let has_runs = names.clone().any(|name| column_of_runs(name).is_some());
+        let has_runs = RUNS.iter().all(|(column, _)| names.clone().any(|name| column_of_runs(name) == Some(column)));
         has_runs.then(|| Self::of_paths(names.filter_map(path_of_column).collect()))
     }
 
@@ -98,7 +104,7 @@ impl Extra {
         if self.picker.is_none() {
             return Vec::new();
         }
-        let runs = RUNS.iter().map(|(column, _)| run_column(column));
+        let runs = RUNS.iter().filter_map(|(column, _)| run_column(column));
         let names = self.paths.iter().map(|path| path_column(path)).chain(runs);
         names.map(|name| Field::new(name, DataType::Utf8, true)).collect()
     }
@@ -149,9 +155,9 @@ fn path_column(path: &[String]) -> String {
     format!("{DATA_PREFIX}{}", path.join("."))
 }
 
-/// The name of the column with the runs of a column.
-pub(crate) fn run_column(column: &str) -> String {
-    format!("{column}.first")
+/// The name of the column with the runs of a column; `None` if runs of it are not kept.
+pub(crate) fn run_column(column: &str) -> Option<String> {
+    RUNS.iter().any(|(known, _)| *known == column).then(|| format!("{column}.first"))
 }
 
 /// The column that a column with runs is made of; `None` of any other.
@@ -224,31 +230,37 @@ struct Seen {
     bytes: usize,
     /// Values that are no number.
     others: usize,
-    texts: HashSet<String>,
+    /// True if an array or an object stood there: nobody asks for its text, and it would be kept twice.
+    has_parts: bool,
+    /// Hashes of the texts.
+    texts: HashSet<u64, ahash::RandomState>,
 }
 
 /// Takes the values of a payload in.
 fn look(value: &Value, path: &mut Vec<String>, seen: &mut BTreeMap<Vec<String>, Seen>) {
-    match value {
-        Value::Object(members) if path.len() < KEYS_MAX => {
-            for (key, value) in members {
-                path.push(key.clone());
-                look(value, path, seen);
-                path.pop();
-            }
-        }
-        // Nobody asks for the text of a whole array or object, and paths lead through them.
-        Value::Object(_) | Value::Array(_) => {}
-        value => {
-            if column_of(path).is_none() {
-                return;
-            }
+    if column_of(path).is_some() {
+        let seen = seen.entry(path.clone()).or_default();
+        if matches!(value, Value::Object(_) | Value::Array(_)) {
+            seen.has_parts = true;
+        } else {
             let text = value.to_string();
-            let seen = seen.entry(path.clone()).or_default();
             seen.rows += 1;
             seen.bytes += text.len();
             seen.others += usize::from(!value.is_number());
-            seen.texts.insert(text);
+            let hash = seen.texts.hasher().hash_one(text);
+            seen.texts.insert(hash);
+        }
+    }
+    if let Value::Object(members) = value
+        && path.len() < KEYS_MAX
+    {
+        for (key, value) in members {
+            path.push(key.clone());
+            look(value, path, seen);
+            path.pop();
+            if seen.len() > PATHS_SEEN_MAX {
+                return;
+            }
         }
     }
 }
@@ -269,7 +281,8 @@ fn choose(seen: BTreeMap<Vec<String>, Seen>, rows: usize) -> Vec<Vec<String>> {
     let is_wanted = |seen: &Seen| {
         let is_few = seen.texts.len() * FEW <= seen.rows;
         // Texts that hardly repeat are identifiers: nobody counts them. Numbers are summed up.
-        seen.rows * SELDOM >= rows
+        !seen.has_parts
+            && seen.rows * SELDOM >= rows
             && seen.bytes <= seen.rows * VALUE_BYTES_MAX
             && (is_few || seen.others * 100 <= seen.rows)
     };
@@ -311,8 +324,15 @@ pub(crate) fn with_runs(batch: RecordBatch) -> Result<RecordBatch> {
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray as _;
+    use eye_event::{EventRef, Problems, Timestamp};
+    use eye_log::{Offset, PartitionId};
+    use object_store::memory::InMemory;
 
     use super::*;
+    use crate::columns::EventColumns;
+    use crate::event::StoredEvent;
+    use crate::table::batch_rows::BatchRows;
+    use crate::table::{Table, TableLocation, TableOptions};
 
     fn path(text: &str) -> Vec<String> {
         text.split('.').map(str::to_owned).collect()
@@ -383,5 +403,66 @@ mod tests {
         }
         assert!(of_runs("session_id", &StringArray::from(vec![None, Some("x")])).is_err());
         assert_eq!(of_runs("session_id", &StringArray::from(Vec::<&str>::new())).unwrap().len(), 0);
+    }
+
+    /// Two rows of one session, with this payload and this user.
+    fn rows(data: &str, session_id: &str, user_id: Option<&str>) -> RecordBatch {
+        let mut columns = EventColumns::new(2);
+        for offset in 1..=2 {
+            columns.push(&StoredEvent {
+                application: "web",
+                received_at: Timestamp::from_micros(0),
+                partition: PartitionId(0),
+                offset: Offset(offset),
+                event: EventRef {
+                    event_id: "e",
+                    session_id,
+                    category: "c",
+                    name: "n",
+                    timestamp: Timestamp::from_micros(0),
+                    timestamp_raw: None,
+                    sent_at: None,
+                    user_id,
+                    anonymous_id: None,
+                    data,
+                    context: None,
+                    problems: Problems::NONE,
+                },
+            });
+        }
+        columns.finish().unwrap()
+    }
+
+    #[test]
+    fn columns_that_say_something_else_than_their_rows_are_found() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let table = || {
+            let options = TableOptions::new(TableKind::Events, Timestamp::from_micros(0));
+            let location = TableLocation::remote("memory:///events").unwrap();
+            Table::open(Arc::new(InMemory::new()), location, options, runtime.handle().clone()).unwrap().0
+        };
+        let written = rows(r#"{"plan":"pro"}"#, "s", None);
+        std::thread::scope(|scope| {
+            let check = scope.spawn(|| {
+                let table = table();
+                let source = BatchRows::new(TableKind::Events, &written).unwrap();
+                let new = table.write_to_stay(&source).unwrap();
+                let file = new[0].file();
+                assert_eq!(file.data_paths().unwrap(), [path("plan")]);
+                file.check_extra(0, &file.read_all(0).unwrap()).unwrap();
+                for other in [
+                    rows(r#"{"plan":"free"}"#, "s", None),
+                    rows("{}", "s", None),
+                    rows(r#"{"plan":"pro"}"#, "t", None),
+                    rows(r#"{"plan":"pro"}"#, "s", Some("")),
+                ] {
+                    assert_eq!(file.check_extra(0, &other).unwrap_err().kind(), Kind::Corrupt);
+                }
+                let plain = table.write_files(&source).unwrap();
+                plain[0].file().check_extra(0, &written).unwrap();
+                assert!(plain[0].file().data_paths().unwrap().is_empty(), "a flush writes none");
+            });
+            check.join().unwrap();
+        });
     }
 }

@@ -275,7 +275,15 @@ impl Table {
     /// As [`Table::write_files`].
     pub(crate) fn write_to_stay(&self, rows: &dyn RowSource) -> Result<Vec<NewFile>> {
         let extra = Extra::observe(rows)?;
-        self.write_with(rows, || extra.clone())
+        let files = self.write_with(rows, || extra.clone())?;
+        match files.iter().try_for_each(|new| check_extra(new.file())) {
+            Err(error) if error.kind() == Kind::Corrupt => {
+                // Nothing that can be left out keeps an erasure from its end.
+                tracing::error!(%error, "the columns for questions are not what they should be: written again without them");
+                self.write_with(rows, Extra::default)
+            }
+            checked => checked.map(|()| files),
+        }
     }
 
     fn write_with(&self, rows: &dyn RowSource, extra: impl Fn() -> Extra) -> Result<Vec<NewFile>> {
@@ -335,6 +343,14 @@ impl Table {
         self.io.put(file.path.as_str(), bytes)?;
         Ok(NewFile { file, stats })
     }
+}
+
+/// Reads the extra columns of a new file back: they hold what its rows say.
+fn check_extra(file: &TableFile) -> Result<()> {
+    for group in file.row_groups()? {
+        file.check_extra(group.index, &file.read_all(group.index)?)?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Table {

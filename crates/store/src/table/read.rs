@@ -68,6 +68,15 @@ pub(crate) struct Footer {
     coded: ArrowReaderMetadata,
     row_groups: Vec<RowGroupInfo>,
     session_column: Option<usize>,
+    /// Whether it has extra columns: another program's file may have any, which mean something else.
+    has_extra: bool,
+}
+
+impl Footer {
+    fn data_paths(&self) -> Vec<Vec<String>> {
+        let names = self.reader.schema().fields().iter().map(|field| field.name().as_str());
+        names.filter(|_| self.has_extra).filter_map(extra::path_of_column).collect()
+    }
 }
 
 /// The session bloom of each row group; `None` where there is none.
@@ -177,9 +186,10 @@ impl TableFile {
         let footer = self.footer()?;
         let schema = footer.coded.schema();
         let place = |name: &str| schema.fields().find(name).map(|(place, _)| place);
-        let apart: Option<Vec<usize>> = paths.iter().map(|path| place(&extra::column_of(path)?)).collect();
+        let beside = |name: Option<String>| place(&name.filter(|_| footer.has_extra)?);
+        let apart: Option<Vec<usize>> = paths.iter().map(|path| beside(extra::column_of(path))).collect();
         let columns = if apart.is_some() { columns } else { columns | Columns::DATA };
-        let whole = columns.names().filter_map(|name| place(&extra::run_column(name)).or_else(|| place(name)));
+        let whole = columns.names().filter_map(|name| beside(extra::run_column(name)).or_else(|| place(name)));
         let mut fields: Vec<usize> = whole.chain(apart.into_iter().flatten()).collect();
         fields.sort_unstable();
         fields.dedup();
@@ -192,8 +202,12 @@ impl TableFile {
     /// # Errors
     /// As [`TableFile::row_groups`].
     pub(crate) fn data_paths(&self) -> Result<Vec<Vec<String>>> {
-        let names = self.footer()?.reader.schema().fields().iter().map(|field| field.name().as_str());
-        Ok(names.filter_map(extra::path_of_column).collect())
+        self.footer().map(Footer::data_paths)
+    }
+
+    /// The same, if the footer was read before; none if not.
+    pub(crate) fn known_data_paths(&self) -> Vec<Vec<String>> {
+        self.footer.get().map(Footer::data_paths).unwrap_or_default()
     }
 
     /// The extra columns of a slice whose rows, with all columns of the table, are these: they hold what those say.
@@ -203,9 +217,8 @@ impl TableFile {
     pub(crate) fn check_extra(&self, row_group: usize, rows: &RecordBatch) -> Result<()> {
         let footer = self.footer()?;
         let schema = footer.reader.schema();
-        let Some(mut extra) = Extra::of_file(schema.fields().iter().map(|field| field.name().as_str())) else {
-            return Ok(());
-        };
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let Some(mut extra) = Extra::of_file(names).filter(|_| footer.has_extra) else { return Ok(()) };
         let (expected, fields) = (extra.columns(rows, true)?, extra.fields());
         let places: Vec<usize> = fields.iter().filter_map(|field| schema.index_of(field.name()).ok()).collect();
         let found = self.decode_with(&footer.reader, row_group, &places, None)?;
@@ -391,9 +404,12 @@ impl TableFile {
         let session_column = leaf(&metadata, "session_id");
         let metadata: Arc<ParquetMetaData> = metadata.into();
         let reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new()).map_err(damaged)?;
-        let options = ArrowReaderOptions::new().with_schema(coded_schema(reader.schema()));
+        let is_ours = self.sha256.is_some() && self.sums.is_some();
+        let has_extra =
+            is_ours && Extra::of_file(reader.schema().fields().iter().map(|field| field.name().as_str())).is_some();
+        let options = ArrowReaderOptions::new().with_schema(coded_schema(reader.schema(), has_extra));
         let coded = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
-        Ok(Footer { reader, coded, row_groups, session_column })
+        Ok(Footer { reader, coded, row_groups, session_column, has_extra })
     }
 
     fn describe(&self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupInfo>> {
@@ -478,10 +494,10 @@ fn projection(footer: &Footer, columns: Columns) -> Vec<usize> {
 }
 
 /// The schema, with columns of few texts as dictionaries and others as views.
-fn coded_schema(schema: &Schema) -> SchemaRef {
+fn coded_schema(schema: &Schema, has_extra: bool) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let name = field.name().as_str();
-        let kind = if CODED_COLUMNS.contains(&name) || name.starts_with(extra::DATA_PREFIX) {
+        let kind = if CODED_COLUMNS.contains(&name) || (has_extra && name.starts_with(extra::DATA_PREFIX)) {
             DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
         } else if VIEWED_COLUMNS.contains(&name) {
             DataType::Utf8View
