@@ -311,7 +311,8 @@ fn count_keys<'a>(sets: impl Iterator<Item = &'a KeySet>) -> Figure {
     }
     // By their first bits, as one table of all keys would not fit into the processor's cache.
     let keys: usize = sets.iter().map(|set| set.len()).sum();
-    let mut buckets = vec![Vec::with_capacity(keys / BUCKETS + keys / BUCKETS / 4); BUCKETS];
+    let room = keys / BUCKETS + keys / BUCKETS / 4;
+    let mut buckets: Vec<Vec<Key>> = (0..BUCKETS).map(|_| Vec::with_capacity(room)).collect();
     for key in sets.into_iter().flatten() {
         buckets[(key >> (Key::BITS - BUCKETS.ilog2())) as usize].push(*key);
     }

@@ -197,15 +197,7 @@ impl TableFile {
         extra::with_runs(batch).map_err(|error| error.context(&self.path))
     }
 
-    /// The paths of `data` whose values have columns of their own.
-    ///
-    /// # Errors
-    /// As [`TableFile::row_groups`].
-    pub(crate) fn data_paths(&self) -> Result<Vec<Vec<String>>> {
-        self.footer().map(Footer::data_paths)
-    }
-
-    /// The same, if the footer was read before; none if not.
+    /// The paths of `data` whose values have columns of their own, if the footer was read before; none if not.
     pub(crate) fn known_data_paths(&self) -> Vec<Vec<String>> {
         self.footer.get().map(Footer::data_paths).unwrap_or_default()
     }
