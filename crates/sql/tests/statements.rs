@@ -188,7 +188,7 @@ fn shown_is_what_there_is() {
     assert_eq!(Value::from(tables), json!(["events", "sessions", "problems", "rejections"]));
     let columns = world.rows("DESCRIBE events");
     assert_eq!(columns.len(), 16);
-    assert_eq!(world.rows("SHOW COLUMNS FROM sessions").len(), 9);
+    assert_eq!(world.rows("SHOW COLUMNS FROM sessions").len(), 11);
     let plan =
         world.rows("EXPLAIN SELECT count(name) FROM events WHERE category = 'x' AND \"timestamp\" > '2026-01-01'");
     let plan = Value::from(plan).to_string();

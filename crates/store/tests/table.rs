@@ -486,6 +486,27 @@ fn a_session_in_one_slice_reads_a_few_pages_only() {
 }
 
 #[test]
+fn a_session_in_a_large_slice_reads_one_or_two_pages_of_ids() {
+    let local = Local::new();
+    let options = TableOptions { row_group_rows: 10_000, ..options() };
+    let location = TableLocation::local(local.path("large")).unwrap();
+    let objects = Arc::new(DurableLocal::new());
+    let table = Table::open(objects, location, options, local.runtime.handle().clone()).unwrap().0;
+    let one_each = |offset: u64| Spec { session: format!("session-{offset:05}"), ..spec(offset) };
+    let version = table.commit(commit_of(&table, 1, 5_000, &events(1..=5_000, one_each))).unwrap();
+    let file = &version.files[0];
+    assert!(file.may_hold_session("session-02500").unwrap());
+    let bytes = |read: &dyn Fn()| {
+        let before = table.io_counts().bytes;
+        read();
+        table.io_counts().bytes - before
+    };
+    let whole = bytes(&|| assert_eq!(file.read(0, Columns::SESSION_ID, None).unwrap().num_rows(), 5_000));
+    let found = bytes(&|| assert_eq!(file.session("session-02500", Columns::SESSION_ID).unwrap()[0].num_rows(), 1));
+    assert!(found * 10 < whole, "{found} of {whole} bytes");
+}
+
+#[test]
 fn chosen_rows_and_columns_are_all_that_is_returned() {
     let local = Local::new();
     let table = local.open();

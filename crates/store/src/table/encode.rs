@@ -251,6 +251,8 @@ fn properties(options: &TableOptions, extra: &Extra) -> Result<WriterProperties>
         let session = column_path("session_id");
         builder = builder
             .set_column_data_page_size_limit(column_path("data"), PAYLOAD_PAGE_BYTES)
+            // In the file's own page index only, which goes with the file; without it each lookup reads a whole slice's ids.
+            .set_column_statistics_enabled(session.clone(), EnabledStatistics::Page)
             .set_column_bloom_filter_enabled(session.clone(), true)
             .set_column_bloom_filter_fpp(session, BLOOM_FALSE_POSITIVES);
     }
