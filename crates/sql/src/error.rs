@@ -193,6 +193,10 @@ fn of_shared(error: &DataFusionError) -> Error {
             ArrowError::ExternalError(inner) => {
                 inner.downcast_ref::<Error>().cloned().unwrap_or_else(|| Error::internal(inner))
             }
+            ArrowError::IoError(..)
+            | ArrowError::IpcError(_)
+            | ArrowError::CDataInterface(_)
+            | ArrowError::SchemaError(_) => Error::internal(inner),
             other => Error::invalid(plain(&other.to_string())),
         },
         DataFusionError::Internal(_) | DataFusionError::IoError(_) | DataFusionError::ExecutionJoin(_) => {
@@ -278,6 +282,14 @@ mod tests {
         assert_eq!(Error::from(wrapped).to_string(), own.to_string());
         let shared = DataFusionError::Shared(std::sync::Arc::new(own.clone().into()));
         assert_eq!(Error::from(shared).to_string(), own.to_string());
+        let full = || {
+            let text = "The used disk space has exceeded the limit: datafusion.runtime.max_temp_directory_size";
+            DataFusionError::from(ArrowError::IoError(text.to_owned(), std::io::Error::other("full")))
+        };
+        let shared = DataFusionError::Shared(std::sync::Arc::new(full()));
+        for error in [full(), shared, full().context("somewhere")] {
+            assert!(matches!(Error::from(error), Error::Limit { limit: SPILL_MAX, .. }));
+        }
         let arrow = ArrowError::ExternalError(Box::new(DataFusionError::from(own.clone())));
         assert_eq!(Error::from(DataFusionError::from(arrow)).to_string(), own.to_string());
     }
