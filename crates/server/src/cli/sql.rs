@@ -1,11 +1,14 @@
-//! `eye sql`: a statement, and its rows as a table, as JSON or as CSV.
+//! `eye sql`: a statement, and its rows as a table, as JSON or as CSV; on a terminal a prompt for many.
 
-use std::io::Read as _;
+mod prompt;
+
+use std::io::{IsTerminal as _, Read as _};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Context;
+use super::client::Client;
 use super::failure::{Failure, Result};
 use super::text::{counted, safe};
 use super::view;
@@ -16,11 +19,12 @@ Tables: events, sessions, problems, rejections. docs/sql.md says what they hold 
 Examples:
   eye sql -c 'SELECT category, count(*) FROM events GROUP BY category ORDER BY 2 DESC'
   eye sql -c \"SELECT data->>'plan' AS plan, count(DISTINCT session_id) FROM events GROUP BY 1\"
-  eye sql --csv < report.sql > report.csv";
+  eye sql --csv < report.sql > report.csv
+  eye sql                                    a prompt, with history, completion and \\d";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The statement; read from standard input, if absent
+    /// The statement; read from standard input, if absent. On a terminal: a prompt
     #[arg(short, long, value_name = "SQL")]
     command: Option<String>,
     /// Wait until the server has seen this offset
@@ -46,6 +50,9 @@ struct Column {
 pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
     let statement = match &args.command {
         Some(statement) => statement.clone(),
+        None if std::io::stdin().is_terminal() && context.output.is_terminal() && !args.csv => {
+            return prompted(context, args);
+        }
         None => {
             let mut text = String::new();
             let read = std::io::stdin().lock().read_to_string(&mut text);
@@ -56,11 +63,7 @@ pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
     if statement.trim().is_empty() {
         return Err(Failure::usage("there is no statement: give one with -c, or on standard input"));
     }
-    let mut body = serde_json::json!({"sql": statement, "format": if args.csv { "csv" } else { "json" }});
-    if let Some(at_least) = &args.at_least {
-        body["at_least"] = at_least.as_str().into();
-    }
-    let answer = context.client()?.send("POST", "/v1/sql", &body)?;
+    let answer = ask(&context.client()?, args, &statement)?;
     if args.csv {
         return context.output.line(answer.trim_end_matches('\n'));
     }
@@ -68,6 +71,21 @@ pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
         let answer: Answer = view::read(&answer)?;
         Ok(show(context, &answer))
     })
+}
+
+fn ask(client: &Client, args: &Args, statement: &str) -> Result<String> {
+    let mut body = serde_json::json!({"sql": statement, "format": if args.csv { "csv" } else { "json" }});
+    if let Some(at_least) = &args.at_least {
+        body["at_least"] = at_least.as_str().into();
+    }
+    client.send("POST", "/v1/sql", &body)
+}
+
+/// Many statements, one after the other.
+fn prompted(context: &Context<'_>, args: &Args) -> Result<()> {
+    let client = context.client()?;
+    let ask = |statement: &str| view::read(&ask(&client, args, statement)?);
+    prompt::run(&ask, &|answer| context.output.line(&show(context, answer)), &|text| context.output.line(text))
 }
 
 fn show(context: &Context<'_>, answer: &Answer) -> String {
