@@ -64,3 +64,4 @@ pub use snapshot::{Origin, Slice, Snapshot};
 pub use status::Status;
 pub use store::{FlushReport, OpenReport, Store};
 pub use table::{Erasure, ErasureState, ErasureWork, Removed, Table, TableKind, TableOptions};
+pub use threads::give_way;
