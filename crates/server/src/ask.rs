@@ -98,7 +98,7 @@ async fn sessions(
         ..SessionsQuery::default()
     };
     let when = when(&params)?;
-    desk.ask(&state, when, move |snapshot, cancel| write(&eye_query::sessions(snapshot, &query, cancel)?)).await
+    desk.ask_long(&state, when, move |snapshot, cancel| write(&eye_query::sessions(snapshot, &query, cancel)?)).await
 }
 
 async fn events(
@@ -137,7 +137,7 @@ async fn problems(
         samples: params.number("samples")?,
     };
     let when = when(&params)?;
-    desk.ask(&state, when, move |snapshot, cancel| write(&eye_query::problems(snapshot, &query, cancel)?)).await
+    desk.ask_long(&state, when, move |snapshot, cancel| write(&eye_query::problems(snapshot, &query, cancel)?)).await
 }
 
 async fn rejections(

@@ -220,6 +220,7 @@ impl Engine {
             .worker_threads(limits.threads.max(1))
             .thread_name("eye-sql")
             .thread_stack_size(STACK_BYTES)
+            .on_thread_start(eye_store::give_way)
             .enable_time()
             .build()?;
         Ok(Self(Arc::new(Inner {

@@ -67,3 +67,4 @@ pub use snapshot::{Origin, Slice, Snapshot};
 pub use status::Status;
 pub use store::{FlushReport, OpenReport, Store};
 pub use table::{Erasure, ErasureState, ErasureWork, Removal, Removed, Table, TableKind, TableOptions, data_column};
+pub use threads::give_way;

@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(100);
 const ERASE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Added to the niceness of threads that nobody waits for.
 const BACKGROUND_NICENESS: i32 = 5;
+/// The same of threads of questions that take long.
+const QUESTION_NICENESS: i32 = 10;
 /// How much of the log apply reads at a time.
 const APPLY_BYTES: usize = 4 * 1024 * 1024;
 /// Rows of the dedup window that are taken in while apply waits.
@@ -249,9 +251,21 @@ impl Shared {
 }
 
 /// Whoever waits for an acknowledgement goes first; ingest waits for flushes only when the hot buffer is full.
-/// Where this is not allowed, the thread works all the same.
 fn be_nice() {
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BACKGROUND_NICENESS);
+    be_nicer(BACKGROUND_NICENESS);
+}
+
+/// Lets ingest go before the calling thread, which answers a question that takes long, and before all threads that it
+/// starts from now on.
+pub fn give_way() {
+    be_nicer(QUESTION_NICENESS);
+}
+
+/// Where this is not allowed, the thread works all the same.
+fn be_nicer(by: i32) {
+    let thread = Some(rustix::thread::gettid());
+    let _ = rustix::process::getpriority_process(thread)
+        .and_then(|niceness| rustix::process::setpriority_process(thread, niceness + by));
 }
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {

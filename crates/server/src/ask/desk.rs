@@ -105,6 +105,16 @@ impl Desk {
         Ok(json(body))
     }
 
+    /// The same for a question that may look at most of what there is: ingest goes first.
+    pub(crate) async fn ask_long(
+        &self,
+        state: &AppState,
+        when: impl Into<When>,
+        question: impl FnOnce(&View, &Cancel) -> ApiResult<Vec<u8>> + Send + 'static,
+    ) -> ApiResult<Response> {
+        self.ask(state, when, |view, cancel| giving_way(|| question(view, cancel))).await
+    }
+
     async fn turn(&self) -> ApiResult<tokio::sync::OwnedSemaphorePermit> {
         match Arc::clone(&self.turns).try_acquire_owned() {
             Ok(turn) => return Ok(turn),
@@ -114,6 +124,19 @@ impl Desk {
         let turn = tokio::time::timeout(TURN_WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
         turn.map_err(|_| busy())?.map_err(|_| busy())
     }
+}
+
+/// Works on a thread of its own that gives way to ingest, as all threads do that it starts. Blocks.
+fn giving_way<T: Send>(work: impl FnOnce() -> ApiResult<T> + Send) -> ApiResult<T> {
+    std::thread::scope(|scope| {
+        let run = || {
+            eye_store::give_way();
+            work()
+        };
+        let thread = std::thread::Builder::new().name("question".to_owned()).spawn_scoped(scope, run);
+        let thread = thread.map_err(|error| ApiError::internal(&error))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// What the question reads. Blocks.
@@ -180,5 +203,26 @@ impl From<eye_query::Error> for ApiError {
             eye_query::Error::Panicked => Self::internal(&error),
             eye_query::Error::Store(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getpriority_process;
+    use rustix::thread::gettid;
+
+    use super::*;
+
+    #[test]
+    fn all_threads_of_a_long_question_give_way_and_whoever_asks_does_not() {
+        let niceness = || getpriority_process(Some(gettid())).unwrap();
+        let before = niceness();
+        let (own, started) = giving_way(|| {
+            let started = std::thread::scope(|scope| scope.spawn(niceness).join().unwrap());
+            Ok((niceness(), started))
+        })
+        .unwrap();
+        assert!(own > before, "{before} {own}");
+        assert_eq!((started, niceness()), (own, before));
     }
 }

@@ -195,7 +195,8 @@ async fn trend(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, TREND).await?;
     let query = trend_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::trend(snapshot, &query, cancel)?)).await
+    desk.ask_long(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::trend(snapshot, &query, cancel)?))
+        .await
 }
 
 async fn funnel(
@@ -206,7 +207,8 @@ async fn funnel(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, FUNNEL).await?;
     let query = funnel_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::funnel(snapshot, &query, cancel)?)).await
+    desk.ask_long(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::funnel(snapshot, &query, cancel)?))
+        .await
 }
 
 async fn retention(
@@ -217,8 +219,10 @@ async fn retention(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, RETENTION).await?;
     let query = retention_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::retention(snapshot, &query, cancel)?))
-        .await
+    desk.ask_long(&state, when(&fields)?, move |snapshot, cancel| {
+        write(&eye_query::retention(snapshot, &query, cancel)?)
+    })
+    .await
 }
 
 async fn paths(
@@ -229,7 +233,8 @@ async fn paths(
 ) -> ApiResult<Response> {
     let fields = Fields::read(&state, body, PATHS).await?;
     let query = paths_query(&fields, caller.applications())?;
-    desk.ask(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::paths(snapshot, &query, cancel)?)).await
+    desk.ask_long(&state, when(&fields)?, move |snapshot, cancel| write(&eye_query::paths(snapshot, &query, cancel)?))
+        .await
 }
 
 /// What a body asks, inside the wall of what its asker may see.
