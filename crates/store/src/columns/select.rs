@@ -56,6 +56,12 @@ impl Columns {
         Self(self.0 | other.0)
     }
 
+    /// Those of this set that are not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The same columns in so many sets that weigh about the same, heavy columns first; none is empty.
     pub(crate) fn split(self, sets: usize, weight: impl Fn(&str) -> u64) -> Vec<Self> {
         let mut columns: Vec<(u64, Self)> = Self::NAMES

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +13,7 @@ use eye_event::Timestamp;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use rustix::buffer::spare_capacity;
 use tokio::runtime::Handle;
 
 use super::kept::Kept;
@@ -209,8 +209,17 @@ fn read_local(path: &std::path::Path, ranges: &[Range<u64>]) -> std::io::Result<
     let file = File::open(path)?;
     let read = |range: &Range<u64>| {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, range.start)?;
+        // Into memory that nobody has filled: zeros first would be a tenth of the work of a lookup.
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = range.start + bytes.len() as u64;
+            match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bytes.truncate(length);
         Ok(Bytes::from(bytes))
     };
     ranges.iter().map(read).collect()

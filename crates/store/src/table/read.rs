@@ -7,9 +7,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use eye_event::Timestamp;
 use parquet::DecodeResult;
@@ -258,11 +258,28 @@ impl TableFile {
         let mut found = Vec::new();
         for row_group in self.row_groups_of(session_id)? {
             let rows = self.session_rows(row_group, session_id)?;
-            if !rows.is_empty() {
-                found.push(self.read(row_group, columns, Some(&rows))?);
+            if rows.is_empty() {
+                continue;
             }
+            // Their ids have been read, and are all the same.
+            let batch = self.read(row_group, columns.without(Columns::SESSION_ID), Some(&rows))?;
+            found.push(if columns.contains(Columns::SESSION_ID) {
+                self.with_session(&batch, session_id)?
+            } else {
+                batch
+            });
         }
         Ok(found)
+    }
+
+    /// These rows, all of one session, with its column.
+    fn with_session(&self, batch: &RecordBatch, session_id: &str) -> Result<RecordBatch> {
+        let ids = StringArray::from_iter_values(std::iter::repeat_n(session_id, batch.num_rows()));
+        let field = Arc::new(Field::new("session_id", DataType::Utf8, false));
+        let fields = batch.schema().fields().iter().cloned().chain([field]).collect::<Vec<_>>();
+        let columns = batch.columns().iter().cloned().chain([Arc::new(ids) as ArrayRef]).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|error| Error::new(Kind::Internal, format!("cannot put rows of {} together: {error}", self.path)))
     }
 
     /// False only if no row of this session is in the file.
