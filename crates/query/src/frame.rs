@@ -104,6 +104,15 @@ impl Texts {
         }
     }
 
+    /// True if two rows have the same text, or both none.
+    #[inline]
+    pub(crate) fn are_same(&self, one: usize, other: usize) -> bool {
+        match self {
+            Self::Coded(codes, _) if codes[one] == codes[other] => true,
+            _ => self.get(one) == self.get(other),
+        }
+    }
+
     /// How many different numbers rows may have; none of texts without numbers.
     pub(crate) fn codes(&self) -> usize {
         if let Self::Coded(_, texts) = self { texts.len() } else { 0 }

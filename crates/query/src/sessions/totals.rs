@@ -157,13 +157,11 @@ pub(super) fn too_much(max: usize, what: &str) -> Error {
 impl State for Totals {
     fn add(&mut self, frame: &Frame, mask: &[bool], slice: u32) -> Result<()> {
         let ids = frame.texts(&Field::SessionId);
-        let id_of = |row: usize| ids.get(row).unwrap_or_default();
         let (times, problems) = (frame.timestamps(), frame.problems());
         let mut names = NamesOf::new(frame.texts(&Field::Name));
         let mut rows = (0..mask.len()).filter(|row| mask[*row]).peekable();
         while let Some(first) = rows.next() {
-            let session_id = id_of(first);
-            let session = self.session(session_id);
+            let session = self.session(ids.get(first).unwrap_or_default());
             let Some(mut tally) = self.tallies.get(session as usize).copied() else { continue };
             self.names.begin();
             let (mut last, mut next) = (first, Some(first));
@@ -180,7 +178,7 @@ impl State for Totals {
                         tally.high += i64::from(self.names.is_new(session, name));
                     }
                 }
-                next = rows.next_if(|row| id_of(*row) == session_id);
+                next = rows.next_if(|row| ids.are_same(*row, first));
             }
             self.tallies[session as usize] = tally;
             let number = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
@@ -288,5 +286,60 @@ impl<'f> NamesOf<'f> {
             *known = Some(number);
         }
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eye_event::{EventRef, Timestamp};
+    use eye_log::{Offset, PartitionId};
+    use eye_store::StoredEvent;
+
+    use super::*;
+
+    fn stored<'a>(session_id: &'a str, name: &'a str) -> StoredEvent<'a> {
+        StoredEvent {
+            application: "app",
+            received_at: Timestamp::from_micros(0),
+            partition: PartitionId(0),
+            offset: Offset(0),
+            event: EventRef {
+                event_id: "id",
+                session_id,
+                category: "page",
+                name,
+                timestamp: Timestamp::from_micros(0),
+                timestamp_raw: None,
+                sent_at: None,
+                user_id: None,
+                anonymous_id: None,
+                data: "{}",
+                context: None,
+                problems: Problems::NONE,
+            },
+        }
+    }
+
+    /// What a thread has seen of these sessions and names.
+    fn seen(sort: SessionSort, events: &[(&str, &str)]) -> Totals {
+        let frame = Frame::gather(Totals::columns(sort), |visit| {
+            (0..).zip(events).for_each(|(row, (session_id, name))| visit(row, &stored(session_id, name)));
+            Ok(())
+        });
+        let mut totals = Totals::new(sort, 100);
+        totals.add(&frame.unwrap(), &vec![true; events.len()], 0).unwrap();
+        totals
+    }
+
+    #[test]
+    fn names_that_two_threads_have_seen_count_once_and_events_each_time() {
+        let sorts = [(SessionSort::Names, [2, 3, 1]), (SessionSort::Events, [4, 4, 1])];
+        for (sort, expected) in sorts {
+            let mut all = seen(sort, &[("a", "view"), ("a", "buy"), ("a", "view"), ("b", "view")]);
+            all.merge(seen(sort, &[("b", "view"), ("b", "add"), ("b", "buy"), ("c", "add"), ("a", "view")])).unwrap();
+            let mut found: Vec<_> = all.iter().collect();
+            found.sort_unstable();
+            assert_eq!(found, [("a", expected[0]), ("b", expected[1]), ("c", expected[2])]);
+        }
     }
 }

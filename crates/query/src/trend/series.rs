@@ -65,6 +65,9 @@ impl Series {
     /// The series of a row.
     #[inline]
     pub(super) fn place(&mut self, columns: &mut [Column<'_>], row: usize) -> Result<usize> {
+        if let ([], Some((_, only))) = (&columns, self.last) {
+            return Ok(only);
+        }
         let [column] = columns else { return self.look_up(columns, row) };
         let code = column.place.texts().code(row).filter(|code| *code < column.series.len());
         let Some(code) = code else { return self.look_up(columns, row) };
