@@ -2,7 +2,7 @@
 //!
 //! One part is one crate and the files of it that decide what is acknowledged and who may send. The log is built in the
 //! development profile, which is quickest for one light crate; the others in the release profile, where hashing passwords
-//! takes no minute and dependencies are built already.
+//! takes no minute and dependencies are built already; the crate itself is not optimized, for it is built once a mutant.
 
 use crate::Error;
 use crate::run::{command, run as run_command, target};
@@ -81,6 +81,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
         let mut mutants =
             command(&program, &["mutants", "--package", part.package, "--no-shuffle", "--colors", "never"])?;
         mutants.args(part.files.iter().flat_map(|file| ["--file", *file])).args(part.arguments);
+        mutants.arg(format!("--cargo-arg=--config=profile.release.package.{}.opt-level=0", part.package));
         mutants.args(shard.iter().flat_map(|shard| ["--shard", *shard]));
         mutants.arg("--output").arg(&out).arg("--").args(part.tests);
         // A copy of the tree is built, with the dependencies that are there.
