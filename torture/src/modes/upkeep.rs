@@ -27,7 +27,7 @@ const KILLS_PER_FOLDER: u64 = 8;
 /// In one folder of so many the days go by too.
 const RETENTION_ONE_IN: u64 = 4;
 /// A life ends at last.
-const LIFE_MAX: Duration = Duration::from_secs(5);
+const LIFE_MAX: Duration = Duration::from_secs(3);
 /// Compactions under load before a kill.
 const COMPACTIONS: u64 = 3;
 /// How long the load runs.
@@ -94,7 +94,9 @@ pub fn run(ground: &Ground, kills: u64) -> Result<Report> {
         (0, Work::default(), 0, 0, 0, [0; 2]);
     while report.tally.faults < kills && report.is_good() {
         let mut random = Random::new(ground.seed).fork(27).fork(folder);
-        let shape = Shape::new(format!("u{folder}"));
+        // A little load: what is merged and erased beside it is what counts.
+        let (writers, pause) = (3, Duration::from_millis(6));
+        let shape = Shape { writers, pause, ..Shape::new(format!("u{folder}")) };
         if folder % RETENTION_ONE_IN == 0 && has_clock.is_ok() {
             let mut rig = Rig::new(ground, shape.clone(), &mut random, None)?;
             retention(&mut rig)?;
@@ -134,8 +136,9 @@ fn beside_load(rig: &mut Rig<'_>, mut random: Random, folder: u64, kills: u64) -
     let notes = Arc::clone(&rig.notes);
     // A compaction that was asked for goes on as long as there are new files.
     rig.flag("flush-age-max", &format!("{}ms", 200 + random.below(400)));
-    // By itself too, and at once.
-    rig.flag("compaction-period", "40ms");
+    rig.flag("flush-bytes-max", "4MiB");
+    // By itself too, and what was replaced goes at once.
+    rig.flag("compaction-period", "100ms");
     rig.flag("compaction-files-min", "2");
     rig.flag("vacuum-retention", "0s");
     while rig.tally.faults < kills && !rig.has_findings() {
