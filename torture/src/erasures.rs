@@ -180,7 +180,7 @@ mod tests {
     }
 
     /// What is found when, after one erasure was accepted, and of another it is not known, these lists are shown.
-    fn found(lists: &[&[Shown]]) -> String {
+    fn found(lists: &[Vec<Shown>]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let notes = Notes::new(&folder.path().join("journal")).unwrap();
         for session in ["one", "other"] {
@@ -197,12 +197,15 @@ mod tests {
 
     #[test]
     fn an_erasure_is_known_for_ever_and_done_once() {
-        let (running, done) = (shown("a", "running", 1), shown("a", "done", 1));
-        assert_eq!(found(&[&[running.clone()], &[done.clone()], &[done.clone()]]), "");
-        assert_eq!(found(&[&[done.clone(), shown("b", "running", 1)]]), "", "the one that nobody knew of");
-        assert_eq!(found(&[&[]]), "NotErased 1");
-        assert_eq!(found(&[&[done.clone()], &[running]]), "NotErased 1");
-        assert_eq!(found(&[&[shown("a", "done", 2)]]), "Changed 1");
-        assert_eq!(found(&[&[done, shown("b", "running", 1), shown("c", "running", 1)]]), "Invented 1");
+        // States of the one that was accepted, then of those that nobody knew of.
+        let list = |states: &[&str]| -> Vec<Shown> {
+            ["a", "b", "c"].into_iter().zip(states).map(|(id, state)| shown(id, state, 1)).collect()
+        };
+        assert_eq!(found(&[list(&["running"]), list(&["done"]), list(&["done"])]), "");
+        assert_eq!(found(&[list(&["done", "running"])]), "", "the one that nobody knew of");
+        assert_eq!(found(&[list(&[])]), "NotErased 1");
+        assert_eq!(found(&[list(&["done"]), list(&["running"])]), "NotErased 1");
+        assert_eq!(found(&[vec![shown("a", "done", 2)]]), "Changed 1");
+        assert_eq!(found(&[list(&["done", "running", "running"])]), "Invented 1");
     }
 }

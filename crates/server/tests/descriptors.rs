@@ -106,7 +106,7 @@ fn file_descriptors_that_come_and_go_at_any_step_of_a_flush_lose_and_double_noth
         let log = server.log();
         let failed: Vec<&str> = log.lines().filter(|line| line.contains("flush failed")).collect();
         let is_of_commit = |line: &&str| line.contains("_delta_log");
-        failed.iter().any(is_of_commit) && !failed.iter().all(|line| is_of_commit(line))
+        failed.iter().any(is_of_commit) && !failed.iter().all(is_of_commit)
     };
     // Until a commit has failed, and a data file.
     while !has_failed(&server) {
