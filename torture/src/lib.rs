@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`oracle`] | what clients know, what was found, the violations by name |
 //! | [`load`] | writers that remember, readers that watch |
+//! | [`erasures`] | erasures that were asked for, and one of which nobody knows |
 //! | [`observe`] | the public API, the raw log, a second reader of the table, `eye verify` |
 //! | [`rig`] | a data folder with its clients: start, load, check |
 //! | [`server`], [`http`] | the process under test; a plain client |
@@ -16,6 +17,7 @@
 //! | [`modes`] | one file a kind of fault |
 //! | [`report`] | one line a mode |
 
+pub mod erasures;
 pub mod http;
 pub mod load;
 pub mod machine;

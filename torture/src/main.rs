@@ -21,6 +21,7 @@ usage: torture [--seed S] [--keep] MODE[=N]...
   slow=N      syncs that take long
   stop=N      the process stands still for a while
   clock=N     the wall clock jumps
+  upkeep=N    kill -9 during compaction, vacuum and erasures, and while days go by
   points      a crash at every named point, and again in recovery
   sabotage    builds with a bug: the oracle must name each
 ";
@@ -83,6 +84,7 @@ fn mode(ground: &Ground, name: &str, count: Option<u64>) -> Result<Vec<Report>> 
         "slow" => vec![modes::slow::run(ground, count.unwrap_or(3))?],
         "stop" => vec![modes::stop::run(ground, count.unwrap_or(6))?],
         "clock" => vec![modes::clock::run(ground, count.unwrap_or(20))?],
+        "upkeep" => vec![modes::upkeep::run(ground, count.unwrap_or(24))?],
         "points" => vec![modes::points::run(ground)?],
         "sabotage" => vec![modes::sabotage::run(ground)?],
         _ => return Err(format!("there is no mode {name}\n{USAGE}").into()),

@@ -10,3 +10,4 @@ pub mod points;
 pub mod sabotage;
 pub mod slow;
 pub mod stop;
+pub mod upkeep;

@@ -183,6 +183,34 @@ fn open_copy(data: &Path, partition: u16, copy: &Path) -> Result<LocalLog> {
     Ok(LocalLog::open(options, Arc::new(OsDisk))?.0)
 }
 
+/// Words of letters, digits and dashes that begin so, in any file of a data folder as it is: those that are wanted, and where.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn words(data: &Path, start: &str, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(PathBuf, String)>> {
+    let (mut found, mut folders) = (Vec::new(), vec![data.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path)?;
+            let starts = bytes.windows(start.len()).enumerate().filter(|(_, window)| *window == start.as_bytes());
+            for (at, _) in starts {
+                let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+                let word: Vec<u8> = bytes[at..].iter().copied().take_while(is_of_word).collect();
+                let word = String::from_utf8_lossy(&word);
+                if is_wanted(&word) {
+                    found.push((path.clone(), word.into_owned()));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// The newest segment of a partition's stopped log, and the byte at which its last group ends: behind it may lie room.
 ///
 /// # Errors

@@ -42,6 +42,8 @@ pub enum Violation {
     AckedEarly,
     /// Something was relied on before it was durable: a file, a name, a commit before a trim.
     NotDurable,
+    /// What was erased, or was too old, is there again or still.
+    NotErased,
     /// A test did not test what it is there for: a sabotage that nobody noticed, a crash point that nobody came to, a load
     /// of which nothing was taken.
     NotTested,
@@ -222,6 +224,12 @@ pub enum Told {
 #[derive(Debug, Default)]
 pub struct Witness {
     events: HashMap<String, Sent>,
+    /// Events that are gone on purpose.
+    erased: HashSet<String>,
+    /// Their sessions.
+    erased_sessions: HashSet<String>,
+    /// How many of them were there.
+    erased_rows: u64,
     /// Those of them that a client was told are there.
     acknowledged: u64,
     /// Things sent, events and bad ones; each time anew.
@@ -299,7 +307,11 @@ impl Witness {
     /// Notes what a reader saw: from now on it must stay.
     pub fn saw(&mut self, id: &str, place: Place) {
         let Some(sent) = self.events.get_mut(id) else {
-            self.findings.add(Violation::Invented, format!("a reader sees {id}, which was never sent"));
+            if self.erased.contains(id) {
+                self.findings.add(Violation::NotErased, format!("a reader sees {id} at {place}, which was to go"));
+            } else {
+                self.findings.add(Violation::Invented, format!("a reader sees {id}, which was never sent"));
+            }
             return;
         };
         match sent.place {
@@ -315,6 +327,27 @@ impl Witness {
     #[must_use]
     pub fn find(&self, id: &str) -> Option<(Arc<str>, i64)> {
         self.events.get(id).map(|sent| (Arc::clone(&sent.session), sent.timestamp))
+    }
+
+    /// Events of these sessions go from now on, on purpose: those that are there and those that may be. `rows`: how many of
+    /// them are there. Nobody may be sending to them.
+    pub fn erased(&mut self, sessions: &[String], rows: u64) {
+        let gone = self.events.extract_if(|_, sent| sessions.iter().any(|session| **session == *sent.session));
+        let gone: Vec<(String, Sent)> = gone.collect();
+        let there = gone.iter().filter(|(_, sent)| sent.is_acknowledged || sent.place.is_some()).count() as u64;
+        if rows < there || rows > gone.len() as u64 {
+            let detail = format!("{rows} events of {sessions:?} go: {there} are there, {} were sent", gone.len());
+            self.findings.add(Violation::NotErased, detail);
+        }
+        self.erased.extend(gone.into_iter().map(|(id, _)| id));
+        self.erased_sessions.extend(sessions.iter().cloned());
+        self.erased_rows += rows;
+    }
+
+    /// True if this event, or this session, is gone on purpose.
+    #[must_use]
+    pub fn is_erased(&self, id: &str) -> bool {
+        self.erased.contains(id) || self.erased_sessions.contains(id)
     }
 
     /// How many events a client was told are there.
@@ -340,6 +373,9 @@ impl Witness {
                 }
                 match self.events.get(&row.id) {
                     Some(sent) => check_row(row, sent, &mut findings),
+                    None if self.erased.contains(&row.id) => {
+                        findings.add(Violation::NotErased, format!("{} at {} was to go", row.id, row.place));
+                    }
                     None => findings.add(Violation::Invented, format!("{} at {} was never sent", row.id, row.place)),
                 }
             }
@@ -366,8 +402,8 @@ impl Witness {
         if books.received != books.stored + books.duplicate + books.rejected {
             wrong("received is not stored + duplicate + rejected".to_owned());
         }
-        if books.stored != rows {
-            wrong(format!("{rows} events are there"));
+        if books.stored != rows + self.erased_rows {
+            wrong(format!("{rows} events are there, {} are gone on purpose", self.erased_rows));
         }
         if books.received > self.sent {
             wrong(format!("{} things were sent", self.sent));
@@ -580,6 +616,31 @@ mod tests {
         let mut witness = witness();
         witness.saw("a", place(7));
         assert_eq!(names(&witness.findings), [Violation::OffsetChanged]);
+    }
+
+    #[test]
+    fn an_erased_event_that_is_there_is_named() {
+        let mut witness = witness();
+        witness.will_send("d".to_owned(), "other".into(), 40, Digest::of_event("c", "n", DATA));
+        witness.erased(&["s".to_owned()], 2);
+        assert_eq!(["b", "s", "d", "other"].map(|id| witness.is_erased(id)), [true, true, false, false]);
+        assert_eq!(names(&witness.check_rows(&[vec![]])), []);
+        assert_eq!(names(&witness.check_rows(&[vec![row("b", 20, 2)]])), [Violation::NotErased]);
+        let books = Books { received: 2, stored: 2, ..Books::default() };
+        assert!(witness.check_books(books, 0).is_empty());
+        assert_eq!(names(&witness.check_books(books, 2)), [Violation::LedgerWrong]);
+        assert!(witness.findings.is_empty());
+        witness.saw("b", place(2));
+        assert_eq!(names(&witness.findings), [Violation::NotErased]);
+    }
+
+    #[test]
+    fn an_erasure_of_too_few_or_too_many_is_named() {
+        for (rows, is_right) in [(1, false), (2, true), (3, true), (4, false)] {
+            let mut witness = witness();
+            witness.erased(&["s".to_owned()], rows);
+            assert_eq!(witness.findings.is_empty(), is_right, "{rows}");
+        }
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Rig<'a> {
     /// Partitions of the log.
     pub partitions: u16,
     shape: Shape,
+    /// Sessions beside those of its shape.
+    more_sessions: Vec<String>,
     writers: Vec<Writer>,
     readers: Vec<Reader>,
     /// What the API showed at the last check.
@@ -118,6 +120,7 @@ impl<'a> Rig<'a> {
             notes,
             partitions,
             shape,
+            more_sessions: Vec::new(),
             writers,
             readers,
             shown: Vec::new(),
@@ -178,10 +181,21 @@ impl<'a> Rig<'a> {
         self.ground
     }
 
+    /// What is in every id of its load.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.shape.run
+    }
+
     /// The names of its sessions.
     #[must_use]
     pub fn sessions(&self) -> Vec<String> {
-        self.shape.all_sessions()
+        [self.shape.all_sessions(), self.more_sessions.clone()].concat()
+    }
+
+    /// Others write to these sessions too: they are read with the others from now on.
+    pub fn reads_too(&mut self, sessions: impl IntoIterator<Item = String>) {
+        self.more_sessions.extend(sessions);
     }
 
     /// Notes a finding.
@@ -205,7 +219,7 @@ impl<'a> Rig<'a> {
     pub fn check_running(&mut self, server: &Server) {
         self.tally.checks += 1;
         let mut client = Self::client(server);
-        let read = observe::sessions(&mut client, &self.shape.all_sessions())
+        let read = observe::sessions(&mut client, &self.sessions())
             .and_then(|sessions| Ok((sessions, observe::books(&mut client)?)));
         let (sessions, books) = match read {
             Ok(read) => read,
@@ -224,14 +238,30 @@ impl<'a> Rig<'a> {
         self.shown = rows;
     }
 
+    /// What these sessions hold goes from now on, on purpose. Everything must have been checked, and nobody may be sending.
+    pub fn goes(&mut self, sessions: &[String]) {
+        let rows = self.shown.iter().filter(|row| sessions.contains(&row.session)).count() as u64;
+        self.notes.witness().erased(sessions, rows);
+    }
+
     /// Holds the files of a stopped data folder against what the API showed. Nothing was sent in between.
     pub fn check_stopped(&mut self) {
         self.tally.stopped_checks += 1;
+        self.verify();
+        self.check_files();
+    }
+
+    /// What `eye verify` finds in a stopped data folder is a finding.
+    pub fn verify(&self) {
         match observe::verify(&self.ground.eye, &self.launch.data, &self.launch.work) {
             Ok(None) => {}
             Ok(Some(found)) => self.find(Violation::VerifyFailed, found),
             Err(error) => self.find(Violation::VerifyFailed, format!("it could not be run: {error}")),
         }
+    }
+
+    /// The raw log and a second reader of the table against what the API showed.
+    fn check_files(&mut self) {
         let flushed = match observe::flushed(&self.launch.data, self.partitions) {
             Ok(flushed) => flushed,
             Err(error) => return self.find(Violation::TableDiffers, format!("its commits cannot be read: {error}")),

@@ -5,8 +5,19 @@ use crate::run::{cargo, command, run as run_command};
 use crate::tools;
 
 /// What a test run takes: a slice, some ten minutes on two cores. More is a matter of patience, not of another command.
-const SLICE: [&str; 10] =
-    ["kill=100", "cut=150", "io=12", "acks=5000", "full=8", "slow=3", "stop=4", "clock=12", "points", "sabotage"];
+const SLICE: [&str; 11] = [
+    "kill=100",
+    "cut=150",
+    "io=12",
+    "acks=5000",
+    "full=8",
+    "slow=3",
+    "stop=4",
+    "clock=12",
+    "upkeep=24",
+    "points",
+    "sabotage",
+];
 /// The seed of a test run.
 const SEED: &str = "1";
 /// Programs of the machine, and the Debian packages that have them.

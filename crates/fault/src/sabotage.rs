@@ -58,6 +58,25 @@ named! {
         /// Rows on their way to the table are in no reader's view.
         HideFlushing = "hide_flushing",
 
+        /// The first compaction's commit leaves in the table what it has merged.
+        CompactKeepsOld = "compact_keeps_old",
+        /// A compaction's commit leaves out what it has written.
+        CompactLosesNew = "compact_loses_new",
+        /// A vacuum removes files that the table lists.
+        VacuumListed = "vacuum_listed",
+        /// An accepted erasure hides nothing until it is done.
+        EraseHidesLate = "erase_hides_late",
+        /// An accepted erasure is not written down.
+        EraseNotNoted = "erase_not_noted",
+        /// An erasure leaves the log as it is.
+        EraseKeepsLog = "erase_keeps_log",
+        /// An erasure passes over the newest file.
+        EraseSkipsNewest = "erase_skips_newest",
+        /// An erasure takes the row behind each chosen one too.
+        EraseOneTooMany = "erase_one_too_many",
+        /// Retention takes a day too many.
+        RetentionDayTooMany = "retention_day_too_many",
+
         /// A change of the registry is shown and never written.
         SkipRegistryAppend = "skip_registry_append",
     }

@@ -139,6 +139,38 @@ fn a_torn_commit_and_a_lost_table_are_named_and_not_mended() {
     assert!(!server.data().join("table/events").join("_delta_log").exists());
 }
 
+/// What a process leaves that dies while it writes a checkpoint, and one that has rotted: the commits say the same.
+#[test]
+fn a_checkpoint_that_was_never_proven_or_is_damaged_is_no_harm() {
+    for is_proven in [false, true] {
+        let mut server = killed();
+        let commit = find(&server.data(), "table/events/_delta_log", ".json");
+        let version: u64 = commit.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let checkpoint = commit.with_extension("checkpoint.parquet");
+        fs::write(&checkpoint, b"PAR1").unwrap();
+        let hint = commit.with_file_name("_last_checkpoint");
+        fs::write(&hint, format!(r#"{{"version":{version},"size":1}}"#)).unwrap();
+        if is_proven {
+            let folder = server.data().join("table/events/_checksums");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(format!("{version:020}.checkpoint.sha256")), "0".repeat(64)).unwrap();
+        }
+        let contents =
+            || files(&server.data()).into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>();
+        let before = contents();
+        let found = report(&server.data(), 0);
+        assert_eq!((&found["sound"], verdict(&found, "nothing_vanishes")), (&Value::Bool(true), "holds"), "{found}");
+        let name = checkpoint.strip_prefix(server.data()).unwrap().to_str().unwrap();
+        let notices: Vec<_> = found["notices"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
+        assert!(notices.iter().any(|notice| notice.contains(name)), "{notices:?}");
+        assert!(contents() == before, "a byte has changed");
+        server.restart();
+        server.stop();
+        assert!(!checkpoint.exists() && !hint.exists(), "the start sets it aside");
+        assert_eq!(report(&server.data(), 0)["sound"], true);
+    }
+}
+
 #[test]
 fn a_log_that_lost_its_end_violates_the_meeting_of_log_and_table() {
     let server = killed();

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use eye_fault::{CrashPoint, crash_point};
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use eye_log::{Offset, PartitionId};
 
 use crate::columns::{Columns, EventRows, RejectionRows};
@@ -164,14 +164,18 @@ impl Shared {
             work: ErasureWork::default(),
             last_error: None,
         };
-        self.events.want_erasure(&erasure, &mask)?;
+        if !sabotaged(Sabotage::EraseNotNoted) {
+            self.events.want_erasure(&erasure, &mask)?;
+        }
         crash_point(CrashPoint::EraseAccepted);
         for partition in &self.partitions {
             partition.backlog.lock().forget(&mask.events);
         }
         let mut jobs = self.erasures.lock();
         jobs.push(Job::new(erasure.clone(), mask));
-        self.show_mask(&jobs);
+        if !sabotaged(Sabotage::EraseHidesLate) {
+            self.show_mask(&jobs);
+        }
         Ok(erasure)
     }
 
@@ -310,7 +314,9 @@ impl Shared {
             };
             let looked = || self.note(id, |job| job.erasure.work.files_looked_at += 1);
             let mut batch: Option<Compaction> = None;
-            for file in &table.current().files {
+            let current = table.current();
+            let skipped = usize::from(sabotaged(Sabotage::EraseSkipsNewest));
+            for file in &current.files[..current.files.len().saturating_sub(skipped)] {
                 if !self.goes_on() {
                     return Ok(false);
                 }
@@ -394,6 +400,9 @@ impl Shared {
 
     fn trim_to(&self, cuts: &[Offset]) -> Result<()> {
         for (partition, cut) in self.partitions.iter().zip(cuts) {
+            if sabotaged(Sabotage::EraseKeepsLog) {
+                break;
+            }
             let flushed = self.events.current().flushed(partition.id);
             invariants::trim_follows_flush(flushed, *cut)?;
             partition.log.trim(*cut)?;
@@ -472,6 +481,9 @@ fn take_events(
     for row in (0..rows.len()).map(|index| rows.row(index)) {
         if (selection.event)(&row) && !snapshot.mask.events.contains(row.partition, row.offset) {
             chosen.insert(row.partition, row.offset);
+            if sabotaged(Sabotage::EraseOneTooMany) {
+                chosen.insert(row.partition, row.offset.plus(1));
+            }
         }
     }
     Ok(())

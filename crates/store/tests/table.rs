@@ -7,13 +7,13 @@ mod faulty;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use eye_event::{EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
 use eye_store::columns::{Columns, EventColumns, EventRows, RejectionColumns, RejectionRows};
-use eye_store::table::local_store::DurableLocal;
+use eye_store::table::local_store::{DurableLocal, Hook};
 use eye_store::table::{
     Commit, OpenReport, Table, TableFile, TableKind, TableLocation, TableOptions, TableVersion, VerifyReport, verify,
 };
@@ -587,6 +587,62 @@ fn a_checkpoint_is_the_same_table() {
     assert_eq!(hashes(&after), hashes(&before));
     let report = verified(&local.open());
     assert!(report.is_sound(), "{:?}", report.findings);
+}
+
+/// Whatever step of it fails, of whatever: a checkpoint is only ever in the way of nothing.
+#[test]
+fn a_checkpoint_that_fails_at_any_step_harms_nothing_and_is_made_later() {
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+    for errno in [EIO, ENOSPC] {
+        let mut failed = Vec::new();
+        for nth in 0.. {
+            let local = Local::new();
+            let left = Arc::new(Mutex::new(None::<usize>));
+            let (counted, seen) = (Arc::clone(&left), Arc::new(Mutex::new(None)));
+            let injected = Arc::clone(&seen);
+            let hook: Hook = Arc::new(move |step, path| {
+                let mut left = counted.lock().unwrap();
+                let fails = *left == Some(0);
+                *left = left.and_then(|left| left.checked_sub(1));
+                if fails {
+                    *injected.lock().unwrap() = Some((step, path.to_owned()));
+                    return Err(std::io::Error::from_raw_os_error(errno));
+                }
+                Ok(())
+            });
+            let location = TableLocation::local(local.path("events")).unwrap();
+            let store = Arc::new(DurableLocal::with_hook(hook));
+            let (table, _) = Table::open(store, location, options(), local.runtime.handle().clone()).unwrap();
+            (0..3).for_each(|n| drop(flush(&table, n * 10 + 1, n * 10 + 10)));
+            *left.lock().unwrap() = Some(nth);
+            let made = table.checkpoint();
+            *left.lock().unwrap() = None;
+            let Some(step) = seen.lock().unwrap().take() else {
+                made.unwrap();
+                break;
+            };
+            let error = made.expect_err(&format!("{step:?}"));
+            assert!(matches!(error.kind(), Kind::Unavailable | Kind::Full), "{step:?}: {error}");
+            failed.push(step);
+            // Commits go on, and what is opened over it is the same.
+            flush(&table, 31, 40);
+            assert_eq!(offsets(&table.current()), (1..=40).collect::<Vec<_>>());
+            drop(table);
+            let table = local.open();
+            assert_eq!(offsets(&table.current()), (1..=40).collect::<Vec<_>>(), "{failed:?}");
+            table.checkpoint().unwrap();
+            flush(&table, 41, 50);
+            let report = verified(&table);
+            assert!(report.is_sound(), "{failed:?}: {:?}", report.findings);
+            // The later one is whole: nothing before it is needed.
+            (0..=3).for_each(|version| fs::remove_file(local.commit_file(version)).unwrap());
+            assert_eq!(offsets(&local.open().current()), (1..=50).collect::<Vec<_>>(), "{failed:?}");
+        }
+        let of = |name: &str| failed.iter().filter(|(_, path)| path.to_string_lossy().contains(name)).count();
+        assert!(of(".checkpoint.parquet") >= 3 && of("_last_checkpoint") >= 3, "{failed:?}");
+        assert!(failed.len() >= 12, "{failed:?}");
+    }
 }
 
 #[test]

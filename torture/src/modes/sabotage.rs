@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eye_fault::Sabotage;
 
 use crate::Result;
 use crate::load::Shape;
-use crate::machine::{FileSystem, Mount, cannot_cut, cannot_strace};
-use crate::modes::{acks, cut};
+use crate::machine::{FileSystem, Mount, cannot_cut, cannot_strace, faketime};
+use crate::modes::{acks, cut, upkeep};
 use crate::observe;
 use crate::oracle::{Findings, Violation};
 use crate::random::Random;
@@ -20,15 +20,21 @@ use crate::rig::{Ground, Rig, Tally};
 const ROUNDS: u64 = 3;
 
 /// A way to look for bugs: from cheap to dear.
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 10] = [
     ("kill", kill),
     ("order", order),
     ("sync error", sync_error),
     ("write error", write_error),
     ("damage", damage),
     ("token", token),
+    ("compaction", compaction),
+    ("erasure", erasure),
+    ("retention", retention),
     ("cut", power_cut),
 ];
+
+/// Looking for one bug takes no longer.
+const BUG_PATIENCE: Duration = Duration::from_secs(180);
 
 type Scenario = fn(&Ground, Option<Sabotage>, u64) -> Result<(Tally, Findings)>;
 
@@ -79,11 +85,27 @@ pub fn run(ground: &Ground) -> Result<Report> {
 fn is_possible(name: &str, missing: &mut Vec<String>) -> bool {
     let why = match name {
         "order" | "sync error" | "write error" => cannot_strace(),
+        "retention" => faketime().err().map(|why| why.to_string()),
         "cut" => cannot_cut(FileSystem::Ext4),
         _ => None,
     };
     missing.extend(why.iter().map(|why| format!("{name}, because {why}")));
     why.is_none()
+}
+
+/// The scenario that is tried first: the cheaper ones come to nothing of these.
+const fn made_for(bug: Sabotage) -> Option<&'static str> {
+    use Sabotage as Bug;
+    match bug {
+        Bug::CompactKeepsOld | Bug::CompactLosesNew | Bug::VacuumListed => Some("compaction"),
+        Bug::EraseHidesLate
+        | Bug::EraseNotNoted
+        | Bug::EraseKeepsLog
+        | Bug::EraseSkipsNewest
+        | Bug::EraseOneTooMany => Some("erasure"),
+        Bug::RetentionDayTooMany => Some("retention"),
+        _ => None,
+    }
 }
 
 type Caught = (&'static str, u64, Findings);
@@ -95,8 +117,14 @@ fn catch(
     tally: &mut Tally,
 ) -> Result<Option<Caught>> {
     let mut runs = 0;
+    let begun = Instant::now();
+    let mut scenarios = scenarios.to_vec();
+    scenarios.sort_by_key(|(name, _)| Some(*name) != made_for(bug));
     for round in 0..ROUNDS {
-        for (name, scenario) in scenarios {
+        for (name, scenario) in &scenarios {
+            if begun.elapsed() > BUG_PATIENCE {
+                return Ok(None);
+            }
             runs += 1;
             let (run, findings) = scenario(ground, Some(bug), 1 + round)?;
             tally.add(run);
@@ -218,6 +246,27 @@ fn token(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, F
         rig.find(Violation::Lost, format!("a token that was made is answered with {}", answer.status));
     }
     rig.stop(&mut server)?;
+    Ok(rig.finish())
+}
+
+/// Files are merged and old ones removed under load.
+fn compaction(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, _) = rig(ground, bug, round, 24)?;
+    upkeep::compaction(&mut rig)?;
+    Ok(rig.finish())
+}
+
+/// Sessions are erased.
+fn erasure(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, _) = rig(ground, bug, round, 25)?;
+    upkeep::erasure(&mut rig)?;
+    Ok(rig.finish())
+}
+
+/// Days go by.
+fn retention(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, _) = rig(ground, bug, round, 26)?;
+    upkeep::retention(&mut rig)?;
     Ok(rig.finish())
 }
 

@@ -177,7 +177,7 @@ fn check_table(
     let (store, place) = location::resolve(&settings.table_url(), &settings.object_store_options()).map_err(wrong)?;
     let place = place.child(name).map_err(wrong)?;
     let base = place.folder().map_or_else(|| place.url().to_string(), |folder| shown_folder(settings, folder));
-    let (store, refused) = ReadOnly::new(store);
+    let (store, refused, hidden) = ReadOnly::new(store);
     let options = TableOptions { partitions, ..TableOptions::new(kind, Timestamp::now()) };
     let table = match Table::open(Arc::new(store), place, options, runtime.handle().clone()) {
         Ok((table, _)) => table,
@@ -197,6 +197,13 @@ fn check_table(
             return Ok(None);
         }
     };
+    for file in hidden.lock().iter().filter(|file| file.ends_with(".parquet")) {
+        let file = file.rsplit('/').next().unwrap_or_default();
+        draft.notices.push(format!(
+            "{base}/_delta_log/{file}: a checkpoint whose writing did not end, or that is damaged: the commits say the same, \
+             the next start sets it aside"
+        ));
+    }
     let what = format!("{name} table");
     let found = eye_store::table::verify(&table, deep, &mut |step| progress(&what, step.done, step.total));
     let found = found.map_err(|error| Refusal::Away(error.to_string()))?;

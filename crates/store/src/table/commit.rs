@@ -114,12 +114,19 @@ impl Table {
     /// plan again. `Internal` if the rows are not as many. Everything else as of [`Table::commit`].
     pub fn commit_maintenance(&self, compaction: &Compaction, now: Timestamp) -> Result<Arc<TableVersion>> {
         let _writer = self.writer.lock();
-        let (removed, added) = (&compaction.removed, &compaction.added);
+        let (mut removed, mut added) = (&compaction.removed[..], &compaction.added[..]);
         let rows = |files: &mut dyn Iterator<Item = &Arc<TableFile>>| files.map(|file| file.rows).sum();
         let (before, after): (u64, u64) = (rows(&mut removed.iter()), rows(&mut added.iter().map(NewFile::file)));
         let taken: u64 = compaction.taken.iter().map(|(_, _, rows)| rows).sum();
         invariants::maintenance_keeps_rows(before, after, taken)?;
         let kind = if compaction.is_removal { Maintenance::Removal } else { Maintenance::Compaction };
+        // Once only: what is merged again and again would grow without end.
+        if !compaction.is_removal && compaction.expected == 0 && sabotaged(Sabotage::CompactKeepsOld) {
+            removed = &[];
+        }
+        if !compaction.is_removal && sabotaged(Sabotage::CompactLosesNew) {
+            added = &[];
+        }
         let (id, number) = (Uuid::new_v4().to_string(), compaction.expected + 1);
         for _ in 0..RACES_MAX {
             let current = self.current();

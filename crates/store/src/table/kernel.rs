@@ -159,9 +159,14 @@ impl Kernel {
     }
 }
 
-/// True if something could not be read, however deep in another error that lies: it says nothing of what is stored.
+/// True if something could not be read or written, however deep in another error that lies: it says nothing of what is
+/// stored.
 fn is_away(error: &KernelError) -> bool {
-    let is_of_store = |error: &(dyn std::error::Error + 'static)| error.is::<object_store::Error>();
+    let is_of_store = |error: &(dyn std::error::Error + 'static)| {
+        // What an upload fails of lies in an error of input and output, which does not name it as its source.
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        error.is::<object_store::Error>() || held.is_some_and(|held| held.is::<object_store::Error>())
+    };
     let mut sources = std::iter::successors(std::error::Error::source(error), |error| error.source());
     matches!(error, KernelError::ObjectStore(_) | KernelError::IOError(_)) || sources.any(is_of_store)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 use eye_event::Timestamp;
-use eye_fault::{CrashPoint, crash_point};
+use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 
 use super::io::Listed;
 use super::open::{self, LogFiles};
@@ -96,14 +96,16 @@ impl Table {
         };
         let known = self.current();
         let listed: HashSet<&str> = newest.files.iter().chain(&known.files).map(|file| file.path.as_str()).collect();
-        old.retain(|file| !listed.contains(file.path.as_str()));
+        let is_listed = |file: &Listed| !sabotaged(Sabotage::VacuumListed) && listed.contains(file.path.as_str());
+        old.retain(|file| !is_listed(file));
         let mut done = Vacuumed::default();
         if old.is_empty() {
             return Ok(done);
         }
         tombstones.learn(self, newest.version, rules)?;
         for Listed { path, bytes, .. } in old {
-            if self.alive.holds(&FilePath::from_log(&path)) || tombstones.protect(&path, newest.version, rules) {
+            let is_held = self.alive.holds(&FilePath::from_log(&path)) && !sabotaged(Sabotage::VacuumListed);
+            if is_held || tombstones.protect(&path, newest.version, rules) {
                 continue;
             }
             if !goes_on() {

@@ -1,0 +1,473 @@
+//! Compaction, vacuum, erasure and retention, with kills in between: what must stay stays, what must go is gone.
+//!
+//! Beside the usual load a keeper merges files, removes old ones and erases sessions; the process is killed at random
+//! moments, in a compaction, as soon as an erasure is accepted, and as soon as it is done. What is erased are sessions of the
+//! keeper's own, two at a time: nobody sends to them any more, and the second one, whose events lie among those of the
+//! first, must stay.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::Result;
+use crate::erasures::Erasures;
+use crate::http::Client;
+use crate::load::{Notes, Shape, Writer};
+use crate::machine::faketime;
+use crate::observe;
+use crate::oracle::Violation;
+use crate::random::Random;
+use crate::report::Report;
+use crate::rig::{Ground, Rig};
+use crate::server::{PATIENCE, Server};
+
+/// A new data folder after so many kills.
+const KILLS_PER_FOLDER: u64 = 8;
+/// In one folder of so many the days go by too.
+const RETENTION_ONE_IN: u64 = 4;
+/// A life ends at last.
+const LIFE_MAX: Duration = Duration::from_secs(3);
+/// Compactions under load before a kill.
+const COMPACTIONS: u64 = 3;
+/// How long the load runs.
+const LOAD: Duration = Duration::from_millis(250);
+const DAY_SECONDS: i64 = 86_400;
+
+/// What the keeper is about to do, or has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Compacting,
+    Accepted,
+    Done,
+}
+
+/// When a life ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// So long after its start.
+    At(Duration),
+    /// So long after this step.
+    After(Step, Duration),
+}
+
+/// Who merges, removes and erases.
+struct Keeper {
+    run: String,
+    random: Random,
+    erasures: Erasures,
+    /// Pairs of sessions that were written.
+    pairs: u64,
+    done: Work,
+}
+
+/// What was done in all lives.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    compactions: u64,
+    merged_rows: u64,
+    vacuumed_files: u64,
+    /// Compactions that a kill cut off.
+    cut_off: u64,
+}
+
+impl Work {
+    fn add(&mut self, other: Self) {
+        self.compactions += other.compactions;
+        self.merged_rows += other.merged_rows;
+        self.vacuumed_files += other.vacuumed_files;
+        self.cut_off += other.cut_off;
+    }
+}
+
+/// Kills so often.
+///
+/// # Errors
+/// The tools failed.
+pub fn run(ground: &Ground, kills: u64) -> Result<Report> {
+    let mut report = Report::new("upkeep", ground.seed);
+    let has_clock = faketime();
+    if let Err(why) = &has_clock {
+        report.skip(format!("retention, because {why}"));
+    }
+    let (mut folder, mut work, mut erased, mut events, mut taken_up, mut told_later) =
+        (0, Work::default(), 0, 0, 0, [0; 2]);
+    while report.tally.faults < kills && report.is_good() {
+        let mut random = Random::new(ground.seed).fork(27).fork(folder);
+        // A little load: what is merged and erased beside it is what counts.
+        let (writers, pause) = (3, Duration::from_millis(6));
+        let shape = Shape { writers, pause, ..Shape::new(format!("u{folder}")) };
+        if folder % RETENTION_ONE_IN == 0 && has_clock.is_ok() {
+            let mut rig = Rig::new(ground, shape.clone(), &mut random, None)?;
+            retention(&mut rig)?;
+            rig.demand_acknowledged()?;
+            report.add(rig.finish());
+        }
+        let count = KILLS_PER_FOLDER.min(kills.saturating_sub(report.tally.faults));
+        let mut rig = Rig::new(ground, shape, &mut random, None)?;
+        let keeper = beside_load(&mut rig, random, folder, count)?;
+        rig.demand_acknowledged()?;
+        report.add(rig.finish());
+        work.add(keeper.done);
+        erased += keeper.erasures.accepted();
+        events += keeper.erasures.events();
+        taken_up += keeper.erasures.taken_up;
+        told_later = [0, 1].map(|index| told_later[index] + keeper.erasures.told_later[index]);
+        folder += 1;
+    }
+    let Work { compactions, merged_rows, vacuumed_files, cut_off } = work;
+    report.notes.push(format!(
+        "{compactions} compactions of {merged_rows} rows, {vacuumed_files} files removed, {cut_off} cut off by a kill"
+    ));
+    report.notes.push(format!(
+        "{erased} erasures of {events} events, {taken_up} taken up by a start, {} and {} of those without an answer were \
+         accepted and not",
+        told_later[0], told_later[1]
+    ));
+    if report.is_good() && kills >= KILLS_PER_FOLDER && (erased == 0 || merged_rows == 0 || vacuumed_files == 0) {
+        report.findings.add(Violation::NotTested, "nothing was merged, removed or erased");
+    }
+    Ok(report)
+}
+
+/// Lives of one folder.
+fn beside_load(rig: &mut Rig<'_>, mut random: Random, folder: u64, kills: u64) -> Result<Keeper> {
+    let mut keeper = Keeper::new(format!("u{folder}"), &random);
+    let notes = Arc::clone(&rig.notes);
+    // A compaction that was asked for goes on as long as there are new files.
+    rig.flag("flush-age-max", &format!("{}ms", 200 + random.below(400)));
+    rig.flag("flush-bytes-max", "4MiB");
+    // By itself too, and what was replaced goes at once.
+    rig.flag("compaction-period", "100ms");
+    rig.flag("compaction-files-min", "2");
+    rig.flag("vacuum-retention", "0s");
+    while rig.tally.faults < kills && !rig.has_findings() {
+        let Some(mut server) = rig.start()? else { break };
+        keeper.erasures.look_after_start(&mut Rig::client(&server), &notes)?;
+        let end = match random.below(4) {
+            0 => End::At(Duration::from_millis(random.below(500))),
+            1 => End::After(Step::Compacting, Duration::from_micros(random.below(60_000))),
+            2 => End::After(Step::Accepted, Duration::from_micros(random.below(3) * random.below(20_000))),
+            _ => End::After(Step::Done, Duration::from_micros(random.below(2) * random.below(1_000))),
+        };
+        let pairs = keeper.pairs;
+        rig.load_with(&mut server, |server| live(server, &mut keeper, &notes, end))?;
+        rig.reads_too((pairs..keeper.pairs).flat_map(|pair| keeper.shape(pair).all_sessions()));
+        rig.tally.faults += 1;
+        while rig.tally.faults < kills && random.one_in(3) {
+            // Again while it starts and takes up what was left.
+            let mut starting = rig.launch.spawn()?;
+            std::thread::sleep(Duration::from_micros(random.below(120_000)));
+            notes.judge_end(starting.kill());
+            rig.tally.faults += 1;
+        }
+        let Some(mut server) = rig.start()? else { break };
+        await_erased(rig, &server, &mut keeper.erasures)?;
+        rig.check_running(&server);
+        notes.judge_end(server.process.kill());
+        rig.check_stopped();
+        check_gone(rig)?;
+    }
+    Ok(keeper)
+}
+
+/// The keeper at work, and the kill.
+fn live(server: &mut Server, keeper: &mut Keeper, notes: &Notes, end: End) -> Result<()> {
+    let mut client = Rig::client(server);
+    let (steps, seen) = mpsc::channel();
+    std::thread::scope(|scope| {
+        // It goes on until nobody answers.
+        scope.spawn(|| keeper.keep(&mut client, notes, steps));
+        await_end(end, &seen);
+        notes.judge_end(server.process.kill());
+    });
+    Ok(())
+}
+
+fn await_end(end: End, seen: &Receiver<Step>) {
+    let begun = Instant::now();
+    match end {
+        End::At(moment) => std::thread::sleep(moment),
+        End::After(step, more) => {
+            while let Ok(next) = seen.recv_timeout(LIFE_MAX.saturating_sub(begun.elapsed())) {
+                if next == step {
+                    std::thread::sleep(more);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Keeper {
+    fn new(run: String, random: &Random) -> Self {
+        let random = random.fork(99);
+        Self { run, random, erasures: Erasures::default(), pairs: 0, done: Work::default() }
+    }
+
+    /// Two sessions, of which one gets three events in four.
+    fn shape(&self, pair: u64) -> Shape {
+        Shape { sessions: 2, repeats: false, ..Shape::new(format!("{}v{pair}", self.run)) }
+    }
+
+    /// Goes on until there is no answer.
+    fn keep(&mut self, client: &mut Client, notes: &Notes, steps: Sender<Step>) {
+        while let Ok(true) = self.round(client, notes, &steps) {}
+    }
+
+    /// Writes two sessions, merges, erases one of them. False if there was no answer.
+    fn round(&mut self, client: &mut Client, notes: &Notes, steps: &Sender<Step>) -> Result<bool> {
+        let shape = self.shape(self.pairs);
+        self.pairs += 1;
+        let mut writer = Writer::new(&shape, 0, &self.random.fork(self.pairs));
+        for _ in 0..1 + self.random.below(3) {
+            for _ in 0..1 + self.random.below(4) {
+                writer.step(client, notes);
+            }
+            if self.random.one_in(2) && act(client, notes, "/v1/flush").is_none() {
+                return Ok(false);
+            }
+        }
+        if self.random.one_in(2) {
+            let _ = steps.send(Step::Compacting);
+            self.done.cut_off += 1;
+            let Some(answer) = act(client, notes, "/v1/compact") else { return Ok(false) };
+            self.done.cut_off -= 1;
+            self.done.compactions += 1;
+            self.done.merged_rows += answer["rows"].as_u64().unwrap_or_default();
+            self.done.vacuumed_files += answer["vacuumed_files"].as_u64().unwrap_or_default();
+        }
+        if self.erasures.is_unknown() || !self.erasures.ask(client, notes, &shape.session(0))? {
+            return Ok(true);
+        }
+        let _ = steps.send(Step::Accepted);
+        if self.random.one_in(2) {
+            let begun = Instant::now();
+            while !self.erasures.look(client, notes)? {
+                if begun.elapsed() > PATIENCE {
+                    notes.find(Violation::NotRecovered, "an erasure is never done");
+                    return Ok(false);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let _ = steps.send(Step::Done);
+        }
+        Ok(true)
+    }
+}
+
+/// Files are merged, and replaced ones removed, while events arrive; then it is killed. Twice, so that the second life
+/// finds what the first has made.
+///
+/// # Errors
+/// The tools failed.
+pub fn compaction(rig: &mut Rig<'_>) -> Result<()> {
+    by_hand(rig);
+    for _ in 0..2 {
+        if rig.has_findings() {
+            break;
+        }
+        let Some(mut server) = rig.start()? else { break };
+        let notes = Arc::clone(&rig.notes);
+        rig.load_with(&mut server, |server| {
+            let mut client = Rig::client(server);
+            for _ in 0..COMPACTIONS {
+                for _ in 0..2 {
+                    std::thread::sleep(LOAD / 4);
+                    demand(&mut client, &notes, "/v1/flush");
+                }
+                demand(&mut client, &notes, "/v1/compact");
+            }
+            notes.judge_end(server.process.kill());
+            Ok(())
+        })?;
+        rig.tally.faults += 1;
+        rig.recover_and_check()?;
+    }
+    Ok(())
+}
+
+/// Two sessions are erased, one after the other: once it is killed as soon as the erasure is accepted, once it is killed
+/// when that is done.
+///
+/// # Errors
+/// The tools failed.
+pub fn erasure(rig: &mut Rig<'_>) -> Result<()> {
+    by_hand(rig);
+    // An erasure empties the log, nothing else does.
+    rig.flag("log-keep-commits", "100");
+    let Some(mut server) = rig.start()? else { return Ok(()) };
+    let (notes, mut erasures) = (Arc::clone(&rig.notes), Erasures::default());
+    rig.load_with(&mut server, |server| {
+        let mut client = Rig::client(server);
+        for _ in 0..3 {
+            std::thread::sleep(LOAD / 2);
+            demand(&mut client, &notes, "/v1/flush");
+        }
+        demand(&mut client, &notes, "/v1/compact");
+        std::thread::sleep(LOAD / 4);
+        Ok(())
+    })?;
+    rig.check_running(&server);
+    for (number, is_killed_at_once) in [(0, true), (1, false)] {
+        let session = rig.sessions().swap_remove(number);
+        let begun = Instant::now();
+        while !rig.has_findings() && !erasures.ask(&mut Rig::client(&server), &notes, &session)? {
+            if begun.elapsed() > PATIENCE {
+                rig.find(Violation::NotRecovered, "no erasure is accepted");
+            }
+            // Only a start tells what became of it.
+            notes.judge_end(server.process.kill());
+            let Some(again) = rig.start()? else { return Ok(()) };
+            server = again;
+            erasures.look_after_start(&mut Rig::client(&server), &notes)?;
+            if erasures.accepted() > number as u64 {
+                break;
+            }
+        }
+        if rig.has_findings() {
+            return Ok(());
+        }
+        if is_killed_at_once {
+            notes.judge_end(server.process.kill());
+            rig.tally.faults += 1;
+            let Some(again) = rig.start()? else { return Ok(()) };
+            server = again;
+        }
+        await_erased(rig, &server, &mut erasures)?;
+        rig.check_running(&server);
+    }
+    notes.judge_end(server.process.kill());
+    rig.tally.faults += 1;
+    rig.check_stopped();
+    check_gone(rig)?;
+    rig.recover_and_check()
+}
+
+/// What was received is kept for two days: it is there when two days have gone by, and gone after the third.
+///
+/// # Errors
+/// The tools failed.
+pub fn retention(rig: &mut Rig<'_>) -> Result<()> {
+    by_hand(rig);
+    rig.flag("retention", "*/*=2d");
+    rig.flag("retention-period", "20ms");
+    rig.flag("log-keep-commits", "1");
+    let clock = rig.launch.work.join("clock");
+    rig.set("LD_PRELOAD", faketime()?.as_os_str());
+    rig.set("FAKETIME_TIMESTAMP_FILE", clock.as_os_str());
+    rig.set("FAKETIME_NO_CACHE", "1");
+    rig.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    // It is noon, so that no midnight comes in between.
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+    let noon = DAY_SECONDS / 2 - now % DAY_SECONDS;
+    let set = |days: i64| fs::write(&clock, format!("{:+}s", noon + days * DAY_SECONDS));
+    set(0)?;
+    let Some(mut server) = rig.start()? else { return Ok(()) };
+    let notes = Arc::clone(&rig.notes);
+    rig.load_with(&mut server, |server| {
+        std::thread::sleep(LOAD);
+        demand(&mut Rig::client(server), &notes, "/v1/flush");
+        std::thread::sleep(LOAD / 4);
+        Ok(())
+    })?;
+    demand(&mut Rig::client(&server), &notes, "/v1/flush");
+    rig.check_running(&server);
+    for day in [1, 2, 3] {
+        if rig.has_findings() {
+            break;
+        }
+        notes.judge_end(server.process.kill());
+        rig.tally.faults += 1;
+        set(day)?;
+        if day == 3 {
+            rig.goes(&rig.sessions());
+        }
+        let Some(again) = rig.start()? else { return Ok(()) };
+        server = again;
+        // The first look may have begun before everything was ready.
+        await_looks(rig, &server)?;
+        rig.check_running(&server);
+    }
+    notes.judge_end(server.process.kill());
+    // The log may hold some of it for a few commits more.
+    rig.verify();
+    Ok(())
+}
+
+/// Nothing is flushed, merged or removed but when asked for: a compaction goes on as long as load makes new files.
+fn by_hand(rig: &mut Rig<'_>) {
+    rig.flag("flush-age-max", "60s");
+    rig.flag("flush-bytes-max", "16MiB");
+    rig.flag("compaction-period", "0s");
+    rig.flag("vacuum-retention", "0s");
+}
+
+/// An administrator's request. What it did: null if it is too busy at the moment. `None` if there was no answer, or none that
+/// is right, which is a finding.
+fn act(client: &mut Client, notes: &Notes, path: &str) -> Option<serde_json::Value> {
+    let answer = client.post(path, "application/json", b"{}").ok()?;
+    match answer.status {
+        200 => serde_json::from_slice(&answer.body).ok(),
+        503 => Some(serde_json::Value::Null),
+        status => {
+            notes.find(Violation::NotRecovered, format!("{path} is answered with {status}: {}", answer.text()));
+            None
+        }
+    }
+}
+
+/// The same until it is done: that it never is, is a finding.
+fn demand(client: &mut Client, notes: &Notes, path: &str) {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        match act(client, notes, path) {
+            Some(serde_json::Value::Null) => std::thread::sleep(Duration::from_millis(5)),
+            Some(_) => return,
+            None => break,
+        }
+    }
+    notes.find(Violation::NotRecovered, format!("{path} is not done"));
+}
+
+/// What was accepted before a start is done some time after it.
+fn await_erased(rig: &Rig<'_>, server: &Server, erasures: &mut Erasures) -> Result<()> {
+    let mut client = Rig::client(server);
+    erasures.look_after_start(&mut client, &rig.notes)?;
+    let begun = Instant::now();
+    while !erasures.look(&mut client, &rig.notes)? {
+        if begun.elapsed() > PATIENCE {
+            rig.find(Violation::NotErased, "an erasure is never done");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Retention has looked twice since the start.
+fn await_looks(rig: &Rig<'_>, server: &Server) -> Result<()> {
+    let (mut client, begun) = (Rig::client(server), Instant::now());
+    while begun.elapsed() < PATIENCE {
+        let Ok(answer) = client.get("/v1/jobs") else { break };
+        let list: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        let jobs = list["jobs"].as_array().into_iter().flatten();
+        if jobs.filter(|job| job["name"] == "retention").any(|job| job["runs"].as_u64() >= Some(2)) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    rig.find(Violation::NotRecovered, "retention does not look at what is there");
+    Ok(())
+}
+
+/// No file of a stopped folder holds the name of an erased session, or of an event of it, as it is.
+fn check_gone(rig: &Rig<'_>) -> Result<()> {
+    let witness = rig.notes.witness();
+    let held = observe::words(&rig.launch.data, rig.run(), |word| witness.is_erased(word))?;
+    drop(witness);
+    for (path, word) in held {
+        rig.find(Violation::NotErased, format!("{} holds {word}", path.display()));
+    }
+    Ok(())
+}
