@@ -1,0 +1,616 @@
+//! A parsed statement in words that the engine can plan.
+//!
+//! Functions of PostgreSQL with one answer become that answer, casts to its own types become those of the engine or a
+//! look-up, `pg_catalog.` before functions and operators goes. Of statements that name the catalogue more is changed:
+//! what reads a table that is always empty is empty, which disposes of most that cannot be planned (constraints, indexes,
+//! policies); a subquery for one value says that it has one; a column without a name gets PostgreSQL's.
+//! The guard looks at what comes out, which is what is planned.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Value, VisitMut as _, VisitorMut,
+    visit_relations,
+};
+
+use super::{ROLE, SERVER_VERSION, is_harmless, setting, tables};
+use crate::error::{Error, Result};
+use crate::guard::{CATALOG, SCHEMA, folded};
+
+/// Writes a statement anew.
+///
+/// # Errors
+/// `Invalid` for a name that is not there, `Refused` for a setting that would change an answer.
+pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
+    match statement {
+        Statement::Explain(explain) => rewrite(&mut explain.statement),
+        Statement::Statement(ast) => {
+            let named = |name: &ObjectName| match tables::named(name) {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            };
+            let is_catalog = visit_relations(&**ast, named).is_break();
+            let mut rewriter = Rewriter { is_catalog, parts: BTreeSet::new() };
+            match ast.visit(&mut rewriter) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(error) => Err(error),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Rewriter {
+    /// It names a table of the catalogue.
+    is_catalog: bool,
+    /// The names of its WITH.
+    parts: BTreeSet<String>,
+}
+
+impl VisitorMut for Rewriter {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        self.parts.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|part| folded(&part.alias.name)));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let TableFactor::Table { name, args: arguments @ Some(_), .. } = factor {
+            strip(name);
+            if arguments.as_ref().is_some_and(|list| list.args.is_empty()) && tables::named(name).is_some() {
+                *arguments = None;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        name_columns(select, self.is_catalog);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        let is_plain =
+            |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+        if self.is_catalog
+            && select.from.iter().any(|table| self.is_empty(table))
+            && !is_one_row(select)
+            && select.projection.iter().all(is_plain)
+        {
+            empty(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if self.is_catalog && matches!(&*query.body, SetExpr::Select(select) if is_emptied(select)) {
+            (query.with, query.order_by, query.limit_clause, query.fetch) = (None, None, None, None);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match self.instead(expr) {
+            Ok(Some(instead)) => *expr = instead,
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Break(error),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter {
+    /// What stands for an expression, if something else does.
+    fn instead(&self, expr: &mut Expr) -> Result<Option<Expr>> {
+        Ok(match expr {
+            Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
+            Expr::BinaryOp { op, .. } => {
+                if let BinaryOperator::PGCustomBinaryOperator(names) = op
+                    && let Some(plain) = names.last().and_then(|name| operator(name))
+                {
+                    *op = plain;
+                }
+                None
+            }
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+                let escape = escape_char.as_ref().and_then(|escape| escape.value.clone().into_string());
+                if let Some(escape) = escape.filter(|escape| escape != "\\" && !escape.is_empty()) {
+                    let text = std::mem::replace(&mut **pattern, null());
+                    **pattern = call("replace", vec![text, self::text(escape), self::text("\\")]);
+                    *escape_char = None;
+                }
+                None
+            }
+            Expr::Cast { expr, data_type, .. } => cast(expr, data_type, self.is_catalog)?,
+            Expr::Function(function) => {
+                strip(&mut function.name);
+                self.answer(function)?
+            }
+            _ if !self.is_catalog => None,
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
+                elements(right).map(|list| Expr::InList { expr: left.clone(), list, negated: false })
+            }
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
+                elements(right).map(|list| Expr::InList { expr: left.clone(), list, negated: true })
+            }
+            Expr::Exists { subquery, negated } if is_emptied_query(subquery) => Some(boolean(*negated)),
+            Expr::InSubquery { subquery, negated, .. } if is_emptied_query(subquery) => Some(boolean(*negated)),
+            // How Grafana asks for the search path.
+            Expr::InSubquery { expr, subquery, negated } if reads_function(subquery, "string_to_array") => {
+                Some(Expr::InList { expr: expr.clone(), list: vec![text(SCHEMA)], negated: *negated })
+            }
+            Expr::Subquery(subquery) if is_emptied_query(subquery) => Some(null()),
+            Expr::Subquery(subquery) => {
+                aggregate(subquery, "max");
+                None
+            }
+            _ => None,
+        })
+    }
+
+    fn is_empty(&self, table: &TableWithJoins) -> bool {
+        use JoinOperator as On;
+        let is_inner = |on: &JoinOperator| matches!(on, On::Join(_) | On::Inner(_) | On::CrossJoin(_));
+        let is_left = |on: &JoinOperator| matches!(on, On::Left(_) | On::LeftOuter(_));
+        let joins = &table.joins;
+        joins.iter().all(|join| is_inner(&join.join_operator) || is_left(&join.join_operator))
+            && (self.is_empty_factor(&table.relation)
+                || joins.iter().any(|join| is_inner(&join.join_operator) && self.is_empty_factor(&join.relation)))
+    }
+
+    fn is_empty_factor(&self, factor: &TableFactor) -> bool {
+        match factor {
+            TableFactor::Table { name, args: None, .. } => {
+                let is_part = matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|part| self.parts.contains(&folded(part))));
+                !is_part && tables::named(name).is_some_and(tables::Table::is_empty)
+            }
+            TableFactor::Table { name, args: Some(list), .. } => {
+                last(name) == "unnest" && list.args.iter().filter_map(argument).any(is_list)
+            }
+            TableFactor::UNNEST { array_exprs, .. } => array_exprs.iter().any(is_list),
+            TableFactor::Derived { subquery, .. } => is_emptied_query(subquery),
+            TableFactor::NestedJoin { table_with_joins, .. } => self.is_empty(table_with_joins),
+            _ => false,
+        }
+    }
+
+    /// The answer of a function that has one.
+    fn answer(&self, function: &mut Function) -> Result<Option<Expr>> {
+        let name = last(&function.name);
+        if let FunctionArguments::Subquery(query) = &mut function.args
+            && name == "array"
+            && self.is_catalog
+        {
+            if is_emptied_query(query) {
+                return Ok(Some(array(Vec::new())));
+            }
+            aggregate(query, "array_agg");
+            return Ok(Some(Expr::Subquery(query.clone())));
+        }
+        let arguments: Vec<&Expr> = match &function.args {
+            FunctionArguments::List(list) => list.args.iter().filter_map(argument).collect(),
+            _ => Vec::new(),
+        };
+        let word = |place: usize| arguments.get(place).and_then(|argument| literal(argument));
+        if self.is_catalog
+            && let Some(answer) = list_answer(&name, &arguments)
+        {
+            return Ok(Some(answer));
+        }
+        Ok(match name.as_str() {
+            "version" => Some(text(format!("PostgreSQL {SERVER_VERSION}"))),
+            "current_schema" => Some(text(SCHEMA)),
+            "current_database" | "current_catalog" => Some(text(CATALOG)),
+            "current_user" | "session_user" | "user" | "current_role" | "pg_get_userbyid" => Some(text(ROLE)),
+            "current_schemas" => {
+                let is_all =
+                    matches!(arguments.first(), Some(Expr::Value(value)) if value.value == Value::Boolean(true));
+                let schemas = if is_all { &["pg_catalog", SCHEMA][..] } else { &[SCHEMA] };
+                Some(array(schemas.iter().map(|schema| text(*schema)).collect()))
+            }
+            "current_setting" => word(0).map(|name| setting(&name).map_or_else(null, |(_, value)| text(value))),
+            "set_config" => {
+                let name = word(0).unwrap_or_default().to_lowercase();
+                if !is_harmless(&name) {
+                    return Err(Error::refused(format!("set_config of {name} is not allowed: SQL here only reads")));
+                }
+                arguments.get(1).map(|value| (*value).clone())
+            }
+            "pg_encoding_to_char" | "pg_client_encoding" | "getdatabaseencoding" => Some(text("UTF8")),
+            "pg_has_role" => Some(boolean(true)),
+            "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => Some(boolean(false)),
+            "pg_backend_pid" | "pg_my_temp_schema" | "txid_current" | "pg_relation_is_updatable" => Some(number(0)),
+            "pg_char_to_encoding" => Some(number(6)),
+            "col_description"
+            | "shobj_description"
+            | "pg_get_expr"
+            | "pg_get_indexdef"
+            | "pg_get_constraintdef"
+            | "pg_get_triggerdef"
+            | "pg_get_ruledef"
+            | "pg_get_partkeydef"
+            | "pg_get_functiondef"
+            | "pg_get_function_result"
+            | "pg_get_function_arguments"
+            | "pg_get_function_identity_arguments"
+            | "pg_get_serial_sequence"
+            | "pg_size_pretty"
+            | "pg_tablespace_location"
+            | "inet_server_addr"
+            | "inet_client_addr" => Some(typed(null(), DataType::Text)),
+            "pg_relation_size"
+            | "pg_table_size"
+            | "pg_total_relation_size"
+            | "pg_indexes_size"
+            | "pg_database_size" => Some(typed(null(), DataType::BigInt(None))),
+            "pg_postmaster_start_time" | "pg_conf_load_time" => Some(typed(
+                null(),
+                DataType::Timestamp(None, datafusion::sql::sqlparser::ast::TimezoneInfo::WithTimeZone),
+            )),
+            name if name.starts_with("pg_") && name.ends_with("_is_visible") => Some(boolean(true)),
+            name if name.starts_with("has_") && name.ends_with("_privilege") => {
+                let asked = arguments.last().and_then(|asked| literal(asked)).unwrap_or_default().to_lowercase();
+                Some(boolean(["select", "usage", "connect", "execute"].iter().any(|right| asked.contains(right))))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// The answer of a function about lists, all of which are known in the catalogue.
+fn list_answer(name: &str, arguments: &[&Expr]) -> Option<Expr> {
+    let word = |place: usize| arguments.get(place).and_then(|argument| literal(argument));
+    match (name, arguments) {
+        ("array_lower", [Expr::Array(_), ..]) => Some(number(1)),
+        ("array_upper" | "array_length", [Expr::Array(list), ..]) => Some(number(list.elem.len())),
+        ("array_to_string", [list, ..]) => match list {
+            Expr::BinaryOp { left, .. } if is_list(left) => Some(text("")),
+            Expr::Array(list) if list.elem.is_empty() => Some(text("")),
+            list => is_list(list).then(|| typed(null(), DataType::Text)),
+        },
+        ("string_to_array", _) => {
+            let (list, between) = (word(0)?, word(1)?);
+            Some(array(list.split(&between).map(text).collect()))
+        }
+        ("parse_ident", _) => Some(array(word(0)?.split('.').map(|part| text(part.trim_matches('"'))).collect())),
+        ("format", [_, values @ ..]) => {
+            let pattern = word(0)?;
+            let mut pieces = pattern.split('%');
+            let mut parts = vec![text(pieces.next().unwrap_or_default())];
+            let mut values = values.iter().map(|value| (*value).clone());
+            for piece in pieces {
+                let value = values.next()?;
+                parts.push(if piece.starts_with('I') { call("quote_ident", vec![value]) } else { value });
+                parts.push(text(piece.get(1..)?));
+            }
+            Some(call("concat", parts))
+        }
+        _ => None,
+    }
+}
+
+/// What stands for a cast to a type of PostgreSQL.
+fn cast(expr: &mut Expr, kind: &mut DataType, is_catalog: bool) -> Result<Option<Expr>> {
+    if let DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) = kind {
+        if is_catalog && let Some(list) = elements(expr) {
+            return Ok(Some(array(list)));
+        }
+        if let Some(plain) = plain_type(element) {
+            **element = plain;
+        }
+        return Ok(None);
+    }
+    let name = match kind {
+        DataType::Regclass => "regclass".to_owned(),
+        DataType::Custom(name, _) => last(name),
+        _ => return Ok(None),
+    };
+    let (lookup, to, from): (fn(&str) -> Option<i64>, _, _) = match name.as_str() {
+        "regclass" => (tables::oid_of_relation, "to_regclass", "regclass_name"),
+        "regtype" => (tables::oid_of_type, "to_regtype", "format_type"),
+        "regproc" | "regprocedure" => (tables::oid_of_function, "to_regproc", "regproc_name"),
+        "regnamespace" => (tables::oid_of_schema, "to_regnamespace", "regnamespace_name"),
+        "regrole" => return Ok(Some(text(ROLE))),
+        _ => {
+            if let Some(plain) = plain_type(kind) {
+                *kind = plain;
+            }
+            return Ok(None);
+        }
+    };
+    let inner = std::mem::replace(expr, null());
+    if let Some(said) = literal(&inner) {
+        let oid = said.parse().ok().or_else(|| lookup(&said));
+        return oid.map(|oid| Some(number(oid))).ok_or_else(|| Error::invalid(format!("there is no {name} {said}")));
+    }
+    let is_oid = match &inner {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => !matches!(placeholder(&inner), Some(())),
+        Expr::Cast { data_type: DataType::BigInt(_), .. } => true,
+        _ => false,
+    };
+    Ok(Some(if is_oid { call(from, vec![inner]) } else { call(to, vec![typed(inner, DataType::Text)]) }))
+}
+
+fn placeholder(expr: &Expr) -> Option<()> {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))).then_some(())
+}
+
+/// The type of the engine for one that only PostgreSQL has.
+fn plain_type(kind: &DataType) -> Option<DataType> {
+    let DataType::Custom(name, _) = kind else { return None };
+    Some(match last(name).as_str() {
+        "oid" | "xid" | "cid" | "int8" => DataType::BigInt(None),
+        "int4" | "cardinal_number" => DataType::Integer(None),
+        "int2" => DataType::SmallInt(None),
+        "bool" => DataType::Boolean,
+        "float8" => DataType::DoublePrecision,
+        "name" | "text" | "char" | "varchar" | "bpchar" | "sql_identifier" | "character_data" | "yes_or_no" => {
+            DataType::Text
+        }
+        _ => return None,
+    })
+}
+
+/// The operator of the engine for `OPERATOR(pg_catalog.~)` and the like.
+fn operator(name: &str) -> Option<BinaryOperator> {
+    use BinaryOperator as Op;
+    Some(match name {
+        "~" => Op::PGRegexMatch,
+        "!~" => Op::PGRegexNotMatch,
+        "~*" => Op::PGRegexIMatch,
+        "!~*" => Op::PGRegexNotIMatch,
+        "~~" => Op::PGLikeMatch,
+        "!~~" => Op::PGNotLikeMatch,
+        "=" => Op::Eq,
+        "<>" => Op::NotEq,
+        "<" => Op::Lt,
+        "<=" => Op::LtEq,
+        ">" => Op::Gt,
+        ">=" => Op::GtEq,
+        "+" => Op::Plus,
+        "-" => Op::Minus,
+        "||" => Op::StringConcat,
+        _ => return None,
+    })
+}
+
+/// Gives columns without a name the one that PostgreSQL gives them, and columns of one name another each.
+fn name_columns(select: &mut Select, is_catalog: bool) {
+    let mut wide = BTreeSet::new();
+    let mut taken = BTreeSet::new();
+    for item in &select.projection {
+        match item {
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                wide.insert(last(name));
+            }
+            SelectItem::ExprWithAlias { alias, .. } => {
+                taken.insert(alias.value.clone());
+            }
+            SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
+                taken.insert(column_name(expr));
+            }
+            _ => {}
+        }
+    }
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let is_wanted = match expr {
+            // It comes once more with the rest of its table.
+            Expr::CompoundIdentifier(parts) => {
+                is_catalog && parts.iter().rev().nth(1).is_some_and(|table| wide.contains(&folded(table)))
+            }
+            Expr::Identifier(_) => false,
+            Expr::Function(function) => is_catalog || is_ours(&function.name),
+            _ => is_catalog,
+        };
+        if !is_wanted {
+            continue;
+        }
+        let name = column_name(expr);
+        let mut unique = name.clone();
+        let mut count = 1;
+        while !taken.insert(unique.clone()) {
+            count += 1;
+            unique = format!("{name}_{count}");
+        }
+        let expr = std::mem::replace(expr, null());
+        *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique) };
+    }
+}
+
+/// True for a function whose call is not left in the statement as it is.
+fn is_ours(name: &ObjectName) -> bool {
+    name.0.len() > 1
+        || matches!(
+            last(name).as_str(),
+            "version"
+                | "current_schema"
+                | "current_database"
+                | "current_catalog"
+                | "current_user"
+                | "session_user"
+                | "user"
+                | "current_schemas"
+                | "current_setting"
+                | "set_config"
+                | "pg_backend_pid"
+                | "pg_is_in_recovery"
+        )
+}
+
+fn column_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Identifier(name) => folded(name),
+        Expr::CompoundIdentifier(parts) => parts.last().map(folded).unwrap_or_default(),
+        Expr::Function(function) => last(&function.name),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) | Expr::Collate { expr, .. } => column_name(expr),
+        Expr::Case { .. } => "case".to_owned(),
+        Expr::Array(_) => "array".to_owned(),
+        Expr::Exists { .. } => "exists".to_owned(),
+        _ => "?column?".to_owned(),
+    }
+}
+
+/// Makes a query give no rows, of as many columns.
+fn empty(select: &mut Select) {
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let name = Ident::with_quote('"', column_name(expr));
+            let alias = match item {
+                SelectItem::ExprWithAlias { alias, .. } => alias.clone(),
+                _ => name,
+            };
+            *item = SelectItem::ExprWithAlias { expr: null(), alias };
+        }
+    }
+    (select.distinct, select.having, select.qualify) = (None, None, None);
+    select.from.clear();
+    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    select.selection = Some(boolean(false));
+}
+
+fn is_emptied(select: &Select) -> bool {
+    let is_false = matches!(&select.selection, Some(Expr::Value(value)) if value.value == Value::Boolean(false));
+    is_false && select.from.is_empty() && !is_one_row(select)
+}
+
+fn is_emptied_query(query: &Query) -> bool {
+    fn is_emptied_body(body: &SetExpr) -> bool {
+        match body {
+            SetExpr::Select(select) => is_emptied(select),
+            SetExpr::Query(query) => is_emptied_query(query),
+            SetExpr::SetOperation { left, right, .. } => is_emptied_body(left) && is_emptied_body(right),
+            _ => false,
+        }
+    }
+    is_emptied_body(&query.body)
+}
+
+/// True for aggregates over everything: one row, even of none.
+fn is_one_row(select: &Select) -> bool {
+    const AGGREGATES: [&str; 9] =
+        ["count", "min", "max", "sum", "avg", "array_agg", "string_agg", "bool_and", "bool_or"];
+    let is_whole = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+    let called = |expr: &Expr| match expr {
+        Expr::Function(function) if AGGREGATES.contains(&last(&function.name).as_str()) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    is_whole && datafusion::sql::sqlparser::ast::visit_expressions(&select.projection, called).is_break()
+}
+
+/// Makes a subquery of one column an aggregate of it, which is how the engine knows that it is one value.
+fn aggregate(query: &mut Query, function: &str) {
+    let SetExpr::Select(select) = &mut *query.body else { return };
+    let is_plain = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+    if !is_plain || is_one_row(select) || query.limit_clause.is_some() || select.from.is_empty() {
+        return;
+    }
+    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] = select.projection.as_mut_slice() {
+        let inner = std::mem::replace(expr, null());
+        *expr = call(function, vec![inner]);
+        query.order_by = None;
+    }
+}
+
+/// True if a query reads a function of this name.
+fn reads_function(query: &Query, wanted: &str) -> bool {
+    let is_it =
+        |name: &ObjectName| if last(name) == wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    visit_relations(query, is_it).is_break()
+}
+
+/// The elements of a list that is written out.
+fn elements(expr: &Expr) -> Option<Vec<Expr>> {
+    match expr {
+        Expr::Array(list) => Some(list.elem.clone()),
+        Expr::Nested(inner) => elements(inner),
+        other => {
+            let said = literal(other)?;
+            let inner = said.strip_prefix('{')?.strip_suffix('}')?;
+            Some(inner.split(',').filter(|part| !part.is_empty()).map(|part| text(part.trim_matches('"'))).collect())
+        }
+    }
+}
+
+fn is_list(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(name) => tables::is_list(&folded(name)),
+        Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|name| tables::is_list(&folded(name))),
+        _ => false,
+    }
+}
+
+fn argument(argument: &FunctionArg) -> Option<&Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+/// The text that is written here.
+fn literal(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text.clone()),
+            _ => None,
+        },
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => literal(expr),
+        _ => None,
+    }
+}
+
+/// Takes the schemas of PostgreSQL from before a name.
+fn strip(name: &mut ObjectName) {
+    let is_theirs = |schema: &Ident| ["pg_catalog", "information_schema"].contains(&folded(schema).as_str());
+    if name.0.len() == 2 && name.0.first().and_then(|part| part.as_ident()).is_some_and(is_theirs) {
+        name.0.remove(0);
+    }
+}
+
+fn last(name: &ObjectName) -> String {
+    name.0.last().and_then(|part| part.as_ident()).map(|name| name.value.to_lowercase()).unwrap_or_default()
+}
+
+fn null() -> Expr {
+    Expr::value(Value::Null)
+}
+
+fn text(text: impl Into<String>) -> Expr {
+    Expr::value(Value::SingleQuotedString(text.into()))
+}
+
+fn boolean(value: bool) -> Expr {
+    Expr::value(Value::Boolean(value))
+}
+
+fn number(number: impl ToString) -> Expr {
+    Expr::value(Value::Number(number.to_string(), false))
+}
+
+fn array(elem: Vec<Expr>) -> Expr {
+    Expr::Array(Array { elem, named: true })
+}
+
+fn typed(expr: Expr, data_type: DataType) -> Expr {
+    let kind = datafusion::sql::sqlparser::ast::CastKind::Cast;
+    Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
