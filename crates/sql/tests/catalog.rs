@@ -59,7 +59,11 @@ fn check(text: &str) {
         let columns = described.unwrap_or_else(|error| panic!("{sql}{error}")).columns.fields().len();
         let given = world.try_rows(ask).unwrap_or_else(|error| panic!("{sql}{error}"));
         assert!(given.iter().all(|row| row.as_array().unwrap().len() == columns), "{sql}");
-        let given: Vec<String> = given.iter().map(shown).collect();
+        let (mut given, mut rows): (Vec<String>, _) = (given.iter().map(shown).collect(), rows);
+        if !sql.contains("ORDER BY") {
+            given.sort();
+            rows.sort();
+        }
         assert_eq!(given, rows, "{sql}");
     }
 }
@@ -128,6 +132,10 @@ fn functions_of_postgres_have_their_names_and_answers() {
         names("SELECT NULL, NULL, oid::text, c.* FROM pg_am c").split(",amname").next().unwrap(),
         "?column?,?column?_2,oid_2,oid"
     );
+    // Drivers send values of LIMIT as texts too.
+    let parameters = vec![Parameter::Text("1".to_owned()), Parameter::Text("2".to_owned())];
+    let ask = Ask { parameters, ..world.ask("SELECT value FROM generate_series(1, 9) ORDER BY 1 LIMIT $1 OFFSET $2") };
+    assert_eq!(world.try_rows(ask).unwrap(), [json!([3])]);
     // Other statements keep the names that they had.
     assert_eq!(names("SELECT count(*) FROM events"), "count(*)");
 }

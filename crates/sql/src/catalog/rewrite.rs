@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Value, VisitMut as _, VisitorMut,
-    visit_relations,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause, ObjectName, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, TimezoneInfo, Value, Visit as _,
+    VisitMut as _, Visitor, VisitorMut, visit_relations,
 };
 
 use super::{ROLE, SERVER_VERSION, is_harmless, setting, tables};
@@ -88,6 +88,12 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            let values = limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value));
+            for value in values.filter(|value| is_placeholder(value)) {
+                *value = typed(std::mem::replace(value, null()), DataType::BigInt(None));
+            }
+        }
         if self.is_catalog && matches!(&*query.body, SetExpr::Select(select) if is_emptied(select)) {
             (query.with, query.order_by, query.limit_clause, query.fetch) = (None, None, None, None);
         }
@@ -108,7 +114,10 @@ impl Rewriter {
     /// What stands for an expression, if something else does.
     fn instead(&self, expr: &mut Expr) -> Result<Option<Expr>> {
         Ok(match expr {
-            Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
+            // The one order that there is.
+            Expr::Collate { expr, collation } if ["default", "c", "posix"].contains(&last(collation).as_str()) => {
+                Some(std::mem::replace(expr, null()))
+            }
             Expr::BinaryOp { op, .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(names) = op
                     && let Some(plain) = names.last().and_then(|name| operator(name))
@@ -140,9 +149,9 @@ impl Rewriter {
             }
             Expr::Exists { subquery, negated } if is_emptied_query(subquery) => Some(boolean(*negated)),
             Expr::InSubquery { subquery, negated, .. } if is_emptied_query(subquery) => Some(boolean(*negated)),
-            // How Grafana asks for the search path.
-            Expr::InSubquery { expr, subquery, negated } if reads_function(subquery, "string_to_array") => {
-                Some(Expr::InList { expr: expr.clone(), list: vec![text(SCHEMA)], negated: *negated })
+            // How Grafana asks whether a schema is in the search path.
+            Expr::InSubquery { expr, subquery, negated } => {
+                listed(subquery).map(|list| Expr::InList { expr: expr.clone(), list, negated: *negated })
             }
             Expr::Subquery(subquery) if is_emptied_query(subquery) => Some(null()),
             Expr::Subquery(subquery) => {
@@ -248,10 +257,10 @@ impl Rewriter {
             | "pg_total_relation_size"
             | "pg_indexes_size"
             | "pg_database_size" => Some(typed(null(), DataType::BigInt(None))),
-            "pg_postmaster_start_time" | "pg_conf_load_time" => Some(typed(
-                null(),
-                DataType::Timestamp(None, datafusion::sql::sqlparser::ast::TimezoneInfo::WithTimeZone),
-            )),
+            "pg_postmaster_start_time" | "pg_conf_load_time" => {
+                Some(typed(null(), DataType::Timestamp(None, TimezoneInfo::WithTimeZone)))
+            }
+            name if name.starts_with("pg_stat_get_") => Some(typed(null(), DataType::BigInt(None))),
             name if name.starts_with("pg_") && name.ends_with("_is_visible") => Some(boolean(true)),
             name if name.starts_with("has_") && name.ends_with("_privilege") => {
                 let asked = arguments.last().and_then(|asked| literal(asked)).unwrap_or_default().to_lowercase();
@@ -329,15 +338,15 @@ fn cast(expr: &mut Expr, kind: &mut DataType, is_catalog: bool) -> Result<Option
         return oid.map(|oid| Some(number(oid))).ok_or_else(|| Error::invalid(format!("there is no {name} {said}")));
     }
     let is_oid = match &inner {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => !matches!(placeholder(&inner), Some(())),
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => !is_placeholder(&inner),
         Expr::Cast { data_type: DataType::BigInt(_), .. } => true,
         _ => false,
     };
     Ok(Some(if is_oid { call(from, vec![inner]) } else { call(to, vec![typed(inner, DataType::Text)]) }))
 }
 
-fn placeholder(expr: &Expr) -> Option<()> {
-    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))).then_some(())
+fn is_placeholder(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
 }
 
 /// The type of the engine for one that only PostgreSQL has.
@@ -493,18 +502,50 @@ fn is_emptied_query(query: &Query) -> bool {
 
 /// True for aggregates over everything: one row, even of none.
 fn is_one_row(select: &Select) -> bool {
-    const AGGREGATES: [&str; 9] =
-        ["count", "min", "max", "sum", "avg", "array_agg", "string_agg", "bool_and", "bool_or"];
     let is_whole = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
-    let called = |expr: &Expr| match expr {
-        Expr::Function(function) if AGGREGATES.contains(&last(&function.name).as_str()) => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    };
-    is_whole && datafusion::sql::sqlparser::ast::visit_expressions(&select.projection, called).is_break()
+    is_whole && select.projection.visit(&mut Aggregates { depth: 0 }).is_break()
 }
 
-/// Makes a subquery of one column an aggregate of it, which is how the engine knows that it is one value.
+/// Looks for an aggregate that is not one of a subquery.
+struct Aggregates {
+    depth: usize,
+}
+
+impl Visitor for Aggregates {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        const NAMES: [&str; 9] =
+            ["count", "min", "max", "sum", "avg", "array_agg", "string_agg", "bool_and", "bool_or"];
+        match expr {
+            Expr::Function(function) if self.depth == 0 && NAMES.contains(&last(&function.name).as_str()) => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Makes a subquery of one column an aggregate of it, which is how the engine knows that it is one value. What reads
+/// other tables than those of the catalogue stays as it is.
 fn aggregate(query: &mut Query, function: &str) {
+    let foreign = |name: &ObjectName| match tables::named(name) {
+        Some(_) => ControlFlow::Continue(()),
+        None => ControlFlow::Break(()),
+    };
+    if visit_relations(query, foreign).is_break() {
+        return;
+    }
     let SetExpr::Select(select) = &mut *query.body else { return };
     let is_plain = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
     if !is_plain || is_one_row(select) || query.limit_clause.is_some() || select.from.is_empty() {
@@ -517,11 +558,17 @@ fn aggregate(query: &mut Query, function: &str) {
     }
 }
 
-/// True if a query reads a function of this name.
-fn reads_function(query: &Query, wanted: &str) -> bool {
-    let is_it =
-        |name: &ObjectName| if last(name) == wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    visit_relations(query, is_it).is_break()
+/// The elements that a query reads out of a list that is written out, `FROM string_to_array('a,b', ',')`.
+fn listed(query: &Query) -> Option<Vec<Expr>> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let factors = select.from.iter().map(|table| &table.relation);
+    let mut lists = factors.filter_map(|factor| match factor {
+        TableFactor::Table { name, args: Some(list), .. } => {
+            list_answer(&last(name), &list.args.iter().filter_map(argument).collect::<Vec<_>>())
+        }
+        _ => None,
+    });
+    elements(&lists.next()?)
 }
 
 /// The elements of a list that is written out.
@@ -597,8 +644,7 @@ fn array(elem: Vec<Expr>) -> Expr {
 }
 
 fn typed(expr: Expr, data_type: DataType) -> Expr {
-    let kind = datafusion::sql::sqlparser::ast::CastKind::Cast;
-    Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None }
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 fn call(name: &str, arguments: Vec<Expr>) -> Expr {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, StringArray, new_null_array};
+use arrow::array::{ArrayRef, ListBuilder, StringArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -158,7 +158,10 @@ pub(crate) fn named(name: &ObjectName) -> Option<&'static Table> {
 
 /// True for a column of the catalogue that is a list, and so always NULL.
 pub(super) fn is_list(column: &str) -> bool {
-    TABLES.iter().flat_map(|table| &table.columns).any(|known| known.kind == "list" && known.name == column)
+    TABLES
+        .iter()
+        .flat_map(|table| &table.columns)
+        .any(|known| known.kind == "list" && known.default.is_none() && known.name == column)
 }
 
 /// The columns of one of our tables.
@@ -197,6 +200,11 @@ impl Table {
 
 impl Column {
     fn array(&self, rows: &[Row]) -> Result<ArrayRef> {
+        let cell = |row: &'_ Row| {
+            let said = row.iter().find(|(name, _)| *name == self.name).map(|(_, value)| value.clone());
+            said.or_else(|| self.default.map(str::to_owned))
+        };
+        let texts = rows.iter().map(cell);
         let kind = match self.kind {
             "oid" => DataType::Int64,
             "int4" => DataType::Int32,
@@ -204,17 +212,13 @@ impl Column {
             "real" => DataType::Float32,
             "bool" => DataType::Boolean,
             "list" => {
-                let list = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-                return Ok(new_null_array(&list, rows.len()));
+                let mut lists = ListBuilder::new(StringBuilder::new());
+                texts.for_each(|text| lists.append_option(text.map(|text| [Some(text)])));
+                return Ok(Arc::new(lists.finish()));
             }
             _ => DataType::Utf8,
         };
-        let cell = |row: &'_ Row| {
-            let said = row.iter().find(|(name, _)| *name == self.name).map(|(_, value)| value.clone());
-            said.or_else(|| self.default.map(str::to_owned))
-        };
-        let texts: StringArray = rows.iter().map(cell).collect();
-        Ok(cast(&texts, &kind)?)
+        Ok(cast(&texts.collect::<StringArray>(), &kind)?)
     }
 }
 
