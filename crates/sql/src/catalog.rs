@@ -9,8 +9,11 @@
 //! | `tables.txt`, `types.txt` | the tables with their columns and the rows that are always there; the types |
 //! | `tables` | the rows of our tables and columns, and all of it as batches |
 //! | `functions` | functions that look something up by an oid or a name |
-//! | `rewrite` | functions with one answer, casts, operators and subqueries of PostgreSQL in words that can be planned |
+//! | `rewrite` | a statement of PostgreSQL in words that can be planned |
+//! | `answers`, `exprs` | what stands for functions with one answer, for casts and operators; expressions to make it of |
 
+mod answers;
+mod exprs;
 pub(crate) mod functions;
 mod rewrite;
 pub(crate) mod tables;

@@ -11,15 +11,16 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause, ObjectName, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, TimezoneInfo, Value, Visit as _,
-    VisitMut as _, Visitor, VisitorMut, visit_relations,
+    BinaryOperator, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause,
+    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins,
+    Value, Visit as _, VisitMut as _, Visitor, VisitorMut, visit_relations,
 };
 
-use super::{ROLE, SERVER_VERSION, is_harmless, setting, tables};
+use super::answers::{answer, cast, list_answer, operator};
+use super::exprs::{argument, array, boolean, call, elements, is_list, is_placeholder, last, null, strip, text, typed};
+use super::tables;
 use crate::error::{Error, Result};
-use crate::guard::{CATALOG, SCHEMA, folded};
+use crate::guard::folded;
 
 /// Writes a statement anew.
 ///
@@ -205,187 +206,11 @@ impl Rewriter {
             FunctionArguments::List(list) => list.args.iter().filter_map(argument).collect(),
             _ => Vec::new(),
         };
-        let word = |place: usize| arguments.get(place).and_then(|argument| literal(argument));
-        if self.is_catalog
-            && let Some(answer) = list_answer(&name, &arguments)
-        {
-            return Ok(Some(answer));
+        match list_answer(&name, &arguments).filter(|_| self.is_catalog) {
+            Some(answer) => Ok(Some(answer)),
+            None => answer(&name, &arguments),
         }
-        Ok(match name.as_str() {
-            "version" => Some(text(format!("PostgreSQL {SERVER_VERSION}"))),
-            "current_schema" => Some(text(SCHEMA)),
-            "current_database" | "current_catalog" => Some(text(CATALOG)),
-            "current_user" | "session_user" | "user" | "current_role" | "pg_get_userbyid" => Some(text(ROLE)),
-            "current_schemas" => {
-                let is_all =
-                    matches!(arguments.first(), Some(Expr::Value(value)) if value.value == Value::Boolean(true));
-                let schemas = if is_all { &["pg_catalog", SCHEMA][..] } else { &[SCHEMA] };
-                Some(array(schemas.iter().map(|schema| text(*schema)).collect()))
-            }
-            "current_setting" => word(0).map(|name| setting(&name).map_or_else(null, |(_, value)| text(value))),
-            "set_config" => {
-                let name = word(0).unwrap_or_default().to_lowercase();
-                if !is_harmless(&name) {
-                    return Err(Error::refused(format!("set_config of {name} is not allowed: SQL here only reads")));
-                }
-                arguments.get(1).map(|value| (*value).clone())
-            }
-            "pg_encoding_to_char" | "pg_client_encoding" | "getdatabaseencoding" => Some(text("UTF8")),
-            "pg_has_role" => Some(boolean(true)),
-            "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => Some(boolean(false)),
-            "pg_backend_pid" | "pg_my_temp_schema" | "txid_current" | "pg_relation_is_updatable" => Some(number(0)),
-            "pg_char_to_encoding" => Some(number(6)),
-            "col_description"
-            | "shobj_description"
-            | "pg_get_expr"
-            | "pg_get_indexdef"
-            | "pg_get_constraintdef"
-            | "pg_get_triggerdef"
-            | "pg_get_ruledef"
-            | "pg_get_partkeydef"
-            | "pg_get_functiondef"
-            | "pg_get_function_result"
-            | "pg_get_function_arguments"
-            | "pg_get_function_identity_arguments"
-            | "pg_get_serial_sequence"
-            | "pg_size_pretty"
-            | "pg_tablespace_location"
-            | "inet_server_addr"
-            | "inet_client_addr" => Some(typed(null(), DataType::Text)),
-            "pg_relation_size"
-            | "pg_table_size"
-            | "pg_total_relation_size"
-            | "pg_indexes_size"
-            | "pg_database_size" => Some(typed(null(), DataType::BigInt(None))),
-            "pg_postmaster_start_time" | "pg_conf_load_time" => {
-                Some(typed(null(), DataType::Timestamp(None, TimezoneInfo::WithTimeZone)))
-            }
-            name if name.starts_with("pg_stat_get_") => Some(typed(null(), DataType::BigInt(None))),
-            name if name.starts_with("pg_") && name.ends_with("_is_visible") => Some(boolean(true)),
-            name if name.starts_with("has_") && name.ends_with("_privilege") => {
-                let asked = arguments.last().and_then(|asked| literal(asked)).unwrap_or_default().to_lowercase();
-                Some(boolean(["select", "usage", "connect", "execute"].iter().any(|right| asked.contains(right))))
-            }
-            _ => None,
-        })
     }
-}
-
-/// The answer of a function about lists, all of which are known in the catalogue.
-fn list_answer(name: &str, arguments: &[&Expr]) -> Option<Expr> {
-    let word = |place: usize| arguments.get(place).and_then(|argument| literal(argument));
-    match (name, arguments) {
-        ("array_lower", [Expr::Array(_), ..]) => Some(number(1)),
-        ("array_upper" | "array_length", [Expr::Array(list), ..]) => Some(number(list.elem.len())),
-        ("array_to_string", [list, ..]) => match list {
-            Expr::BinaryOp { left, .. } if is_list(left) => Some(text("")),
-            Expr::Array(list) if list.elem.is_empty() => Some(text("")),
-            list => is_list(list).then(|| typed(null(), DataType::Text)),
-        },
-        ("string_to_array", _) => {
-            let (list, between) = (word(0)?, word(1)?);
-            Some(array(list.split(&between).map(text).collect()))
-        }
-        ("parse_ident", _) => Some(array(word(0)?.split('.').map(|part| text(part.trim_matches('"'))).collect())),
-        ("format", [_, values @ ..]) => {
-            let pattern = word(0)?;
-            let mut pieces = pattern.split('%');
-            let mut parts = vec![text(pieces.next().unwrap_or_default())];
-            let mut values = values.iter().map(|value| (*value).clone());
-            for piece in pieces {
-                let value = values.next()?;
-                parts.push(if piece.starts_with('I') { call("quote_ident", vec![value]) } else { value });
-                parts.push(text(piece.get(1..)?));
-            }
-            Some(call("concat", parts))
-        }
-        _ => None,
-    }
-}
-
-/// What stands for a cast to a type of PostgreSQL.
-fn cast(expr: &mut Expr, kind: &mut DataType, is_catalog: bool) -> Result<Option<Expr>> {
-    if let DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) = kind {
-        if is_catalog && let Some(list) = elements(expr) {
-            return Ok(Some(array(list)));
-        }
-        if let Some(plain) = plain_type(element) {
-            **element = plain;
-        }
-        return Ok(None);
-    }
-    let name = match kind {
-        DataType::Regclass => "regclass".to_owned(),
-        DataType::Custom(name, _) => last(name),
-        _ => return Ok(None),
-    };
-    let (lookup, to, from): (fn(&str) -> Option<i64>, _, _) = match name.as_str() {
-        "regclass" => (tables::oid_of_relation, "to_regclass", "regclass_name"),
-        "regtype" => (tables::oid_of_type, "to_regtype", "format_type"),
-        "regproc" | "regprocedure" => (tables::oid_of_function, "to_regproc", "regproc_name"),
-        "regnamespace" => (tables::oid_of_schema, "to_regnamespace", "regnamespace_name"),
-        "regrole" => return Ok(Some(text(ROLE))),
-        _ => {
-            if let Some(plain) = plain_type(kind) {
-                *kind = plain;
-            }
-            return Ok(None);
-        }
-    };
-    let inner = std::mem::replace(expr, null());
-    if let Some(said) = literal(&inner) {
-        let oid = said.parse().ok().or_else(|| lookup(&said));
-        return oid.map(|oid| Some(number(oid))).ok_or_else(|| Error::invalid(format!("there is no {name} {said}")));
-    }
-    let is_oid = match &inner {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => !is_placeholder(&inner),
-        Expr::Cast { data_type: DataType::BigInt(_), .. } => true,
-        _ => false,
-    };
-    Ok(Some(if is_oid { call(from, vec![inner]) } else { call(to, vec![typed(inner, DataType::Text)]) }))
-}
-
-fn is_placeholder(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
-}
-
-/// The type of the engine for one that only PostgreSQL has.
-fn plain_type(kind: &DataType) -> Option<DataType> {
-    let DataType::Custom(name, _) = kind else { return None };
-    Some(match last(name).as_str() {
-        "oid" | "xid" | "cid" | "int8" => DataType::BigInt(None),
-        "int4" | "cardinal_number" => DataType::Integer(None),
-        "int2" => DataType::SmallInt(None),
-        "bool" => DataType::Boolean,
-        "float8" => DataType::DoublePrecision,
-        "name" | "text" | "char" | "varchar" | "bpchar" | "sql_identifier" | "character_data" | "yes_or_no" => {
-            DataType::Text
-        }
-        _ => return None,
-    })
-}
-
-/// The operator of the engine for `OPERATOR(pg_catalog.~)` and the like.
-fn operator(name: &str) -> Option<BinaryOperator> {
-    use BinaryOperator as Op;
-    Some(match name {
-        "~" => Op::PGRegexMatch,
-        "!~" => Op::PGRegexNotMatch,
-        "~*" => Op::PGRegexIMatch,
-        "!~*" => Op::PGRegexNotIMatch,
-        "~~" => Op::PGLikeMatch,
-        "!~~" => Op::PGNotLikeMatch,
-        "=" => Op::Eq,
-        "<>" => Op::NotEq,
-        "<" => Op::Lt,
-        "<=" => Op::LtEq,
-        ">" => Op::Gt,
-        ">=" => Op::GtEq,
-        "+" => Op::Plus,
-        "-" => Op::Minus,
-        "||" => Op::StringConcat,
-        _ => return None,
-    })
 }
 
 /// Gives columns without a name the one that PostgreSQL gives them, and columns of one name another each.
@@ -406,6 +231,8 @@ fn name_columns(select: &mut Select, is_catalog: bool) {
             _ => {}
         }
     }
+    let is_wide = |item: &SelectItem| matches!(item, SelectItem::QualifiedWildcard(..) | SelectItem::Wildcard(_));
+    let is_wide = select.projection.iter().any(is_wide);
     for item in &mut select.projection {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         let is_wanted = match expr {
@@ -423,7 +250,7 @@ fn name_columns(select: &mut Select, is_catalog: bool) {
         let name = column_name(expr);
         let mut unique = name.clone();
         let mut count = 1;
-        while !taken.insert(unique.clone()) {
+        while (is_wide && tables::is_column(&unique)) || !taken.insert(unique.clone()) {
             count += 1;
             unique = format!("{name}_{count}");
         }
@@ -569,94 +396,4 @@ fn listed(query: &Query) -> Option<Vec<Expr>> {
         _ => None,
     });
     elements(&lists.next()?)
-}
-
-/// The elements of a list that is written out.
-fn elements(expr: &Expr) -> Option<Vec<Expr>> {
-    match expr {
-        Expr::Array(list) => Some(list.elem.clone()),
-        Expr::Nested(inner) => elements(inner),
-        other => {
-            let said = literal(other)?;
-            let inner = said.strip_prefix('{')?.strip_suffix('}')?;
-            Some(inner.split(',').filter(|part| !part.is_empty()).map(|part| text(part.trim_matches('"'))).collect())
-        }
-    }
-}
-
-fn is_list(expr: &Expr) -> bool {
-    match expr {
-        Expr::Identifier(name) => tables::is_list(&folded(name)),
-        Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|name| tables::is_list(&folded(name))),
-        _ => false,
-    }
-}
-
-fn argument(argument: &FunctionArg) -> Option<&Expr> {
-    match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-        _ => None,
-    }
-}
-
-/// The text that is written here.
-fn literal(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text.clone()),
-            _ => None,
-        },
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => literal(expr),
-        _ => None,
-    }
-}
-
-/// Takes the schemas of PostgreSQL from before a name.
-fn strip(name: &mut ObjectName) {
-    let is_theirs = |schema: &Ident| ["pg_catalog", "information_schema"].contains(&folded(schema).as_str());
-    if name.0.len() == 2 && name.0.first().and_then(|part| part.as_ident()).is_some_and(is_theirs) {
-        name.0.remove(0);
-    }
-}
-
-fn last(name: &ObjectName) -> String {
-    name.0.last().and_then(|part| part.as_ident()).map(|name| name.value.to_lowercase()).unwrap_or_default()
-}
-
-fn null() -> Expr {
-    Expr::value(Value::Null)
-}
-
-fn text(text: impl Into<String>) -> Expr {
-    Expr::value(Value::SingleQuotedString(text.into()))
-}
-
-fn boolean(value: bool) -> Expr {
-    Expr::value(Value::Boolean(value))
-}
-
-fn number(number: impl ToString) -> Expr {
-    Expr::value(Value::Number(number.to_string(), false))
-}
-
-fn array(elem: Vec<Expr>) -> Expr {
-    Expr::Array(Array { elem, named: true })
-}
-
-fn typed(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
-}
-
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }

@@ -164,6 +164,11 @@ pub(super) fn is_list(column: &str) -> bool {
         .any(|known| known.kind == "list" && known.default.is_none() && known.name == column)
 }
 
+/// True for the name of a column of the catalogue.
+pub(super) fn is_column(name: &str) -> bool {
+    TABLES.iter().flat_map(|table| &table.columns).any(|known| known.name == name)
+}
+
 /// The columns of one of our tables.
 pub(crate) type Columns<'a> = &'a dyn Fn(&str) -> Option<SchemaRef>;
 
