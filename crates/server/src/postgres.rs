@@ -6,7 +6,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `session` | one connection: who it is, statements in, rows out |
-//! | `words` | what drivers say that is no question: `BEGIN`, `SET application_name`, `\d` |
+//! | `words` | what drivers say that is no question: `BEGIN`, `SET application_name` |
 //! | `encode` | columns of Arrow as values of PostgreSQL |
 
 mod encode;

@@ -93,6 +93,25 @@ fn psql_asks_and_is_answered() {
     let list = String::from_utf8(list.stdout).unwrap();
     assert_eq!(list.lines().count(), 4, "{list}");
     assert!(list.starts_with("public|events|table|eye\n"), "{list}");
+    for (command, expected) in [
+        ("\\d events", "session_id|text||not null|\n"),
+        ("\\d+ sessions", "duration_ms|bigint|||"),
+        ("\\sv sessions", "GROUP BY session_id"),
+        ("\\dt+", "public|rejections|table|eye|"),
+        ("\\dv", "public|problems|view|eye"),
+        ("\\dn", "public|eye"),
+        ("\\l+", "eye|eye|UTF8|"),
+        ("\\du", "eye||{}"),
+        ("\\dp", "public|events|table|eye=r/eye|"),
+        ("\\df", ""),
+        ("\\dT", ""),
+        ("\\di", ""),
+        ("\\dx", ""),
+        ("\\dd", ""),
+    ] {
+        let text = said(&server, command).unwrap();
+        assert!(text.contains(expected) && !text.contains("ERROR"), "{command}: {text}");
+    }
     let many = psql(&server, &server.token(), &["-c", "BEGIN", "-c", "SELECT 1", "-c", "COMMIT"]).unwrap();
     assert_eq!(String::from_utf8(many.stdout).unwrap(), "BEGIN\n1\nCOMMIT\n");
     let large = said(&server, "SELECT value FROM generate_series(1, 50000)").unwrap();
@@ -111,7 +130,7 @@ fn the_wall_and_the_guard_hold_here_too() {
         ("COPY events TO '/tmp/eye-stolen.csv'", "25006"),
         ("SET datafusion.execution.batch_size = 1", "25006"),
         ("SET TimeZone = 'Europe/Berlin'", "25006"),
-        ("SELECT * FROM information_schema.tables", "25006"),
+        ("SELECT * FROM information_schema.df_settings", "25006"),
         ("SELECT * FROM pg_catalog.pg_shadow", "25006"),
         ("SELECT * FROM '/etc/passwd'", "25006"),
         ("SELECT 1; SELECT 2", "25006"),
@@ -218,15 +237,52 @@ with psycopg.connect(address, password=token) as connection:
     print(json.dumps(connection.execute("SELECT count(*) FROM sessions").fetchone()))
 "#;
 
+const SQLALCHEMY: &str = r#"
+import sys
+import sqlalchemy as sa
+address, token = sys.argv[1:]
+parts = dict(part.split("=") for part in address.split())
+engine = sa.create_engine(sa.URL.create("postgresql+psycopg", "eye", token, parts["host"], int(parts["port"]), "eye"))
+inspector = sa.inspect(engine)
+assert inspector.get_schema_names() == ["information_schema", "public"]
+assert (sorted(inspector.get_table_names()), sorted(inspector.get_view_names())) == (["events", "rejections"], ["problems", "sessions"])
+columns = {column["name"]: column for column in inspector.get_columns("events", schema="public")}
+assert len(columns) == 16 and str(columns["offset"]["type"]) == "BIGINT" and not columns["offset"]["nullable"], columns
+assert columns["timestamp"]["type"].timezone and isinstance(columns["problems"]["type"], sa.ARRAY)
+assert inspector.get_pk_constraint("events")["constrained_columns"] == []
+for ask in (inspector.get_foreign_keys, inspector.get_indexes, inspector.get_unique_constraints, inspector.get_check_constraints):
+    assert ask("events") == []
+assert inspector.get_table_comment("events")["text"]
+assert "GROUP BY session_id" in inspector.get_view_definition("sessions")
+assert inspector.has_table("sessions") and not inspector.has_table("nothing")
+everything = sa.MetaData()
+everything.reflect(engine, views=True)
+assert sorted(everything.tables) == ["events", "problems", "rejections", "sessions"]
+events = sa.Table("events", sa.MetaData(), autoload_with=engine)
+with engine.connect() as connection:
+    of_pages = sa.select(events.c.name, sa.func.count()).where(events.c.category == "page").group_by(events.c.name)
+    print(sorted(tuple(row) for row in connection.execute(of_pages.limit(5))))
+"#;
+
+/// What a program in Python prints that is given the address and a token.
+fn python(server: &Server, program: &str) -> String {
+    let python = std::env::var_os("XTASK_PYTHON").expect("XTASK_PYTHON is not set: run this through cargo xtask test");
+    let output = Command::new(python).args(["-c", program, &address(server), &server.token()]).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
 #[test]
 #[ignore = "needs Python: cargo xtask test runs it"]
 fn psycopg_asks_with_parameters_in_texts_and_in_binary() {
-    let python = std::env::var_os("XTASK_PYTHON").expect("XTASK_PYTHON is not set: run this through cargo xtask test");
-    let server = start(&[]);
-    let output = Command::new(python).args(["-c", PSYCOPG, &address(&server), &server.token()]).output().unwrap();
-    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success(), "{text}");
-    assert_eq!(text, "[2]\n");
+    assert_eq!(python(&start(&[]), PSYCOPG), "[2]\n");
+}
+
+#[test]
+#[ignore = "needs Python: cargo xtask test runs it"]
+fn sqlalchemy_finds_the_tables_and_their_columns() {
+    assert_eq!(python(&start(&[]), SQLALCHEMY), "[(\"it's\", 1), ('view', 1)]\n");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::error::{self, Error, Result};
-use crate::guard::{self, Checked};
+use crate::guard;
 use crate::joins;
 use crate::questions::Questions;
 use crate::rows::{plain_batch, plain_schema};
@@ -404,9 +404,9 @@ impl Running {
 
     async fn plan(&self) -> Result<(SessionState, LogicalPlan)> {
         let Inner { limits, folder, functions, questions, .. } = &*self.engine.0;
-        let Checked { statement, tables } = guard::check(&self.sql)?;
-        let state = session::open(&self.view, questions, functions.clone(), &tables, limits, folder).await?;
-        let plan = state.statement_to_plan(statement).await?;
+        let checked = guard::check(&self.sql)?;
+        let state = session::open(&self.view, questions, functions.clone(), &checked, limits, folder).await?;
+        let plan = state.statement_to_plan(checked.statement).await?;
         let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         only_reads.verify_plan(&plan).map_err(|error| Error::Refused(error.strip_backtrace()))?;
         if self.parameters.is_empty() {

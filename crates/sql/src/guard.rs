@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use crate::catalog;
 use crate::error::{Error, Result, Spot};
 use crate::tables::TABLES;
 
@@ -38,6 +39,8 @@ pub(crate) struct Checked {
     pub(crate) statement: Statement,
     /// The tables that it names.
     pub(crate) tables: BTreeSet<String>,
+    /// The tables of `pg_catalog` and `information_schema` that it names.
+    pub(crate) catalog: Vec<&'static catalog::tables::Table>,
 }
 
 /// Parses and checks.
@@ -46,13 +49,14 @@ pub(crate) struct Checked {
 /// `Invalid` for what is no SQL, `Refused` for what is not allowed.
 pub(crate) fn check(sql: &str) -> Result<Checked> {
     let statement = only(parse(sql)?)?;
-    let statement = match statement {
+    let mut statement = match statement {
         Statement::Statement(ast) => match shown(&ast)? {
             Some(instead) => only(parse(&instead)?)?,
             None => Statement::Statement(ast),
         },
         other => other,
     };
+    catalog::rewrite(&mut statement)?;
     let mut walk = Walk::default();
     walk_statement(&statement, &mut walk)?;
     if walk.relations() > RELATIONS_MAX {
@@ -60,13 +64,14 @@ pub(crate) fn check(sql: &str) -> Result<Checked> {
             format!("the statement reads more than {RELATIONS_MAX} tables, WITH written out: read each fewer times");
         return Err(Error::refused(message));
     }
-    let mut tables = BTreeSet::new();
+    let (mut tables, mut catalog) = (BTreeSet::new(), Vec::new());
     for name in walk.names {
-        if let Some(table) = table_of(&name, &walk.ctes)? {
-            tables.insert(table);
+        match catalog::tables::named(&name).filter(|_| !is_part(&name, &walk.ctes)) {
+            Some(table) => catalog.push(table),
+            None => tables.extend(table_of(&name, &walk.ctes)?),
         }
     }
-    Ok(Checked { statement, tables })
+    Ok(Checked { statement, tables, catalog })
 }
 
 fn parse(sql: &str) -> Result<Vec<Statement>> {
@@ -136,6 +141,15 @@ fn shown(ast: &Ast) -> Result<Option<String>> {
                 show_options.show_in.as_ref().and_then(|ShowStatementIn { parent_name, .. }| parent_name.as_ref());
             let name = name.ok_or_else(|| Error::invalid("SHOW COLUMNS needs a table: SHOW COLUMNS FROM events"))?;
             Ok(Some(format!("DESCRIBE {name}")))
+        }
+        Ast::ShowVariable { variable } => {
+            let words: Vec<String> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+            let name = match words.join(" ").as_str() {
+                "transaction isolation level" => "transaction_isolation".to_owned(),
+                "time zone" => "TimeZone".to_owned(),
+                name => name.to_owned(),
+            };
+            Ok(catalog::setting(&name).map(|(name, value)| format!("SELECT '{value}' AS \"{name}\"")))
         }
         _ => Ok(None),
     }
@@ -300,8 +314,13 @@ fn set_table(body: &SetExpr) -> bool {
 }
 
 /// A name as it is looked up: in lower case unless it was quoted.
-fn folded(ident: &Ident) -> String {
+pub(crate) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// True for the name of a part of the query.
+fn is_part(name: &ObjectName, ctes: &BTreeSet<String>) -> bool {
+    matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|part| ctes.contains(&folded(part))))
 }
 
 /// The table of this name; `None` if it is a part of the query or a function.
@@ -313,8 +332,9 @@ fn table_of(name: &ObjectName, ctes: &BTreeSet<String>) -> Result<Option<String>
         [schema, table] if schema == SCHEMA => table,
         [catalog, schema, table] if catalog == CATALOG && schema == SCHEMA => table,
         [.., schema, _] if schema == "information_schema" || schema == "pg_catalog" => {
-            let message =
-                format!("{schema} is not there: SHOW TABLES lists the tables, DESCRIBE events the columns of one");
+            let message = format!(
+                "{name} is not there: of {schema} there is only what describes the tables, such as information_schema.columns"
+            );
             return Err(Error::refused(message));
         }
         _ => return Err(unknown(name)),

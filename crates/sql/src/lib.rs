@@ -9,6 +9,7 @@
 //! | `guard` | what may be asked at all |
 //! | `joins` | joins that stop when there is no time left |
 //! | `session` | what one statement is planned in |
+//! | [`catalog`] | `pg_catalog` and `information_schema` of our tables, for clients of PostgreSQL |
 //! | `tables` | `events`, `sessions`, `problems`, `rejections`, and the questions as tables |
 //! | `json` | `->`, `->>` and the functions behind them |
 //! | [`questions`] | how the table functions read their text |
@@ -16,6 +17,7 @@
 //! | [`format`](mod@format) | answers as bytes |
 //! | [`error`] | errors, by what the asker must do |
 
+pub mod catalog;
 pub mod engine;
 pub mod error;
 pub mod format;

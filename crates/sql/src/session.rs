@@ -3,10 +3,10 @@
 //! A session lives as long as its statement. There is no object store, no file format, no factory of tables: what is not
 //! named here cannot be reached.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
     SchemaProvider, TableFunction, TableProvider,
@@ -25,11 +25,13 @@ use datafusion::object_store::ObjectStore;
 use datafusion::prelude::SessionConfig;
 use url::Url;
 
+use crate::catalog;
 use crate::engine::Limits;
 use crate::error::{Error, Result};
-use crate::guard::{CATALOG, SCHEMA};
+use crate::guard::{CATALOG, Checked, SCHEMA};
 use crate::json;
 use crate::questions::Questions;
+use crate::rows::plain_schema;
 use crate::tables::events::Events;
 use crate::tables::rejections::Rejections;
 use crate::tables::{self, View};
@@ -43,7 +45,12 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let is_growing = |function: &Arc<ScalarUDF>| {
         GROWING.contains(&function.name()) || function.aliases().iter().any(|alias| GROWING.contains(&alias.as_str()))
     };
-    defaults.into_iter().filter(|function| !is_growing(function)).chain(json::functions()).collect()
+    defaults
+        .into_iter()
+        .filter(|function| !is_growing(function))
+        .chain(json::functions())
+        .chain(catalog::functions::functions())
+        .collect()
 }
 
 /// A session over a view, with the tables that its statement names.
@@ -54,16 +61,17 @@ pub(crate) async fn open(
     view: &View,
     questions: &Arc<dyn Questions>,
     functions: Vec<Arc<ScalarUDF>>,
-    wanted: &BTreeSet<String>,
+    checked: &Checked,
     limits: &Limits,
     folder: &Path,
 ) -> Result<SessionState> {
     use SessionStateDefaults as Defaults;
+    let wanted = &checked.tables;
     let schema = Arc::new(MemorySchemaProvider::new());
-    let catalog = MemoryCatalogProvider::new();
+    let catalog = Arc::new(MemoryCatalogProvider::new());
     catalog.register_schema(SCHEMA, Arc::clone(&schema) as Arc<dyn SchemaProvider>)?;
     let catalogs = MemoryCatalogProviderList::new();
-    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    catalogs.register_catalog(CATALOG.to_owned(), Arc::clone(&catalog) as Arc<dyn CatalogProvider>);
     let mut planners = Defaults::default_expr_planners();
     let apart = if wanted.contains("events") { view.data_paths() } else { Vec::new() };
     planners.insert(0, Arc::new(json::Operators { apart }));
@@ -84,16 +92,44 @@ pub(crate) async fn open(
         let function = TableFunction::new(name.to_owned(), Arc::new(function));
         state.register_udtf(name, Arc::clone(function.function()));
     }
-    schema.register_table("events".to_owned(), Arc::new(Events::new(view.clone())))?;
-    schema.register_table("rejections".to_owned(), Arc::new(Rejections::new(view.clone())))?;
+    let events = Arc::new(Events::new(view.clone()));
+    let rejections = Arc::new(Rejections::new(view.clone()));
+    let mut columns = vec![("events", events.schema()), ("rejections", rejections.schema())];
+    schema.register_table("events".to_owned(), events)?;
+    schema.register_table("rejections".to_owned(), rejections)?;
     for (name, sql) in [("sessions", tables::SESSIONS), ("problems", tables::PROBLEMS)] {
-        if wanted.contains(name) {
+        if wanted.contains(name) || !checked.catalog.is_empty() {
             let plan = state.create_logical_plan(sql).await?;
             let table: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan, None));
+            columns.push((name, table.schema()));
             schema.register_table(name.to_owned(), table)?;
         }
     }
+    describe(&catalog, &schema, checked, &columns)?;
     Ok(state)
+}
+
+/// Registers what the statement names of `pg_catalog` and `information_schema`.
+fn describe(
+    catalog: &MemoryCatalogProvider,
+    public: &MemorySchemaProvider,
+    checked: &Checked,
+    columns: &[(&str, SchemaRef)],
+) -> Result<()> {
+    let columns = |name: &str| columns.iter().find(|(known, _)| *known == name).map(|(_, schema)| plain_schema(schema));
+    for table in &checked.catalog {
+        let provider: Arc<dyn TableProvider> = Arc::new(table.provider(&columns)?);
+        let within = catalog.schema(table.schema).unwrap_or_else(|| Arc::new(MemorySchemaProvider::new()));
+        // One that was named twice is there already.
+        if !within.table_exist(table.name) {
+            within.register_table(table.name.to_owned(), Arc::clone(&provider))?;
+        }
+        catalog.register_schema(table.schema, within)?;
+        if table.schema == "pg_catalog" && !public.table_exist(table.name) {
+            public.register_table(table.name.to_owned(), provider)?;
+        }
+    }
+    Ok(())
 }
 
 fn config(limits: &Limits) -> SessionConfig {

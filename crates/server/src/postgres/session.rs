@@ -15,7 +15,7 @@ use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
 use pgwire::api::portal::{Format, Portal};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::results::{
-    DescribePortalResponse, DescribeStatementResponse, FieldFormat, FieldInfo, QueryResponse, Response, Tag,
+    DescribePortalResponse, DescribeStatementResponse, FieldInfo, QueryResponse, Response, Tag,
 };
 use pgwire::api::stmt::{QueryParser, StoredStatement};
 use pgwire::api::store::PortalStore;
@@ -29,9 +29,6 @@ use super::words::{self, Word};
 use crate::auth;
 use crate::error::ApiError;
 use crate::state::AppState;
-
-/// What clients take for the server's version: they look at the number only.
-pub(super) const VERSION: &str = "16.0 (The Eye)";
 
 /// What one connection needs.
 pub(super) struct Handlers {
@@ -57,7 +54,7 @@ impl PgWireServerHandlers for Handlers {
 
     fn startup_handler(&self) -> Arc<impl StartupHandler> {
         let mut parameters = DefaultServerParameterProvider::default();
-        VERSION.clone_into(&mut parameters.server_version);
+        eye_sql::catalog::SERVER_VERSION.clone_into(&mut parameters.server_version);
         parameters.is_superuser = false;
         parameters.default_transaction_read_only = true;
         "UTC".clone_into(&mut parameters.time_zone);
@@ -162,15 +159,12 @@ impl Session {
 
     /// The response to one statement.
     async fn respond(&self, sql: &str, parameters: Vec<Parameter>, format: Format) -> PgWireResult<Response> {
-        let instead = match words::read(sql) {
+        let ask = match words::read(sql) {
             Some(Word::Begin) => return Ok(Response::TransactionStart(Tag::new("BEGIN"))),
             Some(Word::End(tag)) => return Ok(Response::TransactionEnd(Tag::new(tag))),
             Some(Word::Done(tag)) => return Ok(Response::Execution(Tag::new(tag))),
-            Some(Word::Value(name, value)) => return Ok(one_text(name, value)),
-            Some(Word::Instead(statement)) => statement,
-            None => sql,
+            None => self.ask_of(sql, parameters)?,
         };
-        let ask = self.ask_of(instead, parameters)?;
         let store = self.state.store.clone();
         let answer = self.state.sql.ask(ask, move || store.snapshot()).await;
         let answer = answer.map_err(|error| refusal(error, sql))?;
@@ -185,33 +179,16 @@ impl Session {
         parameters: Vec<Parameter>,
         format: &Format,
     ) -> PgWireResult<(Vec<FieldInfo>, Vec<Type>)> {
-        let instead = match words::read(sql) {
-            Some(Word::Value(name, _)) => return Ok((vec![text_field(name)], Vec::new())),
-            Some(Word::Instead(statement)) => statement,
-            Some(_) => return Ok((Vec::new(), Vec::new())),
-            None => sql,
-        };
-        let ask = self.ask_of(instead, parameters)?;
+        if words::read(sql).is_some() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let ask = self.ask_of(sql, parameters)?;
         let store = self.state.store.clone();
         let described = self.state.sql.describe(ask, move || store.snapshot()).await;
         let described = described.map_err(|error| refusal(error, sql))?;
         let parameters = described.parameters.iter().map(|kind| kind.as_ref().map_or(Type::TEXT, encode::type_of));
         Ok((encode::fields(&described.columns, format), parameters.collect()))
     }
-}
-
-fn text_field(name: &str) -> FieldInfo {
-    FieldInfo::new(name.to_owned(), None, None, Type::TEXT, FieldFormat::Text)
-}
-
-/// An answer of one row with one text.
-fn one_text(name: &str, value: &str) -> Response {
-    use bytes::BufMut as _;
-    let mut row = bytes::BytesMut::new();
-    row.put_i32(i32::try_from(value.len()).unwrap_or_default());
-    row.put_slice(value.as_bytes());
-    let rows = stream::iter([Ok(DataRow::new(row, 1))]);
-    Response::Query(QueryResponse::new(Arc::new(vec![text_field(name)]), rows))
 }
 
 /// The rows of an answer as they come.

@@ -12,19 +12,7 @@ pub(super) enum Word {
     End(&'static str),
     /// Done, with this tag.
     Done(&'static str),
-    /// One row with one text.
-    Value(&'static str, &'static str),
-    /// Another statement stands for it.
-    Instead(&'static str),
 }
-
-/// Settings that change no answer.
-const HARMLESS: [&str; 5] =
-    ["application_name", "client_encoding", "extra_float_digits", "client_min_messages", "search_path"];
-
-/// What `psql` asks for `\d` and `\dt`, in its own columns.
-const LIST: &str = "SELECT 'public' AS \"Schema\", column1 AS \"Name\", 'table' AS \"Type\", 'eye' AS \"Owner\" \
-                    FROM (VALUES ('events'), ('problems'), ('rejections'), ('sessions'))";
 
 /// The answer to a statement, if it is one of these.
 pub(super) fn read(sql: &str) -> Option<Word> {
@@ -34,6 +22,10 @@ pub(super) fn read(sql: &str) -> Option<Word> {
     match words.as_slice() {
         ["begin", ..] | ["start", "transaction", ..] => Some(Word::Begin),
         ["commit", ..] | ["end", ..] => Some(Word::End("COMMIT")),
+        // Transactions inside one mean as little.
+        ["savepoint", ..] => Some(Word::Done("SAVEPOINT")),
+        ["release", ..] => Some(Word::Done("RELEASE")),
+        ["rollback", "to", ..] | ["rollback", _, "to", ..] => Some(Word::Done("ROLLBACK")),
         ["rollback", ..] | ["abort", ..] => Some(Word::End("ROLLBACK")),
         ["discard", "all"] => Some(Word::Done("DISCARD ALL")),
         ["deallocate", ..] => Some(Word::Done("DEALLOCATE")),
@@ -41,14 +33,6 @@ pub(super) fn read(sql: &str) -> Option<Word> {
         ["set", "session" | "local", name, ..] | ["set", name, ..] => {
             is_harmless(name, &words).then_some(Word::Done("SET"))
         }
-        ["show", "transaction", "isolation", "level"] | ["show", "transaction_isolation"] => {
-            Some(Word::Value("transaction_isolation", "serializable"))
-        }
-        ["show", "server_version"] => Some(Word::Value("server_version", super::session::VERSION)),
-        ["show", "standard_conforming_strings"] => Some(Word::Value("standard_conforming_strings", "on")),
-        ["show", "timezone"] | ["show", "time", "zone"] => Some(Word::Value("TimeZone", "UTC")),
-        ["show", "search_path"] => Some(Word::Value("search_path", "public")),
-        _ if is_list(&text) => Some(Word::Instead(LIST)),
         _ => None,
     }
 }
@@ -59,16 +43,8 @@ fn is_harmless(name: &str, words: &[&str]) -> bool {
         "timezone" | "time" => is_last("utc"),
         "datestyle" => is_last("iso") || words.iter().any(|word| word.trim_matches(['\'', '"', ',']) == "iso"),
         "default_transaction_read_only" | "transaction_read_only" => is_last("on"),
-        name => HARMLESS.contains(&name),
+        name => eye_sql::catalog::is_harmless(name),
     }
-}
-
-/// `\d` without a name: every relation of these kinds, by name.
-fn is_list(text: &str) -> bool {
-    text.contains("from pg_catalog.pg_class c")
-        && text.contains("c.relkind in (")
-        && text.contains("as \"owner\"")
-        && !text.contains("c.relname operator(pg_catalog.~)")
 }
 
 #[cfg(test)]
@@ -83,6 +59,9 @@ mod tests {
             ("START TRANSACTION", Some(Word::Begin)),
             ("COMMIT;", Some(Word::End("COMMIT"))),
             ("ROLLBACK", Some(Word::End("ROLLBACK"))),
+            ("SAVEPOINT \"a\"", Some(Word::Done("SAVEPOINT"))),
+            ("ROLLBACK TO SAVEPOINT \"a\"", Some(Word::Done("ROLLBACK"))),
+            ("ROLLBACK TO \"a\"", Some(Word::Done("ROLLBACK"))),
             ("SET application_name = 'x'", Some(Word::Done("SET"))),
             ("SET extra_float_digits = 3", Some(Word::Done("SET"))),
             ("SET TimeZone TO 'UTC'", Some(Word::Done("SET"))),

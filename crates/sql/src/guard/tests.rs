@@ -36,6 +36,11 @@ fn what_only_reads_is_let_through() {
         "SELECT (SELECT max(\"timestamp\") FROM events) FROM (SELECT 1)",
         "SELECT data->>'a' FROM events WHERE data#>>'{a,b}' = 'x' AND name LIKE 'drop table%'",
         "SELECT 'COPY events TO ''x''' AS text",
+        "SELECT * FROM information_schema.tables",
+        "SELECT * FROM eye.information_schema.columns",
+        "SELECT * FROM pg_catalog.pg_class c, pg_type",
+        "DESCRIBE pg_catalog.pg_class",
+        "SHOW server_version",
     ] {
         check(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
@@ -105,9 +110,10 @@ fn files_and_foreign_tables_are_not_there() {
         "SELECT * FROM \"data.parquet\"",
         "SELECT * FROM 'https://example.com/x.json'",
         "SELECT * FROM \"s3://bucket/key\"",
-        "SELECT * FROM information_schema.tables",
-        "SELECT * FROM eye.information_schema.columns",
-        "SELECT * FROM pg_catalog.pg_class",
+        "SELECT * FROM information_schema.df_settings",
+        "SELECT * FROM eye.information_schema.secrets",
+        "SELECT * FROM other.information_schema.columns",
+        "SELECT * FROM pg_catalog.pg_shadow",
         "SELECT * FROM datafusion.public.events",
         "SELECT * FROM other.events",
         "SELECT * FROM tokens",
@@ -127,9 +133,28 @@ fn files_and_foreign_tables_are_not_there() {
     ] {
         assert!(matches!(check(sql), Err(Error::Refused(_) | Error::Invalid { .. })), "{sql}: {:?}", check(sql));
     }
-    assert!(refused("SELECT * FROM information_schema.tables").contains("information_schema is not there"));
+    let message = refused("SELECT * FROM information_schema.df_settings");
+    assert!(message.contains("information_schema.df_settings is not there"), "{message}");
     assert!(refused("SELECT * FROM \"/etc/passwd\"").contains("looks like a file"));
     assert!(invalid("SELECT * FROM tokens").contains("events, sessions, problems, rejections"));
+}
+
+#[test]
+fn what_is_planned_of_the_catalogue_is_what_was_checked() {
+    let tables = |sql: &str| check(sql).unwrap().catalog.iter().map(|table| table.name).collect::<Vec<_>>();
+    assert_eq!(tables("SELECT * FROM pg_class, information_schema.tables"), ["pg_class", "tables"]);
+    // A part of the query goes before the catalogue, and an ordinary statement has nothing of it.
+    assert!(tables("WITH pg_class AS (SELECT 1) SELECT * FROM pg_class").is_empty());
+    assert!(tables("SELECT * FROM events").is_empty());
+    for sql in [
+        "SELECT * FROM pg_class, secrets",
+        "SELECT (SELECT max(x) FROM secrets) FROM pg_class",
+        "SELECT * FROM pg_class WHERE relname IN (SELECT x FROM '/etc/passwd')",
+        "SELECT * FROM pg_catalog.read_csv('/etc/passwd'), pg_class",
+        "WITH gone AS (DELETE FROM events RETURNING *) SELECT * FROM pg_class",
+    ] {
+        assert!(matches!(check(sql), Err(Error::Refused(_) | Error::Invalid { .. })), "{sql}: {:?}", check(sql));
+    }
 }
 
 #[test]
