@@ -9,33 +9,36 @@ use std::process::Command;
 
 use common::Server;
 
-/// Types lines on a terminal of its own, each when the prompt is there; prints all that was shown.
+/// Types lines on a terminal of its own; prints all that was shown. Behind a line that is whole the next prompt is waited
+/// for: it begins with the mark that text may be pasted, which lines that are only drawn again do not have.
 const TYPIST: &str = r#"
-import os, pty, select, sys
+import os, pty, re, select, sys
 lines, command = sys.argv[1].split("|"), sys.argv[2:]
 process, terminal = pty.fork()
 if process == 0:
     os.execvp(command[0], command)
 shown = b""
-def read_until(wanted):
+def read_until(wanted, since):
     global shown
-    seen = len(shown)
-    while wanted not in shown[seen:]:
+    while not re.search(wanted, shown[since:], re.DOTALL):
         if not select.select([terminal], [], [], 60)[0]:
-            sys.exit("nothing more came: " + shown.decode(errors="replace"))
+            sys.exit("nothing more came: " + repr(shown))
         try:
             part = os.read(terminal, 65536)
         except OSError:
-            break
+            part = b""
         if not part:
             break
         shown += part
-read_until(b"eye> ")
+prompt = rb"\x1b\[\?2004h.*eye> "
+read_until(prompt, 0)
 for line in lines:
-    os.write(terminal, line.replace("<tab>", "\t").encode() + b"\n")
-    read_until(b"\neye> " if line.endswith(";") or line.startswith("\\") else b"\n")
+    is_whole, seen = not line.endswith("…"), len(shown)
+    os.write(terminal, line.rstrip("…").replace("<tab>", "\t").replace("<up>", "\x1b[A").encode() + b"\r")
+    if is_whole:
+        read_until(prompt, seen)
 os.write(terminal, b"\x04")
-read_until(b"there is no such text")
+read_until(b"there is no such text", 0)
 sys.stdout.buffer.write(shown)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 "#;
@@ -48,6 +51,7 @@ fn typed(server: &Server, state: &std::path::Path, lines: &[&str]) -> String {
         .env("EYE_TOKEN", server.token())
         .env("XDG_STATE_HOME", state)
         .env("TERM", "xterm")
+        .env("PYTHONUTF8", "1")
         .output()
         .unwrap();
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -59,17 +63,26 @@ fn typed(server: &Server, state: &std::path::Path, lines: &[&str]) -> String {
 fn statements_are_asked_completed_and_remembered_on_a_terminal() {
     let server = Server::start();
     let state = tempfile::tempdir().unwrap();
-    let lines =
-        ["\\d", "\\d eve<tab>", "SELECT count(*)", "+ 41 AS answer FROM eve<tab>nts;", "SELECT nothing;", "\\x", "\\?"];
+    let lines = [
+        "\\d",
+        "\\d rej<tab>",
+        "SELECT count(*)…",
+        "+ 1234 * 3 AS answer FROM events;",
+        " SELECT 'secret';",
+        "SELECT nothing;",
+        "\\x",
+        "\\?",
+    ];
     let shown = typed(&server, state.path(), &lines);
-    for wanted in ["rejections", "session_id", "answer", "41", "error: ", "nothing", "there is no \\x", "Tab completes"]
-    {
+    // None of these was typed.
+    for wanted in ["problems", "sample", "3702", "1 row", "error: ", "shows what there is", "Tab completes"] {
         assert!(shown.contains(wanted), "{wanted}: {shown}");
     }
     let history = state.path().join("eye/sql_history");
     let remembered = std::fs::read_to_string(&history).unwrap();
-    assert!(remembered.contains("41 AS answer FROM"), "{remembered}");
+    assert!(remembered.contains("1234 * 3 AS answer"), "{remembered}");
+    assert!(!remembered.contains("secret"), "a space keeps a statement out: {remembered}");
     assert_eq!(history.metadata().unwrap().permissions().mode() & 0o077, 0, "others cannot read it");
-    let again = typed(&server, state.path(), &["\u{1b}[A\u{1b}[A\u{1b}[A\u{1b}[A"]);
-    assert!(again.contains("answer"), "the statement before comes back: {again}");
+    let again = typed(&server, state.path(), &["<up><up><up><up>"]);
+    assert!(again.contains("3702"), "the statement before comes back: {again}");
 }

@@ -256,16 +256,17 @@ fn be_nice() {
 }
 
 /// Lets ingest go before the calling thread, which answers a question that takes long, and before all threads that it
-/// starts from now on.
+/// starts from now on. Once is enough: a second time changes nothing.
 pub fn give_way() {
     be_nicer(QUESTION_NICENESS);
 }
 
-/// Where this is not allowed, the thread works all the same.
+/// Nicer than the process by so much, whoever started the thread. Where this is not allowed, the thread works all the
+/// same.
 fn be_nicer(by: i32) {
-    let thread = Some(rustix::thread::gettid());
-    let _ = rustix::process::getpriority_process(thread)
-        .and_then(|niceness| rustix::process::setpriority_process(thread, niceness + by));
+    use rustix::process::{getpid, getpriority_process, setpriority_process};
+    let _ = getpriority_process(Some(getpid()))
+        .and_then(|niceness| setpriority_process(Some(rustix::thread::gettid()), niceness + by));
 }
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {

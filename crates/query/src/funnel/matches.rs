@@ -292,6 +292,11 @@ impl State for Matches<'_> {
             });
         });
         plan.keep(kept.len())?;
+        if kept.len() < count {
+            // Events of nobody were counted too.
+            kept.shrink_to_fit();
+        }
+        runs.shrink_to_fit();
         part.found.push(Found { slice, runs, kept });
         part.values.check()
     }

@@ -50,9 +50,7 @@ struct Column {
 pub(crate) fn run(context: &Context<'_>, args: &Args) -> Result<()> {
     let statement = match &args.command {
         Some(statement) => statement.clone(),
-        None if std::io::stdin().is_terminal() && context.output.is_terminal() && !args.csv => {
-            return prompted(context, args);
-        }
+        None if is_at_a_terminal(context) && !args.csv && !context.output.is_json() => return prompted(context, args),
         None => {
             let mut text = String::new();
             let read = std::io::stdin().lock().read_to_string(&mut text);
@@ -79,6 +77,10 @@ fn ask(client: &Client, args: &Args, statement: &str) -> Result<String> {
         body["at_least"] = at_least.as_str().into();
     }
     client.send("POST", "/v1/sql", &body)
+}
+
+fn is_at_a_terminal(context: &Context<'_>) -> bool {
+    std::io::stdin().is_terminal() && context.output.is_terminal()
 }
 
 /// Many statements, one after the other.

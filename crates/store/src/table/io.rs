@@ -105,8 +105,13 @@ impl TableIo {
         if let Some(folder) = self.location.folder() {
             return read_local(&folder.join(path), ranges).map_err(|error| local_failed(path, &error));
         }
-        let full = self.full(path)?;
-        self.handle.block_on(self.store.get_ranges(&full, ranges)).map_err(|error| failed(path, &error))
+        let (store, full, ranges) = (Arc::clone(&self.store), self.full(path)?, ranges.to_vec());
+        // On the runtime: threads that it starts for the request are the runtime's own, and must not take over that the
+        // caller gives way to others.
+        let read = self.handle.spawn(async move { store.get_ranges(&full, &ranges).await });
+        let read = self.handle.block_on(read);
+        let read = read.map_err(|error| Error::new(Kind::Internal, format!("reading {path} failed: {error}")))?;
+        read.map_err(|error| failed(path, &error))
     }
 
     /// Writes a data file whose name nobody else uses. Durable when it returns.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
@@ -73,10 +74,15 @@ pub(super) fn run(
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                say("what was typed is no UTF-8: type it again")?;
+                continue;
+            }
             Err(error) => return Err(terminal(&error)),
         };
         if !line.trim().is_empty() {
-            let is_new = editor.add_history_entry(line.trim()).unwrap_or(false);
+            // A space before it keeps a statement out of the history.
+            let is_new = editor.add_history_entry(line.trim_end()).unwrap_or(false);
             if let Some(path) = history.as_ref().filter(|_| is_new) {
                 // A prompt without a history is still a prompt.
                 let _ = editor.append_history(path);
@@ -144,22 +150,47 @@ fn is_whole(text: &str) -> bool {
     while let Some(first) = rest.chars().next() {
         let after = &rest[first.len_utf8()..];
         let (skipped, ends) = match first {
+            'e' | 'E' if after.starts_with('\'') => match end_of_escaped(&after[1..]) {
+                Some(end) => (2 + end, false),
+                None => return false,
+            },
             '\'' | '"' => match after.find(first) {
                 Some(end) => (1 + end + 1, false),
                 None => return false,
             },
+            '$' if after.starts_with('$') => match after[1..].find("$$") {
+                Some(end) => (2 + end + 2, false),
+                None => return false,
+            },
             '-' if after.starts_with('-') => (rest.find('\n').unwrap_or(rest.len()), is_ended),
-            '/' if after.starts_with('*') => match rest.find("*/") {
-                Some(end) => (end + 2, is_ended),
+            '/' if after.starts_with('*') => match after[1..].find("*/") {
+                Some(end) => (2 + end + 2, is_ended),
                 None => return false,
             },
             ';' => (1, true),
             space if space.is_whitespace() => (space.len_utf8(), is_ended),
+            // Of a word no letter begins a text with escapes.
+            letter if letter.is_alphanumeric() => {
+                (rest.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(rest.len()), false)
+            }
             other => (other.len_utf8(), false),
         };
         (rest, is_ended) = (&rest[skipped..], ends);
     }
     is_ended
+}
+
+/// Where a text with escapes ends: behind its closing quote.
+fn end_of_escaped(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    for (place, char) in text.char_indices() {
+        match char {
+            '\'' if !is_escaped => return Some(place + 1),
+            '\\' => is_escaped = !is_escaped,
+            _ => is_escaped = false,
+        }
+    }
+    None
 }
 
 /// What Tab completes.
@@ -245,10 +276,17 @@ mod tests {
             "SELECT \"a;b\"; -- done",
             "SELECT 1; /* ; */",
             "SELECT 'it''s';",
+            r"SELECT E'it\'s', e'\\';",
+            "SELECT name';';",
+            "SELECT $$it's;$$;",
+            "SELECT 1; /*/ ; */",
         ] {
             assert!(is_whole(whole), "{whole}");
         }
         for part in ["", "SELECT 1", "SELECT ';", "SELECT 1 -- ;", "SELECT /* ;", "SELECT 'a;\nb", "SELECT 1; SELECT"] {
+            assert!(!is_whole(part), "{part}");
+        }
+        for part in [r"SELECT E'it\';", r"SELECT name'it\'s';", "SELECT $$it's;", "SELECT 1; /*/"] {
             assert!(!is_whole(part), "{part}");
         }
     }
