@@ -24,6 +24,8 @@ use crate::server::{PATIENCE, Server};
 
 /// A new data folder after so many kills.
 const KILLS_PER_FOLDER: u64 = 8;
+/// So many kills must come to a file that a vacuum removes.
+const VACUUM_DEMANDED_AT: u64 = 40;
 /// In one folder of so many the days go by too.
 const RETENTION_ONE_IN: u64 = 4;
 /// A life ends at last.
@@ -124,7 +126,9 @@ pub fn run(ground: &Ground, kills: u64) -> Result<Report> {
          accepted and not",
         told_later[0], told_later[1]
     ));
-    if report.is_good() && kills >= KILLS_PER_FOLDER && (erased == 0 || merged_rows == 0 || vacuumed_files == 0) {
+    // On a busy machine a vacuum finds nothing old for long: of a slice it is not demanded.
+    let is_tested = erased > 0 && merged_rows > 0 && (vacuumed_files > 0 || kills < VACUUM_DEMANDED_AT);
+    if report.is_good() && kills >= KILLS_PER_FOLDER && !is_tested {
         report.findings.add(Violation::NotTested, "nothing was merged, removed or erased");
     }
     Ok(report)
