@@ -30,6 +30,8 @@ const BUCKET_BITS: u32 = 8;
 pub(super) const BUCKETS: usize = 1 << BUCKET_BITS;
 /// Texts are few if each stands in so many rows, on average.
 const TEXTS_FEW: usize = 8;
+/// So many runs are worked on at a time.
+const PIECE_RUNS: usize = 8_192;
 
 /// A set of steps, one bit each.
 pub(super) type Steps = u16;
@@ -105,7 +107,8 @@ impl<'q> Plan<'q> {
 
     /// Counts events that are kept.
     fn keep(&self, count: usize) -> Result<()> {
-        let kept_max = self.query.matches_max;
+        // A place in a thread's events has 32 bits.
+        let kept_max = self.query.matches_max.min(u32::MAX as usize / 2);
         if self.kept.fetch_add(count, Ordering::Relaxed) + count <= kept_max {
             return Ok(());
         }
@@ -168,8 +171,9 @@ impl Kept {
 #[derive(Clone, Copy)]
 struct Run {
     /// A row that tells the unit's id.
+    slice: u32,
     row: u32,
-    /// Where its events are among those of its slice.
+    /// Where its events are among those of its part.
     first: u32,
     count: u32,
 }
@@ -179,30 +183,15 @@ struct Run {
 struct Owner {
     /// Halves of a key, as a whole one would leave a gap in every owner.
     key: [u64; 2],
-    /// The number of the slice in its part, and of the run in the slice.
-    run: [u32; 2],
-}
-
-/// What is kept of one slice.
-struct Found {
-    slice: u32,
-    /// In the order of their events.
-    runs: Vec<Run>,
-    kept: Vec<Kept>,
-}
-
-impl Found {
-    /// The events of a run.
-    fn events(&self, run: &Run) -> &[Kept] {
-        let first = run.first as usize;
-        self.kept.get(first..first + run.count as usize).unwrap_or_default()
-    }
+    /// The number of the run in its part.
+    run: u32,
 }
 
 /// What one thread keeps.
 struct Part {
-    /// Slice by slice: what has been kept never moves.
-    found: Vec<Found>,
+    /// In the order of their events.
+    runs: Vec<Run>,
+    kept: Vec<Kept>,
     /// The owners of the runs, by bucket.
     owners: Vec<Vec<Owner>>,
     values: Values,
@@ -210,19 +199,32 @@ struct Part {
 
 impl Part {
     fn new() -> Self {
-        Self { found: Vec::new(), owners: vec![Vec::new(); BUCKETS], values: Values::default() }
+        Self { runs: Vec::new(), kept: Vec::new(), owners: vec![Vec::new(); BUCKETS], values: Values::default() }
     }
 
-    /// Notes the owner of a run.
-    fn own(&mut self, key: Key, run: [u32; 2]) {
+    /// The events of a run.
+    fn events(&self, run: &Run) -> &[Kept] {
+        let first = run.first as usize;
+        self.kept.get(first..first + run.count as usize).unwrap_or_default()
+    }
+
+    /// Adds an event behind the last one; `is_same` if it belongs to the same run.
+    fn push(&mut self, (slice, row): (u32, usize), key: Key, is_same: bool, event: Kept) {
+        let first = number(self.kept.len());
+        self.kept.push(event);
+        if let Some(run) = self.runs.last_mut().filter(|_| is_same) {
+            run.count += 1;
+            return;
+        }
         let [high, low] = [key >> 64, key].map(|half| (half & u128::from(u64::MAX)) as u64);
         if let Some(owners) = self.owners.get_mut((high >> (u64::BITS - BUCKET_BITS)) as usize) {
-            owners.push(Owner { key: [high, low], run });
+            owners.push(Owner { key: [high, low], run: number(self.runs.len()) });
         }
+        self.runs.push(Run { slice, row: number(row), first, count: 1 });
     }
 }
 
-/// A place in a slice, or of one, which has fewer than 2^32.
+/// A place as it is kept: [`Plan::keep`] sees to it that it fits.
 fn number(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
@@ -247,8 +249,7 @@ impl<'q> Matches<'q> {
         let (mut values, mut parts) = (Values::default(), Vec::new());
         for part in std::iter::once(self.mine).chain(self.others) {
             let numbers = values.merge(&part.values)?;
-            let of = |found: &Found| found.runs.iter().map(|_| AtomicBool::new(false)).collect();
-            let is_joined = part.found.iter().map(of).collect();
+            let is_joined = part.runs.iter().map(|_| AtomicBool::new(false)).collect();
             parts.push(Numbered { part, numbers, is_joined });
         }
         Ok(Units { parts, values })
@@ -265,40 +266,21 @@ impl State for Matches<'_> {
             // What matches no step still stands between two that do.
             FunnelOrder::Strict => Cow::Borrowed(mask),
         };
-        let count = wanted.iter().filter(|is_wanted| **is_wanted).count();
         let mut values = query.breakdown.as_ref().map(|field| FrameValues::new(field, frame));
-        let (mut runs, mut kept, mut last) = (Vec::<Run>::new(), Vec::with_capacity(count), None);
-        let place = number(part.found.len());
+        let (before, mut last) = (part.kept.len(), None);
         plan.keys.each(frame, query.by, &wanted, |row, key| {
             let (at, steps) = (frame.key(row), steps[row]);
             let value = match &mut values {
                 Some(values) if steps & 1 != 0 => values.number(row, &mut part.values),
                 _ => NO_VALUE,
             };
-            match runs.last_mut().filter(|_| last == Some(key)) {
-                Some(run) => run.count += 1,
-                None => {
-                    part.own(key, [place, number(runs.len())]);
-                    runs.push(Run { row: number(row), first: number(kept.len()), count: 1 });
-                    last = Some(key);
-                }
-            }
-            kept.push(Kept {
-                timestamp: at.timestamp.micros(),
-                offset: at.offset.0,
-                value,
-                partition: at.partition.0,
-                steps,
-            });
+            let event =
+                Kept { timestamp: at.timestamp.micros(), offset: at.offset.0, value, partition: at.partition.0, steps };
+            part.push((slice, row), key, last == Some(key), event);
+            last = Some(key);
         });
-        plan.keep(kept.len())?;
-        if kept.len() < count {
-            // Events of nobody were counted too.
-            kept.shrink_to_fit();
-        }
-        runs.shrink_to_fit();
-        part.found.push(Found { slice, runs, kept });
-        part.values.check()
+        part.values.check()?;
+        plan.keep(part.kept.len() - before)
     }
 
     fn merge(&mut self, other: Self) -> Result<()> {
@@ -313,23 +295,16 @@ struct Numbered {
     part: Part,
     /// The numbers, by the part's own.
     numbers: Vec<u32>,
-    /// For each run of each slice whether its unit has others.
-    is_joined: Vec<Vec<AtomicBool>>,
+    /// For each run whether its unit has others.
+    is_joined: Vec<AtomicBool>,
 }
 
 impl Numbered {
-    /// The run of an owner, in what was found in its slice.
-    fn run(&self, [found, run]: [u32; 2]) -> Option<(&Found, &Run, &AtomicBool)> {
-        let (place, run) = (found as usize, run as usize);
-        let found = self.part.found.get(place)?;
-        Some((found, found.runs.get(run)?, self.is_joined.get(place)?.get(run)?))
-    }
-
     /// Adds the events of a run.
-    fn push_events(&self, found: &Found, run: &Run, events: &mut Vec<Kept>) {
+    fn push_events(&self, run: &Run, events: &mut Vec<Kept>) {
         let own = |value: u32| self.numbers.get(value as usize).copied().unwrap_or(NO_VALUE);
         // A slice of the table has the latest first: turned round, the events are nearly always in order.
-        events.extend(found.events(run).iter().rev().map(|event| Kept { value: own(event.value), ..*event }));
+        events.extend(self.part.events(run).iter().rev().map(|event| Kept { value: own(event.value), ..*event }));
     }
 }
 
@@ -356,34 +331,40 @@ impl Units {
             events.clear();
             let mut place = (0, 0);
             for (owner, part) in unit {
-                let Some((found, run, is_joined)) = part.run(owner.run) else { continue };
+                let run = owner.run as usize;
+                let (Some(is_joined), Some(run)) = (part.is_joined.get(run), part.part.runs.get(run)) else { continue };
                 is_joined.store(true, Ordering::Relaxed);
-                part.push_events(found, run, &mut events);
-                place = (found.slice, run.row);
+                part.push_events(run, &mut events);
+                place = (run.slice, run.row);
             }
             in_order(&mut events);
             visit(place, &events);
         }
     }
 
-    /// How many pieces there are for [`Units::each_alone`]: one a slice.
+    /// How many pieces the runs are cut into for [`Units::each_alone`].
     pub(super) fn pieces(&self) -> usize {
-        self.parts.iter().map(|part| part.part.found.len()).sum()
+        self.parts.iter().map(|part| part.part.runs.len().div_ceil(PIECE_RUNS)).sum()
     }
 
     /// Visits every unit of a piece that has but one run, with its events in order. [`Units::each_joined`] must have
     /// visited all the others.
-    pub(super) fn each_alone(&self, piece: usize, mut visit: impl FnMut(RowPlace, &[Kept])) {
-        let mut all = self.parts.iter().flat_map(|part| {
-            part.part.found.iter().zip(&part.is_joined).map(move |(found, is_joined)| (part, found, is_joined))
-        });
-        let Some((part, found, is_joined)) = all.nth(piece) else { return };
+    pub(super) fn each_alone(&self, mut piece: usize, mut visit: impl FnMut(RowPlace, &[Kept])) {
         let mut events = Vec::new();
-        for (run, _) in found.runs.iter().zip(is_joined).filter(|(_, is_joined)| !is_joined.load(Ordering::Relaxed)) {
-            events.clear();
-            part.push_events(found, run, &mut events);
-            in_order(&mut events);
-            visit((found.slice, run.row), &events);
+        for part in &self.parts {
+            let pieces = part.part.runs.len().div_ceil(PIECE_RUNS);
+            if piece >= pieces {
+                piece -= pieces;
+                continue;
+            }
+            let runs = part.part.runs.iter().zip(&part.is_joined).skip(piece * PIECE_RUNS).take(PIECE_RUNS);
+            for (run, _) in runs.filter(|(_, is_joined)| !is_joined.load(Ordering::Relaxed)) {
+                events.clear();
+                part.push_events(run, &mut events);
+                in_order(&mut events);
+                visit((run.slice, run.row), &events);
+            }
+            return;
         }
     }
 }
