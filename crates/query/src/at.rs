@@ -63,6 +63,11 @@ impl<S: Source> At<S> {
         Self { source, seen: Some(Seen { version, position, after: Some(after) }) }
     }
 
+    /// What it is of.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
     /// The version of the table that answers name.
     pub fn version(&self) -> u64 {
         self.seen.as_ref().map_or_else(|| self.source.version(), |seen| seen.version)

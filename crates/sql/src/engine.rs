@@ -269,7 +269,10 @@ impl Engine {
         }
         let turn = self.turn(&ask.token).await?;
         let cancel = Arc::new(Cancel::new());
-        let view = View { snapshot: Arc::new(snapshot()), allowed: ask.allowed, cancel };
+        let snapshot = Arc::new(snapshot());
+        // Here, for the threads that work on the statement give way to ingest.
+        snapshot.take_hot();
+        let view = View { snapshot, allowed: ask.allowed, cancel };
         Ok(Running { engine: self.clone(), view, sql: ask.sql, parameters: ask.parameters, turn })
     }
 

@@ -11,7 +11,7 @@
 //! session index: hash of session_id -> newest row; rows of a session are a chain of `previous`
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
 use eye_event::{Batch, Entry, EntryKey, RejectionRef, Timestamp};
@@ -255,6 +255,8 @@ pub(crate) struct GenerationView {
     rows: usize,
     rejections: usize,
     pub(crate) applied: Offset,
+    /// The rows, once they were asked for.
+    chunks: OnceLock<Vec<Arc<Chunk>>>,
 }
 
 impl Generation {
@@ -300,6 +302,7 @@ impl Generation {
             rows: rows.len(),
             rejections: rows.rejections.len(),
             applied: rows.applied,
+            chunks: OnceLock::new(),
         }
     }
 }
@@ -390,8 +393,12 @@ impl GenerationView {
         self.rows
     }
 
-    /// The visible rows as chunks: full ones shared, the last one copied.
-    pub(crate) fn chunks(&self) -> Vec<Arc<Chunk>> {
+    /// The visible rows as chunks: full ones shared, the last one copied. Only the first time takes the lock.
+    pub(crate) fn chunks(&self) -> &[Arc<Chunk>] {
+        self.chunks.get_or_init(|| self.copied())
+    }
+
+    fn copied(&self) -> Vec<Arc<Chunk>> {
         let rows = self.generation.inner.read();
         let full = self.rows / CHUNK_ROWS;
         let mut chunks = rows.chunks[..full].to_vec();

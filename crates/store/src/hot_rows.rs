@@ -22,7 +22,7 @@ pub(crate) struct HotRows {
 
 impl HotRows {
     pub(crate) fn new(view: &GenerationView) -> Self {
-        Self { partition: view.partition(), chunks: view.chunks(), rows: view.rows() }
+        Self { partition: view.partition(), chunks: view.chunks().to_vec(), rows: view.rows() }
     }
 
     fn place(&self, row: u32) -> (&Chunk, usize) {

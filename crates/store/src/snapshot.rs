@@ -49,6 +49,12 @@ impl Snapshot {
         &self.flushed
     }
 
+    /// Takes over the newest rows now: slices that are asked for later, perhaps by a thread that gives way to ingest, take no
+    /// lock that ingest waits for.
+    pub fn take_hot(&self) {
+        self.hot.iter().for_each(|view| _ = view.chunks());
+    }
+
     /// Visits every event of one session, in no particular order, with at least `columns` filled.
     ///
     /// The direct path: session index in the hot buffer; in the table bloom filters, then the page index.
@@ -80,7 +86,7 @@ impl Snapshot {
             |(min, max): (Timestamp, Timestamp)| from.is_none_or(|from| max >= from) && to.is_none_or(|to| min < to);
         let mut slices = Vec::new();
         for view in &self.hot {
-            slices.extend(view.chunks().into_iter().filter(|chunk| touches(chunk.timestamps())).map(Slice::hot));
+            slices.extend(view.chunks().iter().filter(|chunk| touches(chunk.timestamps())).cloned().map(Slice::hot));
         }
         for file in &self.events.files {
             if !touches((file.timestamp_min, file.timestamp_max)) {
@@ -118,7 +124,7 @@ impl Snapshot {
         let mut latest = None;
         for view in &self.hot {
             let seen = position.of(view.partition());
-            for chunk in view.chunks().into_iter().filter(|chunk| chunk.first_offset() <= seen) {
+            for chunk in view.chunks().iter().filter(|chunk| chunk.first_offset() <= seen) {
                 for index in 0..chunk.len() {
                     let (received_at, _, offset) = chunk.key(index)?;
                     if offset > seen {

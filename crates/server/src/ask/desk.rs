@@ -112,7 +112,11 @@ impl Desk {
         when: impl Into<When>,
         question: impl FnOnce(&View, &Cancel) -> ApiResult<Vec<u8>> + Send + 'static,
     ) -> ApiResult<Response> {
-        self.ask(state, when, |view, cancel| giving_way(|| question(view, cancel))).await
+        let question = |view: &View, cancel: &Cancel| {
+            view.source().take_hot();
+            giving_way(|| question(view, cancel))
+        };
+        self.ask(state, when, question).await
     }
 
     async fn turn(&self) -> ApiResult<tokio::sync::OwnedSemaphorePermit> {
