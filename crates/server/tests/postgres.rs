@@ -114,6 +114,12 @@ fn psql_asks_and_is_answered() {
     }
     let many = psql(&server, &server.token(), &["-c", "BEGIN", "-c", "SELECT 1", "-c", "COMMIT"]).unwrap();
     assert_eq!(String::from_utf8(many.stdout).unwrap(), "BEGIN\n1\nCOMMIT\n");
+    // Several statements in one message, as Npgsql sends them; an error ends the rest.
+    let several = "SELECT version() LIKE 'PostgreSQL%'; SELECT 'a;b' -- ;\n; SAVEPOINT a; SELECT count(*) FROM events;";
+    assert_eq!(said(&server, several).unwrap(), "t\na;b\nSAVEPOINT\n3\n");
+    let ended = psql(&server, &server.token(), &["-c", "SELECT 1;\nSELECT wrong(1); SELECT 2"]).unwrap();
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), "1\n");
+    assert!(String::from_utf8(ended.stderr).unwrap().contains("wrong"));
     let large = said(&server, "SELECT value FROM generate_series(1, 50000)").unwrap();
     assert_eq!(large.lines().count(), 50_000);
 }
@@ -124,6 +130,7 @@ fn the_wall_and_the_guard_hold_here_too() {
     let token = server.token();
     let Some(text) = refused(&server, "eye_sk_wrong", "SELECT 1") else { return };
     assert!(text.contains("this token is not known here"), "{text}");
+    let many = ["SELECT 1"; 17].join(";");
     let refusals = [
         ("DROP TABLE events", "25006"),
         ("INSERT INTO events VALUES (1)", "25006"),
@@ -133,7 +140,9 @@ fn the_wall_and_the_guard_hold_here_too() {
         ("SELECT * FROM information_schema.df_settings", "25006"),
         ("SELECT * FROM pg_catalog.pg_shadow", "25006"),
         ("SELECT * FROM '/etc/passwd'", "25006"),
-        ("SELECT 1; SELECT 2", "25006"),
+        ("SELECT 1; DROP TABLE events; SELECT 2", "25006"),
+        ("SELECT value FROM generate_series(1, 6); SELECT value FROM generate_series(1, 6)", "54000"),
+        (many.as_str(), "54000"),
         ("SELECT nofunction(1)", "42601"),
         ("SELECT value FROM generate_series(1, 11)", "54000"),
     ];

@@ -162,13 +162,26 @@ fn a_checkpoint_that_was_never_proven_or_is_damaged_is_no_harm() {
         assert_eq!((&found["sound"], verdict(&found, "nothing_vanishes")), (&Value::Bool(true), "holds"), "{found}");
         let name = checkpoint.strip_prefix(server.data()).unwrap().to_str().unwrap();
         let notices: Vec<_> = found["notices"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
-        assert!(notices.iter().any(|notice| notice.contains(name)), "{notices:?}");
+        let notice = notices.iter().find(|notice| notice.contains(name)).unwrap();
+        let why = if is_proven { "has rotted: look at the disk" } else { "whose writing did not end" };
+        assert!(notice.contains(why), "{notices:?}");
         assert!(contents() == before, "a byte has changed");
         server.restart();
         server.stop();
         assert!(!checkpoint.exists() && !hint.exists(), "the start sets it aside");
         assert_eq!(report(&server.data(), 0)["sound"], true);
     }
+}
+
+#[test]
+fn a_checkpoint_of_no_use_is_named_though_the_table_does_not_open() {
+    let server = killed();
+    let commit = find(&server.data(), "table/events/_delta_log", ".json");
+    let version: u64 = commit.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    fs::write(commit.with_file_name(format!("{:020}.checkpoint.parquet", version - 1)), b"PAR1").unwrap();
+    fs::write(&commit, b"").unwrap();
+    let found = report(&server.data(), 1);
+    assert!(found["notices"].to_string().contains("checkpoint.parquet"), "{found}");
 }
 
 #[test]

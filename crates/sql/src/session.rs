@@ -25,6 +25,7 @@ use datafusion::object_store::ObjectStore;
 use datafusion::prelude::SessionConfig;
 use url::Url;
 
+use crate::bounded::bounded;
 use crate::catalog;
 use crate::engine::Limits;
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ use crate::tables::{self, View};
 /// Functions that make much out of little, before any memory is counted: a few bytes of SQL would be gigabytes.
 const GROWING: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
-/// The default functions of the engine, without [`GROWING`] and with ours.
+/// The default functions of the engine, without [`GROWING`], some within bounds, and with ours.
 pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let defaults = SessionStateDefaults::default_scalar_functions();
     let is_growing = |function: &Arc<ScalarUDF>| {
@@ -48,6 +49,7 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     defaults
         .into_iter()
         .filter(|function| !is_growing(function))
+        .map(bounded)
         .chain(json::functions())
         .chain(catalog::functions::functions())
         .collect()

@@ -119,6 +119,21 @@ fn functions_of_postgres_have_their_names_and_answers() {
         ("SELECT count(*) FROM pg_class WHERE oid = 'events'::regclass", json!([1])),
         ("WITH pg_index AS (SELECT 1 AS x) SELECT x FROM pg_index, pg_am", json!([1])),
         ("SELECT count(*), count(c.relname) FROM pg_index i, pg_class c", json!([0, 0])),
+        ("SELECT count(*) FROM (SELECT median(indexrelid) FROM pg_index)", json!([1])),
+        ("SELECT count(*) FROM (SELECT 1 FROM pg_index HAVING count(*) = 0)", json!([1])),
+        (
+            "SELECT quote_ident('select'), quote_ident('user'), quote_ident('kind')",
+            json!(["\"select\"", "\"user\"", "kind"]),
+        ),
+        // An oid and the name of what has it.
+        ("SELECT 'events'::regclass::text, to_regclass('16384')", json!(["events", 16_384])),
+        (
+            "SELECT (oid)::regclass, (oid)::regclass::text FROM pg_class WHERE oid::regclass = 'events'::regclass",
+            json!(["events", "events"]),
+        ),
+        ("SELECT count(*) FROM pg_class WHERE oid::regclass = 16384 AND oid::regclass = 'events'", json!([1])),
+        // A number is no place of a column.
+        ("SELECT amname FROM pg_am ORDER BY pg_char_to_encoding('UTF8')", json!(["heap"])),
     ] {
         assert_eq!(world.rows(sql), [row], "{sql}");
     }
@@ -138,6 +153,46 @@ fn functions_of_postgres_have_their_names_and_answers() {
     assert_eq!(world.try_rows(ask).unwrap(), [json!([3])]);
     // Other statements keep the names that they had.
     assert_eq!(names("SELECT count(*) FROM events"), "count(*)");
+}
+
+#[test]
+fn patterns_have_the_escape_that_they_name() {
+    let world = World::new(limits());
+    for (sql, row) in [
+        ("SELECT 'a/b' LIKE 'a//b' ESCAPE '/', 'a\\b' LIKE 'a//b' ESCAPE '/'", json!([true, false])),
+        ("SELECT 'a\\b' LIKE 'a\\b' ESCAPE '!', 'ab' LIKE 'a\\b' ESCAPE '!'", json!([true, false])),
+        ("SELECT 'a%b' LIKE 'a/%b' ESCAPE '/', 'axb' NOT LIKE 'a/%b' ESCAPE '/'", json!([true, true])),
+        ("SELECT 'A_B' ILIKE 'a!_b' ESCAPE '!', 'AxB' ILIKE 'a!_b' ESCAPE '!'", json!([true, false])),
+        ("SELECT 'a\\b' LIKE 'a\\b' ESCAPE '', 'a\\b' LIKE 'a' || '\\' || '%' ESCAPE ''", json!([true, true])),
+    ] {
+        assert_eq!(world.rows(sql), [row], "{sql}");
+    }
+    // As SQLAlchemy asks whether a text holds another.
+    let sql = "SELECT v FROM (VALUES ('a/checkout/50%'), ('a/checkout/500'), ('a\\checkout\\50%')) t (v) WHERE v LIKE '%' || $1 || '%' ESCAPE '/'";
+    let ask = Ask { parameters: vec![Parameter::Text("//checkout//50/%".to_owned())], ..world.ask(sql) };
+    assert_eq!(world.try_rows(ask).unwrap(), [json!(["a/checkout/50%"])]);
+    let ask =
+        Ask { parameters: vec![Parameter::Text("a//%".to_owned())], ..world.ask("SELECT 'a/b' LIKE $1 ESCAPE '/'") };
+    assert_eq!(world.try_rows(ask).unwrap(), [json!([true])]);
+    for sql in
+        ["SELECT 'a' LIKE 'a' ESCAPE 'ab'", "SELECT 'a' LIKE 'a/' ESCAPE '/'", "SELECT 'a' LIKE 'a' || '/' ESCAPE '/'"]
+    {
+        assert!(matches!(world.error(sql), Error::Invalid { .. }), "{sql}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_anew_is_refused() {
+    let world = World::new(limits());
+    for sql in [
+        "SELECT ARRAY(SELECT oid FROM pg_am LIMIT 1)",
+        "SELECT format('%1$s', amname) FROM pg_am",
+        "SELECT format('%%', amname) FROM pg_am",
+        "SELECT 'b' IN (SELECT part FROM string_to_array('a,b', ',') AS s (part) WHERE part = 'a') FROM pg_am",
+    ] {
+        let error = world.error(sql);
+        assert!(matches!(error, Error::Refused(_) | Error::Invalid { .. }), "{sql}: {error:?}");
+    }
 }
 
 #[test]

@@ -96,6 +96,39 @@ fn memory_goes_to_disk_and_then_stops_a_statement() {
 }
 
 #[test]
+fn what_a_function_makes_stops_a_statement() {
+    let world = world(limits(), 50);
+    let nested =
+        |times: usize, begin: &str, of: &dyn Fn(String) -> String| (0..times).fold(begin.to_owned(), |sql, _| of(sql));
+    let more = "a".repeat(100);
+    for begin in ["'a'", "CAST(value AS VARCHAR) || 'a'"] {
+        for sql in [
+            nested(8, begin, &|sql| format!("replace({sql}, 'a', '{more}')")),
+            nested(8, begin, &|sql| format!("regexp_replace({sql}, 'a', '{more}', 'g')")),
+            nested(20, &begin.replace("'a'", "'\"'"), &|sql| format!("quote_ident({sql})")),
+            nested(20, &format!("{begin} || '/\\'"), &|sql| format!("like_pattern({sql}, '!')")),
+        ] {
+            let error = world.error(&format!("SELECT length({sql}) FROM generate_series(1, 1000)"));
+            assert!(
+                matches!(&error, Error::Invalid { message, .. } if message.contains("more than")),
+                "{sql}: {error:?}"
+            );
+            goes_on(&world);
+        }
+    }
+    // What may make much of many rows is done in parts.
+    let text = "b".repeat(100);
+    let sql = format!(
+        "SELECT count(*), max(length(replace('{text}' || value, 'a', '{more}'))) FROM generate_series(1, 100000)"
+    );
+    assert_eq!(world.rows(&sql), [json!([100_000, 106])]);
+    assert_eq!(
+        world.rows("SELECT replace('a.b', '.', '/'), regexp_replace('ab', '(a)', '\\1\\1')"),
+        [json!(["a/b", "aab"])]
+    );
+}
+
+#[test]
 fn text_stops_a_statement() {
     let world = world(Limits { text_bytes_max: 100, ..limits() }, 50);
     assert_eq!(limit(&world, &format!("SELECT '{}'", "x".repeat(100))), "sql_text_bytes_max");

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eye_sql::{Answer, Ask, Parameter, Spot};
+use eye_sql::{Answer, Ask, Parameter, STATEMENTS_MAX, Spot};
 use futures_util::{Sink, StreamExt as _, stream};
 use parking_lot::Mutex;
 use pgwire::api::auth::cleartext::CleartextPasswordAuthStartupHandler;
@@ -172,6 +172,26 @@ impl Session {
         Ok(Response::Query(QueryResponse::new(fields, rows(answer, format, sql.to_owned()))))
     }
 
+    /// The response to one statement of several, with all its rows: its turn is over when the next one begins.
+    async fn gather(&self, sql: &str, rows_left: &mut usize) -> PgWireResult<Response> {
+        let mut answer = match self.respond(sql, Vec::new(), Format::UnifiedText).await? {
+            Response::Query(answer) => answer,
+            other => return Ok(other),
+        };
+        let mut rows = Vec::new();
+        while let Some(row) = answer.data_rows.next().await {
+            rows.push(row?);
+            *rows_left = rows_left.checked_sub(1).ok_or_else(|| {
+                let most = self.state.settings.sql_rows_max;
+                error(
+                    "54000",
+                    format!("the message gives more than {most} rows (sql_rows_max): send its statements apart"),
+                )
+            })?;
+        }
+        Ok(Response::Query(QueryResponse::new(answer.row_schema, stream::iter(rows.into_iter().map(Ok)))))
+    }
+
     /// The columns of one statement, and what its parameters are.
     async fn describe(
         &self,
@@ -213,7 +233,29 @@ impl SimpleQueryHandler for Session {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        Ok(vec![self.respond(query, Vec::new(), Format::UnifiedText).await?])
+        let is_short = query.len() <= self.state.settings.sql_text_bytes_max;
+        let statements = if is_short { eye_sql::statements(query) } else { vec![query.to_owned()] };
+        if let [statement] = statements.as_slice() {
+            return Ok(vec![self.respond(statement, Vec::new(), Format::UnifiedText).await?]);
+        }
+        if statements.len() > STATEMENTS_MAX {
+            let message = format!("the message has more than {STATEMENTS_MAX} statements: send them apart");
+            return Err(error("54000", message));
+        }
+        let mut rows_left = self.state.settings.sql_rows_max;
+        let mut responses = Vec::new();
+        for statement in statements {
+            match self.gather(&statement, &mut rows_left).await {
+                Ok(response) => responses.push(response),
+                // What came before it has been answered, what comes after it is not asked.
+                Err(PgWireError::UserError(info)) if info.severity == "ERROR" => {
+                    responses.push(Response::Error(info));
+                    break;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(responses)
     }
 }
 

@@ -3,6 +3,9 @@
 //! Drivers open transactions and set their names: both change nothing here. What would change an answer (a time zone, a
 //! time limit) is refused, not passed over.
 
+/// No driver says more than this without asking something.
+const TEXT_BYTES_MAX: usize = 32 * 1024;
+
 /// An answer to words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Word {
@@ -14,9 +17,15 @@ pub(super) enum Word {
     Done(&'static str),
 }
 
-/// The answer to a statement, if it is one of these.
+/// The answer to a statement, if it is one of these, and the only one.
 pub(super) fn read(sql: &str) -> Option<Word> {
+    if sql.len() > TEXT_BYTES_MAX {
+        return None;
+    }
     let text = sql.trim().trim_end_matches(';').trim().to_lowercase();
+    if text.contains(';') && eye_sql::statements(sql).len() > 1 {
+        return None;
+    }
     let words: Vec<&str> =
         text.split(|char: char| char.is_whitespace() || char == '=').filter(|word| !word.is_empty()).collect();
     match words.as_slice() {
@@ -71,6 +80,12 @@ mod tests {
             ("SET datafusion.execution.batch_size = 1", None),
             ("SHOW TABLES", None),
             ("SELECT 'begin'", None),
+            ("SET application_name = 'a;b'", Some(Word::Done("SET"))),
+            ("SET application_name = 'x'; SELECT 1", None),
+            ("SAVEPOINT a; SELECT 1", None),
+            ("RELEASE a; SELECT 1;", None),
+            ("ROLLBACK TO a; SELECT 1", None),
+            ("BEGIN; SELECT 1", None),
         ] {
             assert_eq!(read(sql), word, "{sql}");
         }

@@ -27,6 +27,7 @@ use eye_log::{ErrorKind, PartitionId, SharedLog};
 use eye_registry::Registry;
 use eye_store::table::{TableVersion, location};
 use eye_store::{CommitInfo, Kind, Ledger, Table, TableKind, TableOptions};
+use object_store::ObjectStoreExt as _;
 use tokio::runtime::Runtime;
 
 use crate::config::Settings;
@@ -177,9 +178,17 @@ fn check_table(
     let (store, place) = location::resolve(&settings.table_url(), &settings.object_store_options()).map_err(wrong)?;
     let place = place.child(name).map_err(wrong)?;
     let base = place.folder().map_or_else(|| place.url().to_string(), |folder| shown_folder(settings, folder));
-    let (store, refused, hidden) = ReadOnly::new(store);
+    let (read_only, refused, hidden) = ReadOnly::new(Arc::clone(&store));
     let options = TableOptions { partitions, ..TableOptions::new(kind, Timestamp::now()) };
-    let table = match Table::open(Arc::new(store), place, options, runtime.handle().clone()) {
+    let opened = Table::open(Arc::new(read_only), place, options, runtime.handle().clone());
+    let is_there = |path: &str| {
+        let path = object_store::path::Path::parse(path);
+        path.is_ok_and(|path| runtime.block_on(store.head(&path)).is_ok())
+    };
+    for file in hidden.lock().iter().filter(|file| file.ends_with(".parquet")) {
+        draft.notices.push(checkpoint_notice(&base, file, is_there));
+    }
+    let table = match opened {
         Ok((table, _)) => table,
         Err(error) => {
             let wanted = refused.lock().first().cloned();
@@ -197,13 +206,6 @@ fn check_table(
             return Ok(None);
         }
     };
-    for file in hidden.lock().iter().filter(|file| file.ends_with(".parquet")) {
-        let file = file.rsplit('/').next().unwrap_or_default();
-        draft.notices.push(format!(
-            "{base}/_delta_log/{file}: a checkpoint whose writing did not end, or that is damaged: the commits say the same, \
-             the next start sets it aside"
-        ));
-    }
     let what = format!("{name} table");
     let found = eye_store::table::verify(&table, deep, &mut |step| progress(&what, step.done, step.total));
     let found = found.map_err(|error| Refusal::Away(error.to_string()))?;
@@ -228,6 +230,18 @@ fn check_table(
         draft.find(invariant, Some(format!("{base}/{}", finding.file)), None, finding.what);
     }
     Ok(Some(table))
+}
+
+/// What is said of a checkpoint that opening has no use for. What proves one is written once it has been read back: it was
+/// whole then.
+fn checkpoint_notice(base: &str, file: &str, is_there: impl Fn(&str) -> bool) -> String {
+    let proof = file.replace("_delta_log/", "_checksums/").replace(".parquet", ".sha256");
+    let what = match is_there(&proof) {
+        true => "a checkpoint that has rotted: look at the disk",
+        false => "a checkpoint whose writing did not end, or that another program wrote",
+    };
+    let file = file.rsplit('/').next().unwrap_or_default();
+    format!("{base}/_delta_log/{file}: {what}; the commits say the same, the next start sets it aside")
 }
 
 fn shown_folder(settings: &Settings, folder: &Path) -> String {

@@ -1,8 +1,12 @@
 //! What stands for the functions, casts and operators of PostgreSQL.
 
-use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, Expr, TimezoneInfo, Value};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, TimezoneInfo, Value,
+};
 
-use super::exprs::{array, boolean, call, elements, is_list, is_placeholder, last, literal, null, number, text, typed};
+use super::exprs::{
+    argument, array, boolean, call, elements, is_list, is_placeholder, last, literal, null, number, text, typed,
+};
 use super::{ROLE, SERVER_VERSION, is_harmless, setting, tables};
 use crate::error::{Error, Result};
 use crate::guard::{CATALOG, SCHEMA};
@@ -60,8 +64,8 @@ pub(super) fn answer(name: &str, arguments: &[&Expr]) -> Result<Option<Expr>> {
         "pg_encoding_to_char" | "pg_client_encoding" | "getdatabaseencoding" => text("UTF8"),
         "pg_has_role" => boolean(true),
         "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => boolean(false),
-        "pg_backend_pid" | "pg_my_temp_schema" | "txid_current" | "pg_relation_is_updatable" => number(0),
-        "pg_char_to_encoding" => number(6),
+        "pg_backend_pid" | "pg_my_temp_schema" | "txid_current" | "pg_relation_is_updatable" => bigint(0),
+        "pg_char_to_encoding" => bigint(6),
         "pg_postmaster_start_time" | "pg_conf_load_time" => {
             typed(null(), DataType::Timestamp(None, TimezoneInfo::WithTimeZone))
         }
@@ -97,12 +101,49 @@ pub(super) fn list_answer(name: &str, arguments: &[&Expr]) -> Option<Expr> {
             let mut pieces = pattern.split('%');
             let mut parts = vec![text(pieces.next().unwrap_or_default())];
             let mut values = values.iter().map(|value| (*value).clone());
-            for piece in pieces {
-                let value = values.next()?;
+            for piece in pieces.map(|piece| piece.starts_with(['s', 'I']).then_some(piece)) {
+                let (piece, value) = (piece?, values.next()?);
                 parts.push(if piece.starts_with('I') { call("quote_ident", vec![value]) } else { value });
                 parts.push(text(piece.get(1..)?));
             }
             Some(call("concat", parts))
+        }
+        _ => None,
+    }
+}
+
+/// A number that is no place of a column, as a bare one in `ORDER BY` is.
+fn bigint(value: i64) -> Expr {
+    typed(number(value), DataType::BigInt(None))
+}
+
+/// Functions that stand for casts: from a name to an oid, and back.
+const CASTS: [(&str, &str); 4] = [
+    ("to_regclass", "regclass_name"),
+    ("to_regtype", "format_type"),
+    ("to_regproc", "regproc_name"),
+    ("to_regnamespace", "regnamespace_name"),
+];
+
+/// The oid behind a name that a cast makes of it.
+pub(super) fn oid_of(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::Nested(inner) => oid_of(inner),
+        Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) => match list.args.as_slice() {
+            [oid] if CASTS.iter().any(|(_, from)| last(name) == *from) => argument(oid),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The name of what a cast has made an oid of, `'events'::regclass::text`.
+fn name_again(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Nested(inner) => name_again(inner),
+        Expr::Function(Function { name, .. }) => {
+            let (_, from) = CASTS.into_iter().find(|(to, _)| last(name) == *to)?;
+            Some(call(from, vec![expr.clone()]))
         }
         _ => None,
     }
@@ -120,6 +161,7 @@ pub(super) fn cast(expr: &mut Expr, kind: &mut DataType, is_catalog: bool) -> Re
         return Ok(None);
     }
     let name = match kind {
+        DataType::Text | DataType::Varchar(_) => return Ok(name_again(expr)),
         DataType::Regclass => "regclass".to_owned(),
         DataType::Custom(name, _) => last(name),
         _ => return Ok(None),
@@ -134,13 +176,17 @@ pub(super) fn cast(expr: &mut Expr, kind: &mut DataType, is_catalog: bool) -> Re
             if let Some(plain) = plain_type(kind) {
                 *kind = plain;
             }
-            return Ok(None);
+            return Ok(name_again(expr).filter(|_| matches!(kind, DataType::Text)));
         }
     };
-    let inner = std::mem::replace(expr, null());
+    let mut inner = std::mem::replace(expr, null());
     if let Some(said) = literal(&inner) {
-        let oid = said.parse().ok().or_else(|| lookup(&said));
-        return oid.map(|oid| Some(number(oid))).ok_or_else(|| Error::invalid(format!("there is no {name} {said}")));
+        let oid = said.parse::<i64>().ok().or_else(|| lookup(&said));
+        let oid = oid.ok_or_else(|| Error::invalid(format!("there is no {name} {said}")))?;
+        return Ok(Some(call(to, vec![text(oid.to_string())])));
+    }
+    while let Expr::Nested(nested) = inner {
+        inner = *nested;
     }
     let is_oid = match &inner {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => !is_placeholder(&inner),

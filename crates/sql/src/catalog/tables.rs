@@ -1,5 +1,6 @@
 //! The tables of the catalogue, out of `tables.txt` and `types.txt`, with a row for each of our tables and columns.
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, ListBuilder, StringArray, StringBuilder};
@@ -166,7 +167,9 @@ pub(super) fn is_list(column: &str) -> bool {
 
 /// True for the name of a column of the catalogue.
 pub(super) fn is_column(name: &str) -> bool {
-    TABLES.iter().flat_map(|table| &table.columns).any(|known| known.name == name)
+    static NAMES: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| TABLES.iter().flat_map(|table| &table.columns).map(|column| column.name).collect());
+    NAMES.contains(name)
 }
 
 /// The columns of one of our tables.

@@ -129,3 +129,10 @@ SELECT t.table_name, (SELECT count(*) FROM information_schema.columns c WHERE c.
 SELECT c.relname FROM pg_class c WHERE EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'session_id') ORDER BY 1;
 --> events
 --> sessions
+
+SELECT tc.constraint_name, kcu.constraint_name, tc.table_name FROM information_schema.table_constraints tc
+JOIN information_schema.key_column_usage kcu ON tc.constraint_name = kcu.constraint_name;
+
+SELECT attrelid::regclass AS "table", attname FROM pg_attribute WHERE attrelid::regclass = 'problems'::regclass AND attnum < 3 ORDER BY attnum;
+--> problems|code
+--> problems|application
