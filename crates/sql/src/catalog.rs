@@ -1,8 +1,8 @@
 //! `pg_catalog` and `information_schema`: what clients of PostgreSQL ask before they ask for rows.
 //!
 //! They describe our own tables and nothing else: nothing of the engine, its settings, the machine, or anybody's rows.
-//! The tables are made for a statement that names them, out of texts ([`tables`]); the statement is written anew where
-//! it says what the engine cannot plan ([`rewrite()`]), before the guard looks at it.
+//! The tables are made for a statement that names them, out of texts (`tables`); the statement is written anew where
+//! it says what the engine cannot plan (`rewrite`), before the guard looks at it.
 //!
 //! | file | what it holds |
 //! |---|---|
