@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`engine`] | [`Engine`]: turns, limits, from a statement to an [`Answer`] |
 //! | `guard` | what may be asked at all |
-//! | `split` | several statements in one text |
+//! | `split` | where statements end |
 //! | `joins` | joins that stop when there is no time left |
 //! | `session` | what one statement is planned in |
 //! | [`catalog`] | `pg_catalog` and `information_schema` of our tables, for clients of PostgreSQL |
@@ -37,4 +37,4 @@ pub use engine::{Answer, Ask, Described, Engine, Limits, Parameter};
 pub use error::{Error, Result, Spot};
 pub use format::{Encoder, Format};
 pub use questions::Questions;
-pub use split::{STATEMENTS_MAX, statements};
+pub use split::{STATEMENTS_MAX, is_whole, statements};

@@ -1,4 +1,4 @@
-//! Several statements in one text, as clients of PostgreSQL may send them.
+//! Where statements end: several in one text, as clients of PostgreSQL may send them, or one that is still being written.
 
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -36,6 +36,14 @@ pub fn statements(sql: &str) -> Vec<String> {
         .collect()
 }
 
+/// True if the text ends with a semicolon that ends a statement: outside texts, names in quotes and comments.
+#[must_use]
+pub fn is_whole(text: &str) -> bool {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize().unwrap_or_default();
+    let last = tokens.iter().rfind(|token| !matches!(token, Token::Whitespace(_) | Token::EOF));
+    last == Some(&Token::SemiColon)
+}
+
 fn says_something(part: &str) -> bool {
     match Tokenizer::new(&PostgreSqlDialect {}, part).tokenize() {
         Ok(tokens) => tokens.iter().any(|token| !matches!(token, Token::Whitespace(_) | Token::EOF)),
@@ -60,5 +68,29 @@ mod tests {
         assert_eq!(statements(&"1;".repeat(1_000)).len(), STATEMENTS_MAX + 1);
         let parts = statements("SELECT 'é';\nSELECT x");
         assert_eq!(parts, ["SELECT 'é'", "           \nSELECT x"]);
+    }
+
+    #[test]
+    fn a_statement_ends_with_a_semicolon_of_its_own() {
+        for whole in [
+            "SELECT 1;",
+            "SELECT 1 ; \n",
+            "SELECT ';';",
+            "SELECT \"a;b\"; -- done",
+            "SELECT 1; /* ; */",
+            "SELECT 'it''s';",
+            r"SELECT E'it\'s', e'\\';",
+            "SELECT name';';",
+            "SELECT $$it's;$$;",
+            "SELECT 1; /*/ ; */",
+        ] {
+            assert!(is_whole(whole), "{whole}");
+        }
+        for part in ["", "SELECT 1", "SELECT ';", "SELECT 1 -- ;", "SELECT /* ;", "SELECT 'a;\nb", "SELECT 1; SELECT"] {
+            assert!(!is_whole(part), "{part}");
+        }
+        for part in [r"SELECT E'it\';", r"SELECT name'it\'s';", "SELECT $$it's;", "SELECT 1; /*/"] {
+            assert!(!is_whole(part), "{part}");
+        }
     }
 }

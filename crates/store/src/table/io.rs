@@ -214,7 +214,7 @@ fn read_local(path: &std::path::Path, ranges: &[Range<u64>]) -> std::io::Result<
     let file = File::open(path)?;
     let read = |range: &Range<u64>| {
         let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        // Into memory that nobody has filled: zeros first would be a tenth of the work of a lookup.
+        // Into memory that nobody has filled: zeros would be written over at once.
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let at = range.start + bytes.len() as u64;

@@ -144,55 +144,6 @@ impl<'a> Input<'a> {
     }
 }
 
-/// True if the text ends with a semicolon that ends a statement: outside quotes and comments.
-fn is_whole(text: &str) -> bool {
-    let (mut rest, mut is_ended) = (text, false);
-    while let Some(first) = rest.chars().next() {
-        let after = &rest[first.len_utf8()..];
-        let (skipped, ends) = match first {
-            'e' | 'E' if after.starts_with('\'') => match end_of_escaped(&after[1..]) {
-                Some(end) => (2 + end, false),
-                None => return false,
-            },
-            '\'' | '"' => match after.find(first) {
-                Some(end) => (1 + end + 1, false),
-                None => return false,
-            },
-            '$' if after.starts_with('$') => match after[1..].find("$$") {
-                Some(end) => (2 + end + 2, false),
-                None => return false,
-            },
-            '-' if after.starts_with('-') => (rest.find('\n').unwrap_or(rest.len()), is_ended),
-            '/' if after.starts_with('*') => match after[1..].find("*/") {
-                Some(end) => (2 + end + 2, is_ended),
-                None => return false,
-            },
-            ';' => (1, true),
-            space if space.is_whitespace() => (space.len_utf8(), is_ended),
-            // Of a word no letter begins a text with escapes.
-            letter if letter.is_alphanumeric() => {
-                (rest.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(rest.len()), false)
-            }
-            other => (other.len_utf8(), false),
-        };
-        (rest, is_ended) = (&rest[skipped..], ends);
-    }
-    is_ended
-}
-
-/// Where a text with escapes ends: behind its closing quote.
-fn end_of_escaped(text: &str) -> Option<usize> {
-    let mut is_escaped = false;
-    for (place, char) in text.char_indices() {
-        match char {
-            '\'' if !is_escaped => return Some(place + 1),
-            '\\' => is_escaped = !is_escaped,
-            _ => is_escaped = false,
-        }
-    }
-    None
-}
-
 /// What Tab completes.
 struct Words {
     tables: Vec<String>,
@@ -256,7 +207,7 @@ impl Completer for Words {
 impl Validator for Words {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let is_done = match Input::read(context.input()) {
-            Input::Statement(_) => is_whole(context.input()),
+            Input::Statement(_) => eye_sql::is_whole(context.input()),
             _ => true,
         };
         Ok(if is_done { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
@@ -266,30 +217,6 @@ impl Validator for Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_statement_ends_with_a_semicolon_of_its_own() {
-        for whole in [
-            "SELECT 1;",
-            "SELECT 1 ; \n",
-            "SELECT ';';",
-            "SELECT \"a;b\"; -- done",
-            "SELECT 1; /* ; */",
-            "SELECT 'it''s';",
-            r"SELECT E'it\'s', e'\\';",
-            "SELECT name';';",
-            "SELECT $$it's;$$;",
-            "SELECT 1; /*/ ; */",
-        ] {
-            assert!(is_whole(whole), "{whole}");
-        }
-        for part in ["", "SELECT 1", "SELECT ';", "SELECT 1 -- ;", "SELECT /* ;", "SELECT 'a;\nb", "SELECT 1; SELECT"] {
-            assert!(!is_whole(part), "{part}");
-        }
-        for part in [r"SELECT E'it\';", r"SELECT name'it\'s';", "SELECT $$it's;", "SELECT 1; /*/"] {
-            assert!(!is_whole(part), "{part}");
-        }
-    }
 
     #[test]
     fn commands_are_those_of_psql() {
