@@ -5,9 +5,11 @@
 //! it. Flush, compaction and restart do not matter. What does is rows that were taken away since: who makes one of these
 //! has to know that there are none.
 
+use std::sync::Arc;
+
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
-use eye_store::{Columns, Origin, Position, Result, StoredEvent, StoredRejection};
+use eye_store::{Columns, Origin, Position, Result, Runs, StoredEvent, StoredRejection};
 
 use crate::frame::Frame;
 use crate::reads::Reads;
@@ -174,6 +176,13 @@ impl<L: SourceSlice> SourceSlice for AtSlice<L> {
         match &self.kept {
             None => self.slice.frame_kept(columns),
             Some(_) => self.frame(&columns.into()),
+        }
+    }
+
+    fn runs(&self, column: Columns) -> Result<Option<Arc<Runs>>> {
+        match &self.kept {
+            None => self.slice.runs(column),
+            Some(_) => Ok(None),
         }
     }
 

@@ -215,6 +215,13 @@ impl Calendar {
         start..self.starts.get(place + 1).map_or(self.to, |next| self.to.min(*next))
     }
 
+    /// The interval that all moments between these, both inclusive, lie in; `None` if there are several, or some lie outside the
+    /// range.
+    pub(crate) fn only(&self, (earliest, latest): (Timestamp, Timestamp)) -> Option<usize> {
+        let place = self.place(earliest.micros())?;
+        self.span(place).contains(&latest.micros()).then_some(place)
+    }
+
     /// The interval of a moment inside the range.
     #[inline]
     pub(crate) fn place(&self, micros: i64) -> Option<usize> {

@@ -16,10 +16,9 @@ use crate::cursor::{Cursor, Question};
 use crate::error::{Error, Result};
 use crate::events::{EventsQuery, Rows, events_of};
 use crate::filter::Filter;
-use crate::frame::Frame;
 use crate::order::Order;
 use crate::output::EventOut;
-use crate::scan::{State, scan};
+use crate::scan::{Needs, Part, State, scan};
 use crate::source::Source;
 
 /// An answer, as it names itself.
@@ -215,7 +214,7 @@ where
     let between = At::between(source.clone(), from.position.clone(), to.version, to.position.clone());
     let seen_until = source.received_until(&from.position)?;
     let make_counts = || Counts { seen_until, came: 0, late: 0 };
-    let counts = scan(&between, filter, Columns::TIMESTAMP, cancel, make_counts)?.0;
+    let counts = scan(&between, filter, &Needs::new(Columns::TIMESTAMP), cancel, make_counts)?.0;
 
     let until = seen_until.unwrap_or(Timestamp::from_micros(i64::MIN));
     let listed = match only {
@@ -249,9 +248,9 @@ struct Counts {
 }
 
 impl State for Counts {
-    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
+    fn add(&mut self, part: &Part<'_>) -> Result<()> {
         let until = self.seen_until.map_or(i64::MIN, Timestamp::micros);
-        for (time, _) in frame.timestamps().iter().zip(mask).filter(|(_, is_chosen)| **is_chosen) {
+        for (time, _) in part.frame.timestamps().iter().zip(part.mask).filter(|(_, is_chosen)| **is_chosen) {
             self.came += 1;
             self.late += u64::from(*time < until);
         }

@@ -137,8 +137,22 @@ impl Filter {
 
     /// What it looks at.
     pub(crate) fn reads(&self) -> Reads {
+        let is_timed = self.from().is_some() || self.to().is_some();
+        self.reads_untimed() | if is_timed { Columns::TIMESTAMP } else { Columns::NONE }
+    }
+
+    /// What it looks at of rows whose times lie between these, both inclusive.
+    pub(crate) fn reads_within(&self, times: (Timestamp, Timestamp)) -> Reads {
+        self.reads_untimed() | if self.cuts(times) { Columns::TIMESTAMP } else { Columns::NONE }
+    }
+
+    /// True if rows whose times lie between these, both inclusive, may be outside its range.
+    pub(crate) fn cuts(&self, (earliest, latest): (Timestamp, Timestamp)) -> bool {
+        self.from().is_some_and(|from| earliest < from) || self.to().is_some_and(|to| latest >= to)
+    }
+
+    fn reads_untimed(&self) -> Reads {
         [
-            (self.from().is_some() || self.to().is_some(), Columns::TIMESTAMP),
             (self.problem.is_some(), Columns::PROBLEMS),
             (self.application.is_some() || self.allowed.is_some(), Columns::APPLICATION),
             (self.category.is_some(), Columns::CATEGORY),

@@ -12,7 +12,7 @@ use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use eye_event::{Problems, Timestamp};
 use eye_log::{Offset, PartitionId};
-use eye_store::{Columns, Error, Kind, Result, SortKey, StoredEvent};
+use eye_store::{Columns, Error, Kind, Result, Runs, SortKey, StoredEvent};
 
 use crate::field::Field;
 use crate::json;
@@ -104,15 +104,6 @@ impl Texts {
         }
     }
 
-    /// True if two rows have the same text, or both none.
-    #[inline]
-    pub(crate) fn are_same(&self, one: usize, other: usize) -> bool {
-        match self {
-            Self::Coded(codes, _) if codes[one] == codes[other] => true,
-            _ => self.get(one) == self.get(other),
-        }
-    }
-
     /// How many different numbers rows may have; none of texts without numbers.
     pub(crate) fn codes(&self) -> usize {
         if let Self::Coded(_, texts) = self { texts.len() } else { 0 }
@@ -126,6 +117,17 @@ impl Texts {
 }
 
 impl Frame {
+    /// A frame of so many rows, of which nothing was read.
+    pub(crate) fn of_rows(rows: usize) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    /// The runs of rows with the same value of a field that is a column of ids.
+    pub(crate) fn runs(&self, field: &Field) -> Runs {
+        let texts = self.texts(field);
+        Runs::of((0..self.rows).map(|row| texts.get(row)))
+    }
+
     /// How many rows there are.
     pub(crate) fn rows(&self) -> usize {
         self.rows

@@ -34,7 +34,6 @@ use crate::unit::By;
 mod chain;
 mod matches;
 mod series;
-mod share;
 mod tally;
 mod values;
 
@@ -174,10 +173,10 @@ where
     check(query)?;
     let steps: Vec<Filter> = query.steps.iter().map(step_filter).collect();
     let plan = Plan::new(query, &steps);
-    let (matches, slices) = scan(source, &query.filter, plan.reads(), cancel, || Matches::new(&plan))?;
+    let (matches, slices) = scan(source, &query.filter, &plan.needs(), cancel, || Matches::new(&plan))?;
     cancel.check()?;
-    let units = matches.finish()?;
-    let tallies = tally::tally(query, &units, cancel)?;
+    let (units, tallies) = matches.finish()?;
+    let tallies = tally::tally(query, &units, tallies, cancel)?;
     let (total, series) = series::divide(query, &units.values, tallies);
     let ids = tally::fetch_ids(&slices, query.by, series.iter().map(|one| &one.tally).chain([&total]), cancel)?;
     let show = |one: series::Series| FunnelSeriesOut {

@@ -22,6 +22,7 @@
 //! | `filter` | which events a question is about |
 //! | `choose` | which rows of a slice a filter chooses |
 //! | `reads`, `frame`, `mask`, `scan` | what is read, slices as columns, the rows that are chosen, one pass over all of them |
+//! | `share` | pieces of work on all cores |
 //! | `calendar`, `unit` | time cut into intervals, whose events belong together |
 //! | `exact` | sums that do not depend on the order |
 //! | `order`, `top`, `names` | places in an order, the first few of many, texts as numbers |
@@ -58,6 +59,7 @@ mod retention;
 mod scan;
 mod session;
 mod sessions;
+mod share;
 mod source;
 mod top;
 mod trend;

@@ -32,10 +32,9 @@ impl<'f> Chooser<'f> {
     }
 
     /// The rows that the filter chooses, of a frame whose times lie between these, both inclusive.
-    pub(crate) fn choose(&self, frame: &Frame, (earliest, latest): (Timestamp, Timestamp)) -> Mask {
+    pub(crate) fn choose(&self, frame: &Frame, times: (Timestamp, Timestamp)) -> Mask {
         let mut mask = vec![true; frame.rows()];
-        let (from, to) = (self.filter.from(), self.filter.to());
-        if from.is_some_and(|from| earliest < from) || to.is_some_and(|to| latest >= to) {
+        if self.filter.cuts(times) {
             self.keep_times(frame, &mut mask);
         }
         self.keep_others(frame, &mut mask);

@@ -27,7 +27,7 @@ use crate::mask::Demand;
 use crate::paths::steps::{Plan, Steps};
 use crate::paths::tree::Tree;
 use crate::reads::Reads;
-use crate::scan::scan;
+use crate::scan::{Needs, scan};
 use crate::source::Source;
 use crate::unit::By;
 
@@ -137,8 +137,9 @@ where
     S::Slice: Sync + Send,
 {
     let plan = plan(query)?;
-    let reads = Reads::field(&query.step) | Columns::SORT_KEY | query.by.column() | plan.anchor.reads();
-    let (mut steps, _) = scan(source, &query.filter, reads, cancel, || Steps::new(&plan))?;
+    let reads = Reads::field(&query.step) | Columns::SORT_KEY | plan.anchor.reads();
+    let needs = Needs::new(reads).units_alone(query.by);
+    let (mut steps, _) = scan(source, &query.filter, &needs, cancel, || Steps::new(&plan))?;
     let counts = count::count(&mut steps, cancel)?;
     let level = Tree::new(query, &steps.labels).whole(counts)?;
     Ok(PathsOut {

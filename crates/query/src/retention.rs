@@ -9,7 +9,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use eye_event::Timestamp;
-use eye_store::Columns;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,13 +16,11 @@ use crate::calendar::{Calendar, Cut, Interval, WeekStart};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result, checked, checked_limit};
 use crate::filter::Filter;
-use crate::frame::Frame;
 use crate::line::Asked;
-use crate::mask::{Demand, Mask};
-use crate::reads::Reads;
-use crate::scan::{State, scan};
+use crate::mask::Demand;
+use crate::scan::{Needs, Part, State, scan};
 use crate::source::Source;
-use crate::unit::{BuildKeyHasher, By, Key, Keys};
+use crate::unit::{BuildKeyHasher, By, Key};
 
 mod cell;
 
@@ -176,8 +173,10 @@ where
     S::Slice: Sync + Send,
 {
     let plan = Plan::new(query)?;
-    let reads = Reads::from(query.by.column() | Columns::TIMESTAMP) | plan.start.reads() | plan.back.reads();
-    let (units, _) = scan(source, &plan.filter, reads, cancel, || Units { plan: &plan, sets: HashMap::default() })?;
+    // Where all rows lie in one period their times do not matter.
+    let is_cut = |times| plan.calendar.only(times).is_none();
+    let needs = Needs::new(plan.start.reads() | plan.back.reads()).units(query.by).times_where(&is_cut);
+    let (units, _) = scan(source, &plan.filter, &needs, cancel, || Units { plan: &plan, sets: HashMap::default() })?;
     let cohorts = cohorts(&plan, &units);
     let cell = query.cell.map(|(cohort, period)| cell::list(source, &plan, &units, cohort, period, cancel));
     Ok(RetentionOut {
@@ -200,7 +199,6 @@ struct Plan<'q> {
     start: Demand<'q>,
     back: Demand<'q>,
     calendar: Calendar,
-    keys: Keys,
 }
 
 impl<'q> Plan<'q> {
@@ -227,7 +225,7 @@ impl<'q> Plan<'q> {
         filter.to = Some(filter.to.map_or(query.to, |to| to.min(query.to)));
         let (start, back) =
             (Demand::new("start", query.start.as_deref())?, Demand::new("return", query.back.as_deref())?);
-        let plan = Self { query, filter, start, back, calendar, keys: Keys::new() };
+        let plan = Self { query, filter, start, back, calendar };
         plan.check_cell()?;
         Ok(plan)
     }
@@ -302,33 +300,31 @@ impl Units<'_> {
 }
 
 impl State for Units<'_> {
-    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
+    fn add(&mut self, part: &Part<'_>) -> Result<()> {
         let plan = self.plan;
-        let (starts, returns) = (plan.start.narrow(frame, mask), plan.back.narrow(frame, mask));
-        let either: Mask = starts.iter().zip(&returns).map(|(start, back)| start | back).collect();
-        let times = frame.timestamps();
-        // Rows of a session are neighbours: they are put together before the session is looked up.
-        let mut run: Option<(Key, Sets)> = None;
+        let (starts, returns) = (plan.start.narrow(part.frame, part.mask), plan.back.narrow(part.frame, part.mask));
+        let (times, only) = (part.frame.timestamps(), plan.calendar.only(part.times));
         let mut interval = (0..0, 0);
-        plan.keys.each(frame, plan.query.by, &either, |row, key| {
+        let mut period = |row: usize| {
+            if only.is_some() {
+                return only;
+            }
             if !interval.0.contains(&times[row]) {
-                let Some(place) = plan.calendar.place(times[row]) else { return };
+                let place = plan.calendar.place(times[row])?;
                 interval = (plan.calendar.span(place), place);
             }
-            let place = interval.1;
-            let bit = |is_one: bool| u128::from(is_one) << place;
-            let sets = Sets { starts: bit(starts[row]), returns: bit(returns[row]) };
-            match &mut run {
-                Some((known, run)) if *known == key => run.add(sets),
-                _ => {
-                    if let Some((key, sets)) = run.replace((key, sets)) {
-                        self.sets.entry(key).or_default().add(sets);
-                    }
-                }
+            Some(interval.1)
+        };
+        for run in part.runs().filter(|run| !run.is_nobody()) {
+            let mut sets = Sets::default();
+            for row in run.rows.filter(|row| starts[*row] | returns[*row]) {
+                let Some(place) = period(row) else { continue };
+                let bit = |is_one: bool| u128::from(is_one) << place;
+                sets.add(Sets { starts: bit(starts[row]), returns: bit(returns[row]) });
             }
-        });
-        if let Some((key, sets)) = run {
-            self.sets.entry(key).or_default().add(sets);
+            if sets.starts | sets.returns != 0 {
+                self.sets.entry(run.key).or_default().add(sets);
+            }
         }
         self.checked()
     }

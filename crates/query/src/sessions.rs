@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::str::FromStr;
 
 use eye_event::Timestamp;
+use eye_store::{Columns, Kind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,11 +16,13 @@ use crate::cancel::Cancel;
 use crate::cursor::{Cursor, Question};
 use crate::error::{Error, Result, checked_limit};
 use crate::filter::Filter;
-use crate::scan::scan;
+use crate::scan::{Needs, scan};
 use crate::sessions::details::Details;
-use crate::sessions::totals::Totals;
-use crate::source::Source;
+use crate::sessions::totals::{Number, Totals};
+use crate::share::share;
+use crate::source::{Source, SourceSlice};
 use crate::top::Top;
+use crate::unit::By;
 
 mod details;
 mod totals;
@@ -30,6 +33,9 @@ pub const SESSIONS_LIMIT: usize = 100;
 pub const SESSIONS_LIMIT_MAX: usize = 1_000;
 /// Over how many distinct sessions one question may run unless asked otherwise: about a gigabyte of memory.
 pub const SESSIONS_MAX: usize = 5_000_000;
+
+/// With at most so many equals for each place on a page the figures of all of them are looked up at once.
+const EQUALS_A_PLACE: usize = 2;
 
 /// What sessions are ordered by. Equal ones are ordered by their id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -225,10 +231,7 @@ impl Page<'_> {
         session_id: &str,
         cancel: &Cancel,
     ) -> Result<(Vec<SessionOut>, Option<Cursor>)> {
-        let details = Details::look_up(source, self.query, session_id, cancel)?;
-        let value = details.value(session_id, self.query.sort);
-        let is_here = value.is_some_and(|value| self.is_behind(self.place(session_id, value)));
-        Ok((details.show(session_id).into_iter().filter(|_| is_here).collect(), None))
+        Ok(self.of_details(&Details::look_up(source, self.query, session_id, cancel)?))
     }
 
     fn of_many<S>(&self, source: &S, cancel: &Cancel) -> Result<(Vec<SessionOut>, Option<Cursor>)>
@@ -236,11 +239,39 @@ impl Page<'_> {
         S: Source,
         S::Slice: Sync + Send,
     {
-        let SessionsQuery { filter, sort, sessions_max, .. } = self.query;
+        let SessionsQuery { filter, sort, direction, sessions_max, .. } = self.query;
+        let needs = Needs::new(Totals::columns(*sort)).units_alone(By::Session);
         let make = || Totals::new(*sort, *sessions_max);
-        let (totals, slices) = scan(source, filter, Totals::columns(*sort), cancel, make)?;
+        let (totals, slices) = scan(source, filter, &needs, cancel, make)?;
+        // One more tells whether there is another page.
+        let count = self.limit.saturating_add(1);
+        let from = self.after.map(|after| after.value);
+        let first = totals.first(*direction, from, count);
+        let rows = totals.rows_of(first.iter().map(|(session, _)| *session));
+        if let Some(rows) = rows.filter(|_| first.len() <= count.saturating_mul(EQUALS_A_PLACE)) {
+            return Ok(self.of_details(&Details::of_rows(&slices, &rows, self.query, cancel)?));
+        }
+        // Many are equal: their ids say which come first.
+        let ids = fetch_ids(&slices, &totals, &first, cancel)?;
+        let mut top = Top::new(count, usize::MAX);
+        for (session_id, session, value) in &ids {
+            let place = self.place(session_id, *value);
+            if self.is_behind(place) {
+                top.offer(place, 0, || *session);
+            }
+        }
+        let (found, _) = top.finish();
+        let details = match totals.rows_of(found.iter().map(|(_, session)| *session)) {
+            Some(rows) => Details::of_rows(&slices, &rows, self.query, cancel)?,
+            None => Details::look_up_all(source, self.query, found.iter().map(|(place, _)| place.session_id), cancel)?,
+        };
+        Ok(self.of_details(&details))
+    }
+
+    /// The page, if all its sessions, and one of the next page, are among these.
+    fn of_details(&self, details: &Details) -> (Vec<SessionOut>, Option<Cursor>) {
         let mut top = Top::new(self.limit, usize::MAX);
-        for (session_id, value) in totals.iter() {
+        for (session_id, value) in details.values(self.query.sort) {
             let place = self.place(session_id, value);
             if self.is_behind(place) {
                 top.offer(place, 0, || ());
@@ -248,9 +279,7 @@ impl Page<'_> {
         }
         let (found, has_more) = top.finish();
         let next = found.last().filter(|_| has_more).map(|(place, ())| Cursor::write(self.question, &place.bytes()));
-        let session_ids = found.iter().map(|(place, ())| place.session_id);
-        let details = Details::of_page(source, &slices, self.query, &totals, session_ids.clone(), cancel)?;
-        Ok((session_ids.filter_map(|session_id| details.show(session_id)).collect(), next))
+        (found.iter().filter_map(|(place, ())| details.show(place.session_id)).collect(), next)
     }
 
     fn place<'s>(&self, session_id: &'s str, value: i64) -> Place<'s> {
@@ -260,6 +289,34 @@ impl Page<'_> {
     fn is_behind(&self, place: Place<'_>) -> bool {
         self.after.is_none_or(|after| place > after)
     }
+}
+
+/// The ids of sessions, each with its number and its value, read back from their rows.
+fn fetch_ids<L: SourceSlice + Sync>(
+    slices: &[L],
+    totals: &Totals,
+    sessions: &[(Number, i64)],
+    cancel: &Cancel,
+) -> Result<Vec<(Box<str>, Number, i64)>> {
+    let mut rows: Vec<_> = sessions.iter().map(|session| (totals.row_of(session.0), *session)).collect();
+    rows.sort_unstable();
+    let by_slice: Vec<_> = rows.chunk_by(|((one, _), _), ((other, _), _)| one == other).collect();
+    let parts = share(by_slice.len(), cancel, Vec::new, |ids, piece| {
+        let sessions = by_slice[piece];
+        let rows: Vec<u32> = sessions.iter().map(|((_, row), _)| *row).collect();
+        let mut left = sessions.iter();
+        let slice = sessions.first().and_then(|((slice, _), _)| slices.get(*slice as usize));
+        if let Some(slice) = slice {
+            slice.fetch(&rows, Columns::SESSION_ID, &mut |event| {
+                ids.extend(left.next().map(|(_, (number, value))| (event.event.session_id.into(), *number, *value)));
+            })?;
+        }
+        match left.len() {
+            0 => Ok(()),
+            missing => Err(eye_store::Error::new(Kind::Internal, format!("{missing} rows did not come back")).into()),
+        }
+    })?;
+    Ok(parts.into_iter().flatten().collect())
 }
 
 /// A session's place in the list: the lower, the earlier.

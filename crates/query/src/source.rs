@@ -2,8 +2,10 @@
 //!
 //! The rule: a source never changes while it is asked. Same source, same question, same bytes.
 
+use std::sync::Arc;
+
 use eye_event::Timestamp;
-use eye_store::{Columns, Origin, Position, Result, Snapshot, StoredEvent, StoredRejection};
+use eye_store::{Columns, Origin, Position, Result, Runs, Snapshot, StoredEvent, StoredRejection};
 
 use crate::frame::Frame;
 use crate::reads::Reads;
@@ -61,6 +63,15 @@ pub trait SourceSlice {
     /// Those of the store.
     fn frame_kept(&self, columns: Columns) -> Result<Frame> {
         self.frame(&columns.into())
+    }
+
+    /// The runs of rows with the same id in a column of ids, if they are at hand without reading it row by row: then no row is
+    /// hidden.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn runs(&self, _column: Columns) -> Result<Option<Arc<Runs>>> {
+        Ok(None)
     }
 
     /// What it is a part of: the same origin always means the same rows.
@@ -130,6 +141,10 @@ impl SourceSlice for eye_store::Slice {
             Some(batch) => Frame::of(&batch, &[]),
             None => self.frame(&columns.into()),
         }
+    }
+
+    fn runs(&self, column: Columns) -> Result<Option<Arc<Runs>>> {
+        Self::runs(self, column)
     }
 
     fn origin(&self) -> Origin {

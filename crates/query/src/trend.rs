@@ -10,7 +10,6 @@ mod series;
 use std::sync::Arc;
 
 use eye_event::Timestamp;
-use eye_store::Columns;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
@@ -21,11 +20,9 @@ use crate::cancel::Cancel;
 use crate::error::{Error, Result, checked};
 use crate::field::Field;
 use crate::filter::Filter;
-use crate::frame::Frame;
 use crate::reads::Reads;
-use crate::scan::{State, scan};
+use crate::scan::{Needs, Part, State, scan};
 use crate::source::Source;
-use crate::unit::Keys;
 
 use cells::{Cells, Seen};
 pub use measure::{Measure, Statistic};
@@ -220,18 +217,22 @@ where
     // The times of the line say no more than `from` and `to`, and nothing of the period before.
     let line = query.filter.line.as_deref().map(|line| Arc::new(line.clone().without_times()));
     let filter = Filter { from: Some(from), to: Some(to), line, ..query.filter.clone() };
-    let own = query.measure.reads() | Columns::TIMESTAMP;
-    let reads = query.breakdown.iter().fold(own, |reads, field| reads | Reads::field(field));
-    let keys = Keys::new();
+    let reads = query.breakdown.iter().fold(query.measure.reads(), |reads, field| reads | Reads::field(field));
+    // Where all rows lie in one interval their times do not matter.
+    let is_cut = |times| calendar.only(times).is_none();
+    let needs = Needs::new(reads).times_where(&is_cut);
+    let needs = match query.measure {
+        Measure::Units(by) => needs.units_alone(by),
+        _ => needs,
+    };
     let make = || Pass {
         query,
         series: Series::new(query.breakdown.len()),
         cells: Cells::new(&query.measure, calendar.len()),
         without_value: 0,
         calendar: calendar.clone(),
-        keys,
     };
-    scan(source, &filter, reads, cancel, make).map(|(pass, _)| pass)
+    scan(source, &filter, &needs, cancel, make).map(|(pass, _)| pass)
 }
 
 /// What one pass has seen.
@@ -241,7 +242,6 @@ struct Pass<'q> {
     series: Series,
     cells: Cells,
     without_value: u64,
-    keys: Keys,
 }
 
 impl Pass<'_> {
@@ -270,22 +270,17 @@ impl Pass<'_> {
     }
 }
 
-impl State for Pass<'_> {
-    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
-        let mut columns = Series::columns(frame, &self.query.breakdown);
-        let mut seen = Seen::new(frame, &self.query.measure, self.keys);
-        let times = frame.timestamps();
-        // Rows of a session are neighbours, and mostly lie in one interval.
-        let mut last = (0..0, 0);
+impl Pass<'_> {
+    /// Adds rows one by one.
+    fn add_rows(&mut self, part: &Part<'_>) -> Result<()> {
+        let mut columns = Series::columns(part.frame, &self.query.breakdown);
+        let mut seen = Seen::new(part.frame, &self.query.measure);
+        let mut cutter = Cutter::new(&self.calendar, part);
         // What is counted once need not be looked at again for the next row of the same session.
         let is_once = self.cells.are_keys();
         let mut before = None;
-        for row in (0..mask.len()).filter(|row| mask[*row]) {
-            if !last.0.contains(&times[row]) {
-                let Some(place) = self.calendar.place(times[row]) else { continue };
-                last = (self.calendar.span(place), place);
-            }
-            let interval = last.1;
+        for row in (0..part.mask.len()).filter(|row| part.mask[*row]) {
+            let Some(interval) = cutter.interval(row) else { continue };
             let series = self.series.place(&mut columns, row)?;
             if is_once {
                 let this = seen.code(row).map(|code| (series, interval, code));
@@ -298,6 +293,79 @@ impl State for Pass<'_> {
                 self.without_value += 1;
                 before = None;
             }
+        }
+        Ok(())
+    }
+
+    /// Adds whom the rows belong to.
+    fn add_units(&mut self, part: &Part<'_>) -> Result<()> {
+        let mut columns = Series::columns(part.frame, &self.query.breakdown);
+        let mut cutter = Cutter::new(&self.calendar, part);
+        let is_one_cell = columns.is_empty() && cutter.only.is_some();
+        for run in part.runs() {
+            let mut rows = run.rows.clone().filter(|row| part.mask[*row]);
+            if run.is_nobody() {
+                for row in rows.filter(|row| cutter.interval(*row).is_some()) {
+                    // Their series is there, be it without anybody.
+                    self.series.place(&mut columns, row)?;
+                    self.without_value += 1;
+                }
+                continue;
+            }
+            let first = rows.find_map(|row| Some((row, cutter.interval(row)?)));
+            let Some((first, interval)) = first else { continue };
+            let mut last = (self.series.place(&mut columns, first)?, interval);
+            let mut is_alone = run.is_alone;
+            if !is_one_cell {
+                for row in rows {
+                    let Some(interval) = cutter.interval(row) else { continue };
+                    let cell = (self.series.place(&mut columns, row)?, interval);
+                    if cell != last {
+                        self.cells.add_unit(last, run.key, false);
+                        (last, is_alone) = (cell, false);
+                    }
+                }
+            }
+            self.cells.add_unit(last, run.key, is_alone);
+        }
+        Ok(())
+    }
+}
+
+/// The intervals of a slice's rows.
+struct Cutter<'p> {
+    calendar: &'p Calendar,
+    times: &'p [i64],
+    /// The interval of all rows, if there is but one.
+    only: Option<usize>,
+    /// The interval of the row before: rows of a session are neighbours, and mostly lie in one.
+    last: (std::ops::Range<i64>, usize),
+}
+
+impl<'p> Cutter<'p> {
+    fn new(calendar: &'p Calendar, part: &Part<'p>) -> Self {
+        Self { calendar, times: part.frame.timestamps(), only: calendar.only(part.times), last: (0..0, 0) }
+    }
+
+    #[inline]
+    fn interval(&mut self, row: usize) -> Option<usize> {
+        if self.only.is_some() {
+            return self.only;
+        }
+        let time = self.times[row];
+        if !self.last.0.contains(&time) {
+            let place = self.calendar.place(time)?;
+            self.last = (self.calendar.span(place), place);
+        }
+        Some(self.last.1)
+    }
+}
+
+impl State for Pass<'_> {
+    fn add(&mut self, part: &Part<'_>) -> Result<()> {
+        match self.query.measure {
+            Measure::Units(_) => self.add_units(part)?,
+            _ => self.add_rows(part)?,
         }
         self.cells.checked()
     }

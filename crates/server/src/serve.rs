@@ -372,7 +372,11 @@ fn open_table(settings: &Settings, runtime: &Runtime, kind: TableKind, name: &st
     let (objects, place) =
         location::resolve(&settings.table_url(), &settings.object_store_options()).map_err(failed)?;
     let place = place.child(name).map_err(failed)?;
-    let options = TableOptions { partitions: settings.partitions, ..TableOptions::new(kind, Timestamp::now()) };
+    let options = TableOptions {
+        partitions: settings.partitions,
+        runs_bytes_max: settings.runs_bytes_max,
+        ..TableOptions::new(kind, Timestamp::now())
+    };
     let (table, report) = Table::open(objects, place, options, runtime.handle().clone()).map_err(failed)?;
     if let Some(damaged) = report.quarantined {
         tracing::warn!(

@@ -66,5 +66,8 @@ pub use settings::{DedupRecall, StoreSettings};
 pub use snapshot::{Origin, Slice, Snapshot};
 pub use status::Status;
 pub use store::{FlushReport, OpenReport, Store};
-pub use table::{Erasure, ErasureState, ErasureWork, Removal, Removed, Table, TableKind, TableOptions, data_column};
+pub use table::{
+    Erasure, ErasureState, ErasureWork, IdKey, NOBODY, Removal, Removed, Runs, Table, TableKind, TableOptions,
+    data_column, id_key,
+};
 pub use threads::give_way;

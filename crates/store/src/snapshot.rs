@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{StoredEvent, StoredRejection};
 use crate::mask::Mask;
 use crate::position::Position;
-use crate::table::{RowGroupInfo, TableFile, TableVersion};
+use crate::table::{RowGroupInfo, Runs, TableFile, TableVersion};
 
 /// A read view. Cheap to clone; what it shows never changes.
 #[derive(Clone)]
@@ -337,6 +337,18 @@ impl Slice {
                 let batch = file.read_coded_kept(group.index, with_offset(columns, mask))?;
                 visible(mask.as_deref(), file, batch).map(Some)
             }
+        }
+    }
+
+    /// The runs of rows with the same id in one of the columns of ids: kept between questions, read once. `None` where they
+    /// are not at hand: of a chunk of the hot buffer, and where rows are hidden.
+    ///
+    /// # Errors
+    /// A file that is away or damaged.
+    pub fn runs(&self, column: Columns) -> Result<Option<Arc<Runs>>> {
+        match &self.0 {
+            Place::Table(file, group, None) => file.runs(group.index, column).map(Some),
+            Place::Hot(_) | Place::Table(..) => Ok(None),
         }
     }
 

@@ -18,8 +18,8 @@ use eye_store::table::{
     Commit, Compaction, CompactionRules, TableFile, TableLocation, TableVersion, VacuumRules, Vacuumed, verify,
 };
 use eye_store::{
-    Columns, CompactReport, DedupRecall, Kind, Outcome, Request, Snapshot, Store, StoreSettings, Table, TableKind,
-    TableOptions,
+    Columns, CompactReport, DedupRecall, Kind, Origin, Outcome, Request, Runs, Snapshot, Store, StoreSettings,
+    StoredEvent, Table, TableKind, TableOptions,
 };
 use faulty::FaultyStore;
 use object_store::path::Path;
@@ -223,6 +223,47 @@ fn files_become_fewer_and_every_answer_stays() {
         store.abandon();
     }
     node.is_sound();
+}
+
+/// Every slice of the table says of whom its runs are as its rows do; how many slices there are.
+fn check_runs(snapshot: &Snapshot) -> usize {
+    let mut slices = 0;
+    for slice in snapshot.slices(None, None).unwrap() {
+        for column in [Columns::SESSION_ID, Columns::USER_ID, Columns::ANONYMOUS_ID] {
+            let mut ids = Vec::new();
+            let id = |event: &StoredEvent<'_>| match column {
+                Columns::SESSION_ID => Some(event.event.session_id.to_owned()),
+                Columns::USER_ID => event.event.user_id.map(str::to_owned),
+                _ => event.event.anonymous_id.map(str::to_owned),
+            };
+            slice.visit(column, &mut |_, event| ids.push(id(event))).unwrap();
+            let Some(runs) = slice.runs(column).unwrap() else {
+                assert!(matches!(slice.origin(), Origin::Hot { .. }));
+                continue;
+            };
+            assert_eq!(*runs, Runs::of(ids.iter().map(Option::as_deref)), "{column:?}");
+            assert!(Arc::ptr_eq(&runs, &slice.runs(column).unwrap().unwrap()), "they are kept");
+            let rows: usize = runs.iter().map(|(rows, _)| rows.len()).sum();
+            assert_eq!(rows, slice.rows());
+            slices += 1;
+        }
+    }
+    slices
+}
+
+#[test]
+fn runs_are_those_of_the_rows_in_files_of_flushes_and_of_compactions() {
+    let node = Node::new();
+    let store = node.open(|_| {});
+    node.fill(&store, 6, 40);
+    node.ingest(&store, 10_000, 5);
+    let flushed = check_runs(&store.snapshot());
+    let before = store.snapshot();
+    compact(&store);
+    let merged = check_runs(&store.snapshot());
+    assert!(0 < merged && merged < flushed, "{merged} slices of {flushed}");
+    assert_eq!(check_runs(&before), flushed, "and those of older versions");
+    store.close().unwrap();
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! [`Matches`]: the events that a funnel keeps of one pass, and [`Units`], the same by whom they belong to.
 //!
-//! Rows of a table's slice stand in session order, so the events of a session are one *run* of rows. What tells sessions
-//! apart (16 bytes) is kept once a run; each event is 24 bytes of numbers. Keys lie in buckets by their first bits, so that
-//! all the runs of one unit are in one bucket, and buckets can be worked on at the same time. They only say which runs
-//! belong together: nearly all units have one run, and are looked at in the order of memory, which is several times as fast
-//! as in the order of keys.
+//! Rows of a table's slice stand in session order, so the events of a session are one *run* of rows. A unit that has but one
+//! run, as nearly all do, is looked at and forgotten. Of the others what tells them apart is kept once a run, and 24 bytes of
+//! numbers each event; runs lie in buckets by the first bits of their keys, so that all the runs of one unit are in one
+//! bucket, and buckets can be worked on at the same time.
 
-use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
@@ -17,12 +15,13 @@ use crate::condition::{Condition, Expr};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::frame::{Frame, Place, Texts};
+use crate::funnel::tally::Tallies;
 use crate::funnel::values::{FrameValues, NO_VALUE, Values};
 use crate::funnel::{FunnelOrder, FunnelQuery};
 use crate::mask::{Chooser, Mask, keep_expr};
 use crate::reads::Reads;
-use crate::scan::State;
-use crate::unit::{Key, Keys};
+use crate::scan::{self, Needs, State};
+use crate::unit::Key;
 
 /// So many bits of a key say its bucket.
 const BUCKET_BITS: u32 = 8;
@@ -30,8 +29,6 @@ const BUCKET_BITS: u32 = 8;
 pub(super) const BUCKETS: usize = 1 << BUCKET_BITS;
 /// Texts are few if each stands in so many rows, on average.
 const TEXTS_FEW: usize = 8;
-/// So many runs are worked on at a time.
-const PIECE_RUNS: usize = 8_192;
 
 /// A set of steps, one bit each.
 pub(super) type Steps = u16;
@@ -41,7 +38,6 @@ pub(super) struct Plan<'q> {
     query: &'q FunnelQuery,
     steps: Vec<Chooser<'q>>,
     reads: Reads,
-    keys: Keys,
     /// How many events all threads keep together.
     kept: AtomicUsize,
 }
@@ -50,19 +46,18 @@ impl<'q> Plan<'q> {
     /// `steps` are the steps as filters.
     pub(super) fn new(query: &'q FunnelQuery, steps: &'q [Filter]) -> Self {
         let breakdown = query.breakdown.as_ref().map_or_else(Reads::default, Reads::field);
-        let own = breakdown | Columns::SORT_KEY | query.by.column();
+        let own = breakdown | Columns::SORT_KEY;
         Self {
             query,
             steps: steps.iter().map(Chooser::new).collect(),
             reads: steps.iter().fold(own, |reads, step| reads | step.reads()),
-            keys: Keys::new(),
             kept: AtomicUsize::new(0),
         }
     }
 
-    /// What the pass reads beyond what the filter does.
-    pub(super) fn reads(&self) -> Reads {
-        self.reads.clone()
+    /// What the pass needs beyond what the filter reads.
+    pub(super) fn needs(&self) -> Needs<'static> {
+        Needs::new(self.reads.clone()).units_alone(self.query.by)
     }
 
     /// Which steps each of the chosen rows matches.
@@ -170,36 +165,31 @@ impl Kept {
 /// Events of one unit that were found one after the other in one slice.
 #[derive(Clone, Copy)]
 struct Run {
+    key: Key,
     /// A row that tells the unit's id.
-    slice: u32,
-    row: u32,
+    place: RowPlace,
     /// Where its events are among those of its part.
     first: u32,
     count: u32,
 }
 
-/// Whose run it is.
-#[derive(Clone, Copy)]
-struct Owner {
-    /// Halves of a key, as a whole one would leave a gap in every owner.
-    key: [u64; 2],
-    /// The number of the run in its part.
-    run: u32,
-}
+/// A row that tells a unit's id: its slice, and its number there.
+pub(super) type RowPlace = (u32, u32);
 
 /// What one thread keeps.
 struct Part {
-    /// In the order of their events.
-    runs: Vec<Run>,
     kept: Vec<Kept>,
-    /// The owners of the runs, by bucket.
-    owners: Vec<Vec<Owner>>,
+    /// By bucket.
+    runs: Vec<Vec<Run>>,
     values: Values,
+    /// Of the units that are done with, by these values.
+    tallies: Tallies,
 }
 
 impl Part {
-    fn new() -> Self {
-        Self { runs: Vec::new(), kept: Vec::new(), owners: vec![Vec::new(); BUCKETS], values: Values::default() }
+    fn new(query: &FunnelQuery) -> Self {
+        let runs = vec![Vec::new(); BUCKETS];
+        Self { kept: Vec::new(), runs, values: Values::default(), tallies: Tallies::new(query) }
     }
 
     /// The events of a run.
@@ -208,20 +198,19 @@ impl Part {
         self.kept.get(first..first + run.count as usize).unwrap_or_default()
     }
 
-    /// Adds an event behind the last one; `is_same` if it belongs to the same run.
-    fn push(&mut self, (slice, row): (u32, usize), key: Key, is_same: bool, event: Kept) {
-        let first = number(self.kept.len());
-        self.kept.push(event);
-        if let Some(run) = self.runs.last_mut().filter(|_| is_same) {
-            run.count += 1;
-            return;
+    /// Keeps the events of a run, which are one at least.
+    fn push(&mut self, key: Key, place: RowPlace, events: &[Kept]) {
+        let run = Run { key, place, first: number(self.kept.len()), count: number(events.len()) };
+        self.kept.extend_from_slice(events);
+        if let Some(runs) = self.runs.get_mut(bucket_of(key)) {
+            runs.push(run);
         }
-        let [high, low] = [key >> 64, key].map(|half| (half & u128::from(u64::MAX)) as u64);
-        if let Some(owners) = self.owners.get_mut((high >> (u64::BITS - BUCKET_BITS)) as usize) {
-            owners.push(Owner { key: [high, low], run: number(self.runs.len()) });
-        }
-        self.runs.push(Run { slice, row: number(row), first, count: 1 });
     }
+}
+
+/// The bucket of a key: its first bits.
+fn bucket_of(key: Key) -> usize {
+    usize::try_from(key >> (Key::BITS - BUCKET_BITS)).unwrap_or_default()
 }
 
 /// A place as it is kept: [`Plan::keep`] sees to it that it fits.
@@ -238,47 +227,56 @@ pub(super) struct Matches<'q> {
 
 impl<'q> Matches<'q> {
     pub(super) fn new(plan: &'q Plan<'q>) -> Self {
-        Self { plan, mine: Part::new(), others: Vec::new() }
+        Self { plan, mine: Part::new(plan.query), others: Vec::new() }
     }
 
-    /// Everything kept, with one numbering of values.
+    /// Everything kept, with one numbering of values; and the tallies of the units that are done with.
     ///
     /// # Errors
     /// `TooMuch`, if there are too many values.
-    pub(super) fn finish(self) -> Result<Units> {
-        let (mut values, mut parts) = (Values::default(), Vec::new());
+    pub(super) fn finish(self) -> Result<(Units, Tallies)> {
+        let (mut values, mut parts, mut tallies) = (Values::default(), Vec::new(), Tallies::new(self.plan.query));
         for part in std::iter::once(self.mine).chain(self.others) {
             let numbers = values.merge(&part.values)?;
-            let is_joined = part.runs.iter().map(|_| AtomicBool::new(false)).collect();
-            parts.push(Numbered { part, numbers, is_joined });
+            tallies.merge(&part.tallies, |value| numbers.get(value as usize).copied().unwrap_or(NO_VALUE));
+            parts.push(Numbered { part, numbers });
         }
-        Ok(Units { parts, values })
+        Ok((Units { parts, values }, tallies))
     }
 }
 
 impl State for Matches<'_> {
-    fn add(&mut self, frame: &Frame, mask: &[bool], slice: u32) -> Result<()> {
+    fn add(&mut self, rows: &scan::Part<'_>) -> Result<()> {
+        let scan::Part { frame, mask, slice, .. } = *rows;
         let (plan, part) = (self.plan, &mut self.mine);
         let query = plan.query;
         let steps = plan.steps_of(frame, mask);
-        let wanted = match query.order {
-            FunnelOrder::Ordered => Cow::Owned(steps.iter().map(|steps| *steps != 0).collect()),
-            // What matches no step still stands between two that do.
-            FunnelOrder::Strict => Cow::Borrowed(mask),
-        };
+        // What matches no step still stands, in a strict funnel, between two that do.
+        let is_strict = query.order == FunnelOrder::Strict;
+        let is_wanted = |row: &usize| if is_strict { mask[*row] } else { steps[*row] != 0 };
         let mut values = query.breakdown.as_ref().map(|field| FrameValues::new(field, frame));
-        let (before, mut last) = (part.kept.len(), None);
-        plan.keys.each(frame, query.by, &wanted, |row, key| {
-            let (at, steps) = (frame.key(row), steps[row]);
-            let value = match &mut values {
-                Some(values) if steps & 1 != 0 => values.number(row, &mut part.values),
-                _ => NO_VALUE,
-            };
-            let event =
-                Kept { timestamp: at.timestamp.micros(), offset: at.offset.0, value, partition: at.partition.0, steps };
-            part.push((slice, row), key, last == Some(key), event);
-            last = Some(key);
-        });
+        let (before, mut events) = (part.kept.len(), Vec::new());
+        for run in rows.runs().filter(|run| !run.is_nobody()) {
+            events.clear();
+            let place = (slice, number(run.rows.start));
+            // A slice of the table has the latest first: turned round, the events are nearly always in order.
+            events.extend(run.rows.rev().filter(is_wanted).map(|row| {
+                let (at, steps) = (frame.key(row), steps[row]);
+                let value = match &mut values {
+                    Some(values) if steps & 1 != 0 => values.number(row, &mut part.values),
+                    _ => NO_VALUE,
+                };
+                Kept { timestamp: at.timestamp.micros(), offset: at.offset.0, value, partition: at.partition.0, steps }
+            }));
+            match events.is_empty() {
+                true => {}
+                false if run.is_alone => {
+                    in_order(&mut events);
+                    part.tallies.add(place, &events);
+                }
+                false => part.push(run.key, place, &events),
+            }
+        }
         part.values.check()?;
         plan.keep(part.kept.len() - before)
     }
@@ -295,76 +293,41 @@ struct Numbered {
     part: Part,
     /// The numbers, by the part's own.
     numbers: Vec<u32>,
-    /// For each run whether its unit has others.
-    is_joined: Vec<AtomicBool>,
 }
 
 impl Numbered {
     /// Adds the events of a run.
     fn push_events(&self, run: &Run, events: &mut Vec<Kept>) {
         let own = |value: u32| self.numbers.get(value as usize).copied().unwrap_or(NO_VALUE);
-        // A slice of the table has the latest first: turned round, the events are nearly always in order.
-        events.extend(self.part.events(run).iter().rev().map(|event| Kept { value: own(event.value), ..*event }));
+        events.extend(self.part.events(run).iter().map(|event| Kept { value: own(event.value), ..*event }));
     }
 }
 
-/// Everything that was kept, ready to be looked at unit by unit: first those of several runs, bucket by bucket, then those
-/// of one run, which nearly all have, in the order of memory.
+/// Everything that was kept, ready to be looked at unit by unit.
 pub(super) struct Units {
     parts: Vec<Numbered>,
     /// The values of the breakdown.
     pub(super) values: Values,
 }
 
-/// A row that tells a unit's id: its slice, and its number there.
-pub(super) type RowPlace = (u32, u32);
-
 impl Units {
-    /// Visits every unit of a bucket that has several runs, with its events in order, and remembers the runs.
-    pub(super) fn each_joined(&self, bucket: usize, mut visit: impl FnMut(RowPlace, &[Kept])) {
-        let of = |part: &'_ Numbered| part.part.owners.get(bucket).cloned().unwrap_or_default();
-        let mut owners: Vec<(Owner, &Numbered)> =
-            self.parts.iter().flat_map(|part| of(part).into_iter().map(move |owner| (owner, part))).collect();
-        owners.sort_unstable_by_key(|(owner, _)| owner.key);
+    /// Visits every unit of a bucket, with its events in order.
+    pub(super) fn each(&self, bucket: usize, mut visit: impl FnMut(RowPlace, &[Kept])) {
+        let mut runs: Vec<(&Run, &Numbered)> = Vec::new();
+        for part in &self.parts {
+            runs.extend(part.part.runs.get(bucket).into_iter().flatten().map(|run| (run, part)));
+        }
+        runs.sort_unstable_by_key(|(run, _)| run.key);
         let mut events = Vec::new();
-        for unit in owners.chunk_by(|(one, _), (next, _)| one.key == next.key).filter(|unit| unit.len() > 1) {
+        for unit in runs.chunk_by(|(one, _), (next, _)| one.key == next.key) {
             events.clear();
             let mut place = (0, 0);
-            for (owner, part) in unit {
-                let run = owner.run as usize;
-                let (Some(is_joined), Some(run)) = (part.is_joined.get(run), part.part.runs.get(run)) else { continue };
-                is_joined.store(true, Ordering::Relaxed);
+            for (run, part) in unit {
                 part.push_events(run, &mut events);
-                place = (run.slice, run.row);
+                place = run.place;
             }
             in_order(&mut events);
             visit(place, &events);
-        }
-    }
-
-    /// How many pieces the runs are cut into for [`Units::each_alone`].
-    pub(super) fn pieces(&self) -> usize {
-        self.parts.iter().map(|part| part.part.runs.len().div_ceil(PIECE_RUNS)).sum()
-    }
-
-    /// Visits every unit of a piece that has but one run, with its events in order. [`Units::each_joined`] must have
-    /// visited all the others.
-    pub(super) fn each_alone(&self, mut piece: usize, mut visit: impl FnMut(RowPlace, &[Kept])) {
-        let mut events = Vec::new();
-        for part in &self.parts {
-            let pieces = part.part.runs.len().div_ceil(PIECE_RUNS);
-            if piece >= pieces {
-                piece -= pieces;
-                continue;
-            }
-            let runs = part.part.runs.iter().zip(&part.is_joined).skip(piece * PIECE_RUNS).take(PIECE_RUNS);
-            for (run, _) in runs.filter(|(_, is_joined)| !is_joined.load(Ordering::Relaxed)) {
-                events.clear();
-                part.push_events(run, &mut events);
-                in_order(&mut events);
-                visit((run.slice, run.row), &events);
-            }
-            return;
         }
     }
 }

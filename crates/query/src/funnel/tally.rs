@@ -9,11 +9,11 @@ use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::funnel::chain::{Finder, Rules};
 use crate::funnel::matches::{BUCKETS, Kept, RowPlace, Units};
-use crate::funnel::share::share;
 use crate::funnel::values::NO_VALUE;
 use crate::funnel::{FunnelOrder, FunnelQuery, FunnelStepOut};
 use crate::line::Line;
 use crate::order::{Order, Rank};
+use crate::share::share;
 use crate::source::SourceSlice;
 use crate::unit::By;
 
@@ -120,52 +120,74 @@ fn percentile(times: &mut [i64], hundredths: usize) -> Option<i64> {
     Some(*micros / 1_000)
 }
 
-/// What one thread has of its own.
-struct Worker<'u> {
-    units: &'u Units,
+/// Tallies of units by the number of their value at the first step.
+pub(super) struct Tallies {
     rules: Rules,
     samples: usize,
     finder: Finder,
-    /// By the number of the value at the first step; behind them those without one.
-    tallies: Vec<Tally>,
+    /// By number.
+    by_value: Vec<Tally>,
+    /// Of units without a value.
+    without: Tally,
 }
 
-impl<'u> Worker<'u> {
-    fn new(query: &FunnelQuery, units: &'u Units) -> Self {
+impl Tallies {
+    /// Nothing yet.
+    pub(super) fn new(query: &FunnelQuery) -> Self {
         let rules = Rules {
             steps: query.steps.len(),
             window: query.window.map(|window| i64::try_from(window.as_micros()).unwrap_or(i64::MAX)),
             is_strict: query.order == FunnelOrder::Strict,
         };
-        let tallies = std::iter::repeat_with(Tally::default).take(units.values.len() + 1).collect();
-        Self { units, rules, samples: query.samples, finder: Finder::default(), tallies }
+        let (finder, without) = (Finder::default(), Tally::default());
+        Self { rules, samples: query.samples, finder, by_value: Vec::new(), without }
     }
 
-    fn add(&mut self, place: RowPlace, events: &[Kept]) {
+    /// Adds a unit with these events, which are in order.
+    pub(super) fn add(&mut self, place: RowPlace, events: &[Kept]) {
         let chain = self.finder.find(self.rules, events);
         let Some(first) = chain.first() else { return };
-        let value = events[*first].value;
-        let number = if value == NO_VALUE { self.tallies.len() - 1 } else { value as usize };
-        if let Some(tally) = self.tallies.get_mut(number) {
-            tally.add(events, chain, place, self.samples);
+        let tally = tally_of(&mut self.by_value, &mut self.without, events[*first].value);
+        tally.add(events, chain, place, self.samples);
+    }
+
+    /// Adds other tallies, whose values have these numbers here.
+    pub(super) fn merge(&mut self, other: &Self, number: impl Fn(u32) -> u32) {
+        for (value, tally) in (0..).zip(&other.by_value) {
+            tally_of(&mut self.by_value, &mut self.without, number(value)).merge(tally, self.samples);
         }
+        self.without.merge(&other.without, self.samples);
+    }
+
+    /// A tally for each of so many values, by its number, and one behind them for no value.
+    pub(super) fn finish(mut self, values: usize) -> Vec<Tally> {
+        self.by_value.resize_with(values, Tally::default);
+        self.by_value.push(self.without);
+        self.by_value
     }
 }
 
-/// Looks at every unit: a tally for each value at the first step, by its number, and one behind them for no value.
-pub(super) fn tally(query: &FunnelQuery, units: &Units, cancel: &Cancel) -> Result<Vec<Tally>> {
-    let make = || Worker::new(query, units);
-    let mut workers = share(BUCKETS, cancel, make, |worker, bucket| {
-        worker.units.each_joined(bucket, |place, events| worker.add(place, events));
+fn tally_of<'t>(by_value: &'t mut Vec<Tally>, without: &'t mut Tally, value: u32) -> &'t mut Tally {
+    if value == NO_VALUE {
+        return without;
+    }
+    let place = value as usize;
+    if place >= by_value.len() {
+        by_value.resize_with(place + 1, Tally::default);
+    }
+    &mut by_value[place]
+}
+
+/// Looks at every unit that was kept, on top of those that are done with: a tally for each value at the first step, by its
+/// number, and one behind them for no value.
+pub(super) fn tally(query: &FunnelQuery, units: &Units, mut tallies: Tallies, cancel: &Cancel) -> Result<Vec<Tally>> {
+    let make = || Tallies::new(query);
+    let others = share(BUCKETS, cancel, make, |tallies, bucket| {
+        units.each(bucket, |place, events| tallies.add(place, events));
+        Ok(())
     })?;
-    workers.extend(share(units.pieces(), cancel, make, |worker, piece| {
-        worker.units.each_alone(piece, |place, events| worker.add(place, events));
-    })?);
-    let together = workers.into_iter().map(|worker| worker.tallies).reduce(|mut all, other| {
-        all.iter_mut().zip(&other).for_each(|(tally, other)| tally.merge(other, query.samples));
-        all
-    });
-    Ok(together.unwrap_or_default())
+    others.iter().for_each(|other| tallies.merge(other, |value| value));
+    Ok(tallies.finish(units.values.len()))
 }
 
 /// The ids of the units that an answer shows.

@@ -18,9 +18,10 @@ pub(super) const NO_STEP: Label = Label::MAX;
 /// How many units have which path.
 pub(super) type Counts = AHashMap<Path, u64>;
 
-/// Counts the paths of all units, on as many threads as there are cores. The runs are used up.
+/// Counts the paths of all units, on top of those that were counted in the pass, on as many threads as there are cores. The runs are used up.
 pub(super) fn count(steps: &mut Steps<'_>, cancel: &Cancel) -> Result<Counts> {
     let buckets = Mutex::new(std::mem::take(&mut steps.buckets));
+    let mut sum = std::mem::take(&mut steps.counts);
     let steps = &*steps;
     let next = || buckets.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let work = || -> Result<Counts> {
@@ -37,7 +38,6 @@ pub(super) fn count(steps: &mut Steps<'_>, cancel: &Cancel) -> Result<Counts> {
         let mine = work();
         std::iter::once(Ok(mine)).chain(others.into_iter().map(std::thread::ScopedJoinHandle::join)).collect()
     });
-    let mut sum = Counts::new();
     for counts in all {
         for (path, units) in counts.map_err(|_| Error::Panicked)?? {
             *sum.entry(path).or_default() += units;
@@ -50,14 +50,18 @@ fn count_bucket(steps: &Steps<'_>, mut runs: Vec<Run>, own: &mut Vec<Step>, coun
     runs.sort_unstable_by_key(|run| run.key);
     for unit in runs.chunk_by(|a, b| a.key == b.key) {
         own.clear();
-        // A table's slice has the newest event of a session first.
-        unit.iter().for_each(|run| own.extend(steps.of(run).iter().rev()));
-        if !own.is_sorted() {
-            own.sort_unstable();
-        }
-        if let Some(path) = path_of(steps.plan.query, own) {
-            *counts.entry(path).or_default() += 1;
-        }
+        unit.iter().for_each(|run| own.extend_from_slice(steps.of(run)));
+        count_unit(steps.plan.query, own, counts);
+    }
+}
+
+/// Counts the path of a unit, whose steps are these.
+pub(super) fn count_unit(query: &PathsQuery, own: &mut [Step], counts: &mut Counts) {
+    if !own.is_sorted() {
+        own.sort_unstable();
+    }
+    if let Some(path) = path_of(query, own) {
+        *counts.entry(path).or_default() += 1;
     }
 }
 

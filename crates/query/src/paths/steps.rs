@@ -1,7 +1,7 @@
 //! One pass: of each event what it shows and its place in the order of all events.
 //!
-//! Events of one unit that stand together in a slice are a run. Rows of a table's slice stand in session order, so there
-//! are about as many runs as sessions, and only runs are sorted by their unit.
+//! Events of one unit that stand together in a slice are a run. A unit that has but one is counted and forgotten; of the
+//! others the runs are kept, and put together by their units.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,12 +10,12 @@ use eye_log::{Offset, PartitionId};
 use eye_store::SortKey;
 
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 use crate::mask::Demand;
 use crate::paths::PathsQuery;
+use crate::paths::count::{Counts, NO_STEP, count_unit};
 use crate::paths::labels::{Label, Labels, Reader};
-use crate::scan::State;
-use crate::unit::{Key, Keys};
+use crate::scan::{Part, State};
+use crate::unit::Key;
 
 /// Runs lie in so many buckets, by their units, so that each bucket can be put in order on its own.
 const BUCKETS_BITS: u32 = 6;
@@ -25,14 +25,13 @@ pub(super) struct Plan<'q> {
     pub(super) query: &'q PathsQuery,
     /// At which events paths begin.
     pub(super) anchor: Demand<'q>,
-    keys: Keys,
     /// How many events are kept, on all threads together.
     kept: AtomicUsize,
 }
 
 impl<'q> Plan<'q> {
     pub(super) fn new(query: &'q PathsQuery, anchor: Demand<'q>) -> Self {
-        Self { query, anchor, keys: Keys::new(), kept: AtomicUsize::new(0) }
+        Self { query, anchor, kept: AtomicUsize::new(0) }
     }
 }
 
@@ -63,11 +62,14 @@ pub(super) struct Steps<'p> {
     /// Those of each slice.
     blocks: Vec<Vec<Step>>,
     pub(super) buckets: Vec<Vec<Run>>,
+    /// The paths of those who are done with.
+    pub(super) counts: Counts,
 }
 
 impl<'p> Steps<'p> {
     pub(super) fn new(plan: &'p Plan<'p>) -> Self {
-        Self { plan, labels: Labels::default(), blocks: Vec::new(), buckets: vec![Vec::new(); 1 << BUCKETS_BITS] }
+        let buckets = vec![Vec::new(); 1 << BUCKETS_BITS];
+        Self { plan, labels: Labels::default(), blocks: Vec::new(), buckets, counts: Counts::new() }
     }
 
     /// The events of a run.
@@ -83,22 +85,29 @@ impl<'p> Steps<'p> {
 }
 
 impl State for Steps<'_> {
-    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
+    fn add(&mut self, part: &Part<'_>) -> Result<()> {
+        let Part { frame, mask, .. } = part;
         let plan = self.plan;
         let anchors = plan.anchor.narrow(frame, mask);
         let mut reader = Reader::new(frame, &plan.query.step);
-        let mut steps = Vec::with_capacity(mask.iter().filter(|is_chosen| **is_chosen).count());
-        let block = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
-        let mut runs: Vec<Run> = Vec::new();
-        plan.keys.each(frame, plan.query.by, mask, |row, key| {
-            match runs.last_mut() {
-                Some(run) if run.key == key => run.count += 1,
-                _ => runs.push(Run { key, block, start: u32::try_from(steps.len()).unwrap_or(u32::MAX), count: 1 }),
+        let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        let (mut steps, mut own) = (Vec::new(), Vec::new());
+        let (block, mut runs) = (number(self.blocks.len()), Vec::new());
+        for run in part.runs().filter(|run| !run.is_nobody()) {
+            // A table's slice has the newest event of a session first.
+            own.clear();
+            own.extend(run.rows.rev().filter(|row| mask[*row]).map(|row| {
+                let SortKey { timestamp, partition, offset } = frame.key(row);
+                let label = reader.label(&mut self.labels, row);
+                Step { timestamp, partition, offset, label, is_anchor: anchors[row] }
+            }));
+            if run.is_alone {
+                count_unit(plan.query, &mut own, &mut self.counts);
+            } else if !own.is_empty() {
+                runs.push(Run { key: run.key, block, start: number(steps.len()), count: number(own.len()) });
+                steps.extend_from_slice(&own);
             }
-            let SortKey { timestamp, partition, offset } = frame.key(row);
-            let label = reader.label(&mut self.labels, row);
-            steps.push(Step { timestamp, partition, offset, label, is_anchor: anchors[row] });
-        });
+        }
         let max = plan.query.events_max;
         if plan.kept.fetch_add(steps.len(), Ordering::Relaxed) + steps.len() > max {
             let message = format!("more than {max} events match: narrow the time range or filter further");
@@ -113,6 +122,10 @@ impl State for Steps<'_> {
     fn merge(&mut self, other: Self) -> Result<()> {
         let moved = self.labels.merge(&other.labels);
         self.labels.checked()?;
+        for (mut path, units) in other.counts {
+            path.iter_mut().filter(|label| **label != NO_STEP).for_each(|label| *label = moved[*label as usize]);
+            *self.counts.entry(path).or_default() += units;
+        }
         let before = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
         self.blocks.extend(other.blocks.into_iter().map(|mut block| {
             block.iter_mut().for_each(|step| step.label = moved[step.label as usize]);

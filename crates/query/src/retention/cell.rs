@@ -12,9 +12,8 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::field::Field;
 use crate::filter::Filter;
-use crate::frame::Frame;
 use crate::retention::{Plan, Units};
-use crate::scan::{State, scan};
+use crate::scan::{Needs, Part, State, scan};
 use crate::source::Source;
 use crate::unit::KeySet;
 
@@ -61,9 +60,10 @@ where
     let members: KeySet = units.sets.iter().filter(|(_, sets)| is_in(sets)).map(|(key, _)| *key).collect();
     let filter = period_of(plan, cohort + period);
     let reads = plan.back.reads() | plan.query.by.column() | Field::SessionId.column();
+    let needs = Needs::new(reads).units(plan.query.by);
     let make = || Ids { plan, members: &members, found: BTreeMap::new() };
     // A cell that is empty needs no second pass.
-    let found = if members.is_empty() { make() } else { scan(source, &filter, reads, cancel, make)?.0 };
+    let found = if members.is_empty() { make() } else { scan(source, &filter, &needs, cancel, make)?.0 };
     let unit = |(id, sessions): (Box<str>, BTreeSet<Box<str>>)| CellUnitOut {
         id: id.into(),
         sessions: sessions.into_iter().map(String::from).collect(),
@@ -112,17 +112,17 @@ impl Ids<'_> {
 }
 
 impl State for Ids<'_> {
-    fn add(&mut self, frame: &Frame, mask: &[bool], _slice: u32) -> Result<()> {
-        let plan = self.plan;
-        let returns = plan.back.narrow(frame, mask);
+    fn add(&mut self, part: &Part<'_>) -> Result<()> {
+        let (plan, frame) = (self.plan, part.frame);
+        let returns = plan.back.narrow(frame, part.mask);
         let (ids, sessions) = (frame.texts(&plan.query.by.field()), frame.texts(&Field::SessionId));
-        plan.keys.each(frame, plan.query.by, &returns, |row, key| {
-            if self.members.contains(&key)
-                && let (Some(id), Some(session)) = (ids.get(row), sessions.get(row))
-            {
-                self.offer(id, session);
+        for run in part.runs().filter(|run| self.members.contains(&run.key)) {
+            for row in run.rows.filter(|row| returns[*row]) {
+                if let (Some(id), Some(session)) = (ids.get(row), sessions.get(row)) {
+                    self.offer(id, session);
+                }
             }
-        });
+        }
         Ok(())
     }
 

@@ -3,17 +3,17 @@
 //! The columns read here are many, and the rows are those of a page's sessions alone.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::{AHashMap, AHashSet};
 use eye_store::{Columns, Error, Kind, SortKey, StoredEvent};
 
-use super::totals::{NAMES_A_SESSION, Totals, too_much};
+use super::totals::{NAMES_A_SESSION, too_much};
 use super::{SessionOut, SessionSort, SessionsQuery};
 use crate::cancel::Cancel;
-use crate::error::{Error as QueryError, Result};
+use crate::error::Result;
 use crate::names::Names;
 use crate::output::millis_between;
+use crate::share::share;
 use crate::source::{Source, SourceSlice};
 
 /// All that is shown of one session.
@@ -33,18 +33,13 @@ pub(super) struct Detail {
 /// All that is shown of some sessions, by id.
 #[derive(Default)]
 pub(super) struct Details {
-    sessions: AHashMap<Box<str>, Option<Detail>>,
+    sessions: AHashMap<Box<str>, Detail>,
     names: Names,
     /// How many names of sessions there are.
     pairs: usize,
 }
 
 impl Details {
-    /// Of these sessions, nothing yet.
-    fn new<'a>(session_ids: impl Iterator<Item = &'a str>) -> Self {
-        Self { sessions: session_ids.map(|id| (id.into(), None)).collect(), ..Self::default() }
-    }
-
     /// What is read of each row, besides what the filter reads.
     fn columns() -> Columns {
         Columns::SORT_KEY
@@ -64,13 +59,16 @@ impl Details {
     }
 
     /// Of some sessions, looked up one by one.
-    fn look_up_all<'a, S: Source>(
+    ///
+    /// # Errors
+    /// As [`Details::look_up`].
+    pub(super) fn look_up_all<'a, S: Source>(
         source: &S,
         query: &SessionsQuery,
-        session_ids: impl Iterator<Item = &'a str> + Clone,
+        session_ids: impl Iterator<Item = &'a str>,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let mut details = Self::new(session_ids.clone());
+        let mut details = Self::default();
         let columns = Self::columns() | query.filter.columns();
         for session_id in session_ids {
             cancel.check()?;
@@ -84,43 +82,23 @@ impl Details {
         Ok(details)
     }
 
-    /// Of the sessions on a page, out of the rows that the first pass has met.
+    /// Of the sessions whose rows these are, by slice.
     ///
     /// # Errors
-    /// `TooMuch`; `Cancelled`; those of the store.
-    pub(super) fn of_page<'a, S>(
-        source: &S,
-        slices: &[S::Slice],
+    /// As [`Details::look_up`].
+    pub(super) fn of_rows<L: SourceSlice + Sync>(
+        slices: &[L],
+        rows: &[(usize, Vec<u32>)],
         query: &SessionsQuery,
-        totals: &Totals,
-        session_ids: impl Iterator<Item = &'a str> + Clone + Sync,
         cancel: &Cancel,
-    ) -> Result<Self>
-    where
-        S: Source,
-        S::Slice: Sync,
-    {
-        let Some(wanted) = totals.rows_of(session_ids.clone()) else {
-            return Self::look_up_all(source, query, session_ids, cancel);
-        };
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<Self> {
-            let mut details = Self::new(session_ids.clone());
-            while let Some((slice, rows)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                cancel.check()?;
-                details.fetch(&slices[*slice], rows, query)?;
-            }
-            Ok(details)
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len()).max(1);
-        let parts: Vec<_> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mine = work();
-            std::iter::once(Ok(mine)).chain(others.into_iter().map(std::thread::ScopedJoinHandle::join)).collect()
-        });
+    ) -> Result<Self> {
+        let parts = share(rows.len(), cancel, Self::default, |details, piece| {
+            let (slice, rows) = &rows[piece];
+            details.fetch(&slices[*slice], rows, query)
+        })?;
         let mut all = Self::default();
         for part in parts {
-            all.merge(part.map_err(|_| QueryError::Panicked)??);
+            all.merge(part);
             all.check(query)?;
         }
         Ok(all)
@@ -141,12 +119,14 @@ impl Details {
         self.check(query)
     }
 
-    /// Adds one event, if it is of one of these sessions.
+    /// Adds one event.
     fn add(&mut self, stored: &StoredEvent<'_>) {
         let (event, key) = (&stored.event, stored.sort_key());
-        let Some(known) = self.sessions.get_mut(event.session_id) else { return };
         let name = self.names.number(event.name);
-        let detail = known.get_or_insert_with(|| Detail::new(key, name));
+        let detail = match self.sessions.get_mut(event.session_id) {
+            Some(known) => known,
+            None => self.sessions.entry(event.session_id.into()).or_insert_with(|| Detail::new(key, name)),
+        };
         detail.events += 1;
         detail.problems += u64::from(!event.problems.is_empty());
         self.pairs += usize::from(detail.names.insert(name));
@@ -162,12 +142,10 @@ impl Details {
     fn merge(&mut self, other: Self) {
         let Self { sessions, names, .. } = other;
         for (session_id, theirs) in sessions {
-            let known = self.sessions.entry(session_id).or_default();
-            let Some(theirs) = theirs else { continue };
             let mut number = |name: u32| self.names.number(names.text(name));
             let first = (theirs.first, number(theirs.first_name));
             let last = (theirs.last, number(theirs.last_name));
-            let detail = known.get_or_insert_with(|| Detail::new(first.0, first.1));
+            let detail = self.sessions.entry(session_id).or_insert_with(|| Detail::new(first.0, first.1));
             detail.events += theirs.events;
             detail.problems += theirs.problems;
             for name in theirs.names {
@@ -186,24 +164,14 @@ impl Details {
         if self.pairs > pairs_max { Err(too_much(pairs_max, "names of sessions")) } else { Ok(()) }
     }
 
-    /// What a session is sorted by; `None` if it has no event.
-    pub(super) fn value(&self, session_id: &str, sort: SessionSort) -> Option<i64> {
-        let detail = self.sessions.get(session_id)?.as_ref()?;
-        let (start, end) = (detail.first.timestamp.micros(), detail.last.timestamp.micros());
-        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        Some(match sort {
-            SessionSort::End => end,
-            SessionSort::Start => start,
-            SessionSort::Duration => end.saturating_sub(start),
-            SessionSort::Events => count(detail.events),
-            SessionSort::Names => count(detail.names.len() as u64),
-            SessionSort::Problems => count(detail.problems),
-        })
+    /// Every session, and what it is sorted by.
+    pub(super) fn values(&self, sort: SessionSort) -> impl Iterator<Item = (&str, i64)> {
+        self.sessions.iter().map(move |(session_id, detail)| (&**session_id, detail.value(sort)))
     }
 
     /// A session as it is shown; `None` if it has no event.
     pub(super) fn show(&self, session_id: &str) -> Option<SessionOut> {
-        let detail = self.sessions.get(session_id)?.as_ref()?;
+        let detail = self.sessions.get(session_id)?;
         let (start, end) = (detail.first.timestamp, detail.last.timestamp);
         Some(SessionOut {
             session_id: session_id.to_owned(),
@@ -234,6 +202,20 @@ impl Detail {
             names: AHashSet::new(),
             applications: BTreeSet::new(),
             user: None,
+        }
+    }
+
+    /// What it is sorted by.
+    fn value(&self, sort: SessionSort) -> i64 {
+        let (start, end) = (self.first.timestamp.micros(), self.last.timestamp.micros());
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        match sort {
+            SessionSort::End => end,
+            SessionSort::Start => start,
+            SessionSort::Duration => end.saturating_sub(start),
+            SessionSort::Events => count(self.events),
+            SessionSort::Names => count(self.names.len() as u64),
+            SessionSort::Problems => count(self.problems),
         }
     }
 

@@ -1,39 +1,44 @@
 //! [`Totals`]: what a pass over events leaves of each session: what the list is sorted by, and where its rows lie.
 //!
-//! Rows of a slice stand in session order, so events of a session are met in runs: the hash table is asked once a run. The
-//! runs are kept as long as they are few, so that the rows of the sessions that are shown can be fetched afterwards.
+//! Rows of a slice stand in session order, so events of a session are met in runs. Most sessions have but one, and need no
+//! looking up. No ids are kept: who wants one reads it back from a row. The runs are kept as long as they are few, so that
+//! the rows of the sessions that are shown can be fetched afterwards.
+
+use std::collections::HashMap;
 
 use ahash::{AHashMap, AHashSet};
 use eye_event::Problems;
 use eye_store::Columns;
 
-use super::SessionSort;
+use super::{Direction, SessionSort};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::frame::{Frame, Texts};
+use crate::frame::Texts;
 use crate::names::Names;
-use crate::scan::State;
+use crate::scan::{Part, State};
+use crate::unit::{BuildKeyHasher, Key};
 
 /// How many runs are kept for each session that there may be.
 const RUNS_A_SESSION: usize = 2;
 /// How many pairs of a session and a name are told apart for each session that there may be.
 pub(super) const NAMES_A_SESSION: usize = 4;
 
+/// The number of a session in the pass.
+pub(super) type Number = u32;
+
 /// What one session is sorted by, so far: the earliest and the latest time, or a count as the latter.
 #[derive(Clone, Copy, Debug)]
 struct Tally {
     low: i64,
     high: i64,
+    /// A row of it: its slice, and its number there.
+    row: (u32, u32),
 }
 
-impl Tally {
-    const NONE: Self = Self { low: i64::MAX, high: i64::MIN };
-}
-
-/// Rows of a slice that hold chosen events of one session, perhaps among others.
+/// Rows of a slice that hold chosen events of one session, perhaps among others of it.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    session: u32,
+    session: Number,
     slice: u32,
     first: u32,
     last: u32,
@@ -43,8 +48,9 @@ struct Run {
 pub(super) struct Totals {
     sort: SessionSort,
     sessions_max: usize,
-    index: AHashMap<Box<str>, u32>,
     tallies: Vec<Tally>,
+    /// The numbers of those that may have several runs.
+    index: HashMap<Key, Number, BuildKeyHasher>,
     names: DistinctNames,
     /// `None` once they were too many.
     runs: Option<Vec<Run>>,
@@ -56,43 +62,61 @@ impl Totals {
         Self {
             sort,
             sessions_max: sessions_max.min(u32::MAX as usize),
-            index: AHashMap::new(),
             tallies: Vec::new(),
+            index: HashMap::default(),
             names: DistinctNames::default(),
             runs: Some(Vec::new()),
         }
     }
 
-    /// What a pass for this order reads.
+    /// What a pass for this order reads, but for whose the rows are.
     pub(super) fn columns(sort: SessionSort) -> Columns {
-        let figure = match sort {
+        match sort {
             SessionSort::End | SessionSort::Start | SessionSort::Duration => Columns::TIMESTAMP,
             SessionSort::Events => Columns::NONE,
             SessionSort::Names => Columns::NAME,
             SessionSort::Problems => Columns::PROBLEMS,
-        };
-        figure | Columns::SESSION_ID
+        }
     }
 
-    /// Every session with what it is sorted by, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.index.iter().filter_map(|(session_id, number)| {
-            let Tally { low, high } = *self.tallies.get(*number as usize)?;
-            let value = match self.sort {
-                SessionSort::Start => low,
-                SessionSort::Duration => high.saturating_sub(low),
-                SessionSort::End | SessionSort::Events | SessionSort::Names | SessionSort::Problems => high,
-            };
-            Some((&**session_id, value))
-        })
+    fn value(&self, tally: &Tally) -> i64 {
+        match self.sort {
+            SessionSort::Start => tally.low,
+            SessionSort::Duration => tally.high.saturating_sub(tally.low),
+            SessionSort::End | SessionSort::Events | SessionSort::Names | SessionSort::Problems => tally.high,
+        }
+    }
+
+    /// The sessions, with what they are sorted by, among which are the first `count` of the list that are not before this
+    /// value, whatever their ids are.
+    pub(super) fn first(&self, direction: Direction, from: Option<i64>, count: usize) -> Vec<(Number, i64)> {
+        // The smaller, the earlier in the list.
+        let rank = |value: i64| if direction == Direction::Desc { !value } else { value };
+        let values = (0..).zip(self.tallies.iter().map(|tally| self.value(tally)));
+        let mut found: Vec<(Number, i64)> =
+            values.filter(|(_, value)| from.is_none_or(|from| rank(*value) >= rank(from))).collect();
+        // Those with the first value may all be before the page: they come on top.
+        let mut behind: Vec<i64> =
+            found.iter().filter(|(_, value)| Some(*value) != from).map(|(_, value)| rank(*value)).collect();
+        if behind.len() > count {
+            let (_, last, _) = behind.select_nth_unstable(count.saturating_sub(1));
+            let last = *last;
+            found.retain(|(_, value)| rank(*value) <= last);
+        }
+        found
+    }
+
+    /// A row of a session: its slice, and its number there.
+    pub(super) fn row_of(&self, session: Number) -> (u32, u32) {
+        self.tallies.get(session as usize).map_or((u32::MAX, 0), |tally| tally.row)
     }
 
     /// The rows, by slice, among which are all chosen events of these sessions; `None` if that is no longer known.
-    pub(super) fn rows_of<'a>(&self, shown: impl Iterator<Item = &'a str>) -> Option<Vec<(usize, Vec<u32>)>> {
+    pub(super) fn rows_of(&self, shown: impl Iterator<Item = Number>) -> Option<Vec<(usize, Vec<u32>)>> {
         let runs = self.runs.as_ref()?;
         let mut is_shown = vec![false; self.tallies.len()];
-        for number in shown.filter_map(|session_id| self.index.get(session_id)) {
-            if let Some(is_shown) = is_shown.get_mut(*number as usize) {
+        for number in shown {
+            if let Some(is_shown) = is_shown.get_mut(number as usize) {
                 *is_shown = true;
             }
         }
@@ -108,15 +132,22 @@ impl Totals {
         Some(sorted.collect())
     }
 
-    /// The number of a session; a new one if it is new.
-    fn session(&mut self, session_id: &str) -> u32 {
-        if let Some(number) = self.index.get(session_id) {
+    /// A new session, which has this row.
+    fn add_session(&mut self, row: (u32, u32)) -> Number {
+        let number = Number::try_from(self.tallies.len()).unwrap_or(Number::MAX);
+        let is_counted = !matches!(self.sort, SessionSort::End | SessionSort::Start | SessionSort::Duration);
+        let (low, high) = if is_counted { (0, 0) } else { (i64::MAX, i64::MIN) };
+        self.tallies.push(Tally { low, high, row });
+        number
+    }
+
+    /// The number of a session that may have been met before.
+    fn session(&mut self, key: Key, row: (u32, u32)) -> Number {
+        if let Some(number) = self.index.get(&key) {
             return *number;
         }
-        let number = u32::try_from(self.tallies.len()).unwrap_or(u32::MAX);
-        let is_counted = !matches!(self.sort, SessionSort::End | SessionSort::Start | SessionSort::Duration);
-        self.tallies.push(if is_counted { Tally { low: 0, high: 0 } } else { Tally::NONE });
-        self.index.insert(session_id.into(), number);
+        let number = self.add_session(row);
+        self.index.insert(key, number);
         number
     }
 
@@ -155,17 +186,20 @@ pub(super) fn too_much(max: usize, what: &str) -> Error {
 }
 
 impl State for Totals {
-    fn add(&mut self, frame: &Frame, mask: &[bool], slice: u32) -> Result<()> {
-        let ids = frame.texts(&Field::SessionId);
+    fn add(&mut self, part: &Part<'_>) -> Result<()> {
+        let Part { frame, mask, slice, .. } = *part;
         let (times, problems) = (frame.timestamps(), frame.problems());
         let mut names = NamesOf::new(frame.texts(&Field::Name));
-        let mut rows = (0..mask.len()).filter(|row| mask[*row]).peekable();
-        while let Some(first) = rows.next() {
-            let session = self.session(ids.get(first).unwrap_or_default());
+        let number = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
+        for run in part.runs() {
+            let mut rows = run.rows.filter(|row| mask[*row]);
+            let Some(first) = rows.next() else { continue };
+            let row = (slice, number(first));
+            let session = if run.is_alone { self.add_session(row) } else { self.session(run.key, row) };
             let Some(mut tally) = self.tallies.get(session as usize).copied() else { continue };
             self.names.begin();
-            let (mut last, mut next) = (first, Some(first));
-            while let Some(row) = next {
+            let mut last = first;
+            for row in std::iter::once(first).chain(rows) {
                 last = row;
                 match self.sort {
                     SessionSort::End | SessionSort::Start | SessionSort::Duration => {
@@ -175,13 +209,13 @@ impl State for Totals {
                     SessionSort::Problems => tally.high += i64::from(has_problem(problems, row)),
                     SessionSort::Names => {
                         let name = names.number(row, &mut self.names.names);
-                        tally.high += i64::from(self.names.is_new(session, name));
+                        let is_new = self.names.is_new_in_run(name)
+                            && (run.is_alone || self.names.pairs.insert((session, name)));
+                        tally.high += i64::from(is_new);
                     }
                 }
-                next = rows.next_if(|row| ids.are_same(*row, first));
             }
             self.tallies[session as usize] = tally;
-            let number = |row: usize| u32::try_from(row).unwrap_or(u32::MAX);
             self.keep_run(Run { session, slice, first: number(first), last: number(last) });
             self.check()?;
         }
@@ -189,11 +223,12 @@ impl State for Totals {
     }
 
     fn merge(&mut self, other: Self) -> Result<()> {
-        let mut numbers = vec![0; other.tallies.len()];
-        for (session_id, number) in &other.index {
-            let session = self.session(session_id);
-            numbers[*number as usize] = session;
-            let (mine, theirs) = (&mut self.tallies[session as usize], other.tallies[*number as usize]);
+        let mut numbers: Vec<Option<Number>> = vec![None; other.tallies.len()];
+        for (key, number) in &other.index {
+            let theirs = other.tallies[*number as usize];
+            let session = self.session(*key, theirs.row);
+            numbers[*number as usize] = Some(session);
+            let mine = &mut self.tallies[session as usize];
             match self.sort {
                 SessionSort::End | SessionSort::Start | SessionSort::Duration => {
                     (mine.low, mine.high) = (mine.low.min(theirs.low), mine.high.max(theirs.high));
@@ -204,6 +239,17 @@ impl State for Totals {
             }
             self.check()?;
         }
+        let numbers: Vec<Number> = numbers
+            .into_iter()
+            .zip(&other.tallies)
+            .map(|(number, theirs)| {
+                number.unwrap_or_else(|| {
+                    let session = self.add_session(theirs.row);
+                    self.tallies[session as usize] = *theirs;
+                    session
+                })
+            })
+            .collect();
         for (session, name) in other.names.pairs {
             let name = self.names.names.number(other.names.names.text(name));
             let session = numbers[session as usize];
@@ -220,7 +266,7 @@ impl State for Totals {
                 }
             }
         }
-        Ok(())
+        self.check()
     }
 }
 
@@ -247,17 +293,13 @@ impl DistinctNames {
         self.run += 1;
     }
 
-    /// True if this session has not had this name. Within a run a name is looked up once.
-    fn is_new(&mut self, session: u32, name: u32) -> bool {
+    /// True if this run has not had this name.
+    fn is_new_in_run(&mut self, name: u32) -> bool {
         let place = name as usize;
         if place >= self.met.len() {
             self.met.resize(place + 1, 0);
         }
-        if self.met[place] == self.run {
-            return false;
-        }
-        self.met[place] = self.run;
-        self.pairs.insert((session, name))
+        std::mem::replace(&mut self.met[place], self.run) != self.run
     }
 }
 
@@ -291,55 +333,33 @@ impl<'f> NamesOf<'f> {
 
 #[cfg(test)]
 mod tests {
-    use eye_event::{EventRef, Timestamp};
-    use eye_log::{Offset, PartitionId};
-    use eye_store::StoredEvent;
-
     use super::*;
 
-    fn stored<'a>(session_id: &'a str, name: &'a str) -> StoredEvent<'a> {
-        StoredEvent {
-            application: "app",
-            received_at: Timestamp::from_micros(0),
-            partition: PartitionId(0),
-            offset: Offset(0),
-            event: EventRef {
-                event_id: "id",
-                session_id,
-                category: "page",
-                name,
-                timestamp: Timestamp::from_micros(0),
-                timestamp_raw: None,
-                sent_at: None,
-                user_id: None,
-                anonymous_id: None,
-                data: "{}",
-                context: None,
-                problems: Problems::NONE,
-            },
+    /// Sessions that are sorted by these numbers.
+    fn totals(values: &[i64]) -> Totals {
+        let mut totals = Totals::new(SessionSort::Events, 100);
+        for (row, value) in (0..).zip(values) {
+            let number = totals.add_session((0, row));
+            totals.tallies[number as usize].high = *value;
         }
-    }
-
-    /// What a thread has seen of these sessions and names.
-    fn seen(sort: SessionSort, events: &[(&str, &str)]) -> Totals {
-        let frame = Frame::gather(Totals::columns(sort), |visit| {
-            (0..).zip(events).for_each(|(row, (session_id, name))| visit(row, &stored(session_id, name)));
-            Ok(())
-        });
-        let mut totals = Totals::new(sort, 100);
-        totals.add(&frame.unwrap(), &vec![true; events.len()], 0).unwrap();
         totals
     }
 
     #[test]
-    fn names_that_two_threads_have_seen_count_once_and_events_each_time() {
-        let sorts = [(SessionSort::Names, [2, 3, 1]), (SessionSort::Events, [4, 4, 1])];
-        for (sort, expected) in sorts {
-            let mut all = seen(sort, &[("a", "view"), ("a", "buy"), ("a", "view"), ("b", "view")]);
-            all.merge(seen(sort, &[("b", "view"), ("b", "add"), ("b", "buy"), ("c", "add"), ("a", "view")])).unwrap();
-            let mut found: Vec<_> = all.iter().collect();
-            found.sort_unstable();
-            assert_eq!(found, [("a", expected[0]), ("b", expected[1]), ("c", expected[2])]);
-        }
+    fn the_first_few_come_with_all_that_are_equal_to_the_last() {
+        let totals = totals(&[5, 1, 3, 3, 9, 3]);
+        let first = |direction, from, count| {
+            let found = totals.first(direction, from, count);
+            found.into_iter().map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        assert_eq!(first(Direction::Desc, None, 1), [4]);
+        assert_eq!(first(Direction::Desc, None, 2), [0, 4]);
+        assert_eq!(first(Direction::Desc, None, 3), [0, 2, 3, 4, 5]);
+        assert_eq!(first(Direction::Asc, None, 1), [1]);
+        assert_eq!(first(Direction::Asc, None, 9), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(first(Direction::Desc, Some(5), 1), [0, 2, 3, 5], "which of the equals come first their ids say");
+        assert_eq!(first(Direction::Desc, Some(3), 1), [1, 2, 3, 5]);
+        assert_eq!(first(Direction::Asc, Some(9), 1), [4]);
+        assert_eq!(first(Direction::Desc, Some(0), 1), [] as [Number; 0]);
     }
 }

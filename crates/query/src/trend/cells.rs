@@ -1,10 +1,12 @@
 //! [`Cells`]: what was measured so far, one cell per series and interval.
 
+use eye_store::id_key;
+
 use crate::error::{Error, Result};
 use crate::exact::Sum;
 use crate::frame::{Frame, Place};
 use crate::json;
-use crate::unit::{Key, KeySet, Keys};
+use crate::unit::{Key, KeySet};
 
 use super::Figure;
 use super::measure::{Measure, Statistic};
@@ -31,17 +33,24 @@ pub(super) struct Cells {
 
 enum Kind {
     Counts(Vec<u64>),
-    Keys(Vec<KeySet>),
+    Keys(Vec<Different>),
     Sums(Vec<(Sum, u64)>),
     Least(Vec<Option<f64>>),
     Most(Vec<Option<f64>>),
     Numbers(Vec<Vec<f64>>),
 }
 
+/// What is counted once.
+#[derive(Default)]
+struct Different {
+    keys: KeySet,
+    /// How many more there are, which are in no other cell.
+    others: u64,
+}
+
 /// One frame's values of the measure, row by row.
 pub(super) struct Seen<'f> {
     place: Option<Place<'f>>,
-    keys: Keys,
     /// The text before, and its key.
     last: Option<(&'f str, Key)>,
     /// The number of the text before, and its key.
@@ -58,14 +67,13 @@ enum Value {
 }
 
 impl<'f> Seen<'f> {
-    pub(super) fn new(frame: &'f Frame, measure: &'f Measure, keys: Keys) -> Self {
+    pub(super) fn new(frame: &'f Frame, measure: &'f Measure) -> Self {
         let place = match measure {
-            Measure::Events => None,
-            Measure::Units(by) => Some(frame.place(by.as_field())),
+            Measure::Events | Measure::Units(_) => None,
             Measure::Of(_, field) => Some(frame.place(field)),
         };
         let by_code = vec![None; place.map_or(0, |place| place.texts().codes())];
-        Self { place, keys, last: None, last_code: None, by_code }
+        Self { place, last: None, last_code: None, by_code }
     }
 
     /// The number of a row's text, if texts have numbers and keys are what is counted.
@@ -97,7 +105,7 @@ impl<'f> Seen<'f> {
         {
             return Some(key);
         }
-        let key = place.value(text).map(|value| self.keys.of(&value));
+        let key = place.value(text).map(|value| id_key(&value));
         self.last = key.map(|key| (text, key));
         self.know(code, Value::Key(key));
         key
@@ -153,7 +161,7 @@ impl Cells {
                 return true;
             }
             self.last = Some((place, key));
-            self.kept += usize::from(cell(sets, place, self.intervals).insert(key));
+            self.kept += usize::from(cell(sets, place, self.intervals).keys.insert(key));
             return true;
         }
         let Some(number) = seen.number(row) else { return false };
@@ -172,6 +180,17 @@ impl Cells {
             }
         }
         true
+    }
+
+    /// Adds a unit to a cell; `is_alone` if nothing else of it will be added to any.
+    #[inline]
+    pub(super) fn add_unit(&mut self, (series, interval): (usize, usize), key: Key, is_alone: bool) {
+        let Kind::Keys(sets) = &mut self.cells else { return };
+        let cell = cell(sets, series * self.intervals + interval, self.intervals);
+        match is_alone {
+            true => cell.others += 1,
+            false => self.kept += usize::from(cell.keys.insert(key)),
+        }
     }
 
     /// # Errors
@@ -207,7 +226,9 @@ impl Cells {
             }
             (Kind::Keys(mine), Kind::Keys(theirs)) => {
                 let mut twice = 0;
-                merge(mine, theirs, places, intervals, |mine, theirs| {
+                merge(mine, theirs, places, intervals, |mine, Different { keys: theirs, others }| {
+                    mine.others += others;
+                    let mine = &mut mine.keys;
                     let (one, other) = if mine.len() < theirs.len() {
                         (theirs, std::mem::take(mine))
                     } else {
@@ -258,7 +279,7 @@ impl Cells {
         });
         match &self.cells {
             Kind::Counts(counts) => Figure::Count(places.filter_map(|place| counts.get(place)).sum()),
-            Kind::Keys(sets) => count_keys(places.filter_map(|place| sets.get(place)).filter(|set| !set.is_empty())),
+            Kind::Keys(sets) => count_keys(places.filter_map(|place| sets.get(place))),
             Kind::Sums(sums) => {
                 let (mut sum, mut count) = (Sum::default(), 0);
                 for (part, number) in places.filter_map(|place| sums.get(place)) {
@@ -304,10 +325,14 @@ fn sum_figure(measure: &Measure, sum: &Sum, count: u64) -> Figure {
 }
 
 /// How many different keys are in all the sets.
-fn count_keys<'a>(sets: impl Iterator<Item = &'a KeySet>) -> Figure {
-    let sets: Vec<&KeySet> = sets.collect();
+fn count_keys<'a>(cells: impl Iterator<Item = &'a Different>) -> Figure {
+    let (mut sets, mut others) = (Vec::new(), 0);
+    for cell in cells {
+        others += cell.others;
+        sets.extend((!cell.keys.is_empty()).then_some(&cell.keys));
+    }
     if let [] | [_] = &sets[..] {
-        return Figure::Count(sets.first().map_or(0, |set| set.len() as u64));
+        return Figure::Count(others + sets.first().map_or(0, |set| set.len() as u64));
     }
     // By their first bits, as one table of all keys would not fit into the processor's cache.
     let keys: usize = sets.iter().map(|set| set.len()).sum();
@@ -332,7 +357,7 @@ fn count_keys<'a>(sets: impl Iterator<Item = &'a KeySet>) -> Figure {
         };
         mine + others.into_iter().map(joined).sum::<u64>()
     });
-    Figure::Count(count)
+    Figure::Count(others + count)
 }
 
 /// The nearest-rank percentile.
@@ -379,12 +404,13 @@ mod tests {
     #[test]
     fn keys_of_several_sets_are_counted_once() {
         let key = |number: u128| number.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
-        let set = |keys: std::ops::Range<u128>| keys.map(key).collect::<KeySet>();
+        let set = |keys: std::ops::Range<u128>| Different { keys: keys.map(key).collect(), others: 2 };
         for count in [0, 1, 50, KEYS_SHARED_MIN as u128] {
             let sets = [set(0..count), set(count / 2..count + 10), set(0..1)];
-            assert_eq!(count_keys(sets.iter()), Figure::Count(count.max(1) as u64 + if count == 0 { 9 } else { 10 }));
+            let different = count.max(1) as u64 + if count == 0 { 9 } else { 10 };
+            assert_eq!(count_keys(sets.iter()), Figure::Count(different + 6));
         }
-        assert_eq!(count_keys([set(0..7)].iter()), Figure::Count(7));
+        assert_eq!(count_keys([set(0..7)].iter()), Figure::Count(7 + 2));
         assert_eq!(count_keys(std::iter::empty()), Figure::Count(0));
     }
 

@@ -58,11 +58,10 @@ impl Measure {
         ("anonymous", Self::Units(By::Anonymous)),
     ];
 
-    /// What it reads.
+    /// What it reads, but for whose the rows are.
     pub(crate) fn reads(&self) -> Reads {
         match self {
-            Self::Events => Reads::default(),
-            Self::Units(by) => by.column().into(),
+            Self::Events | Self::Units(_) => Reads::default(),
             Self::Of(_, field) => Reads::field(field),
         }
     }

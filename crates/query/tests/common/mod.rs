@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use eye_event::{EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::{Offset, PartitionId};
 use eye_query::{Cancel, Filter, ProblemFilter, Source, SourceSlice};
-use eye_store::{Columns, Error, Kind, Origin, Position, Result, SortKey, StoredEvent, StoredRejection};
+use eye_store::{Columns, Error, Kind, Origin, Position, Result, Runs, SortKey, StoredEvent, StoredRejection};
 use proptest::prelude::*;
 
 /// An event that owns its texts.
@@ -218,6 +218,20 @@ impl MemorySlice {
 }
 
 impl SourceSlice for MemorySlice {
+    fn runs(&self, column: Columns) -> Result<Option<Arc<Runs>>> {
+        // Every other slice has them at hand, as those of the table have and those of the hot buffer have not.
+        if self.index % 2 == 1 {
+            return Ok(None);
+        }
+        let id = |event: &'_ Event| match column {
+            Columns::SESSION_ID => Some(event.session_id.clone()),
+            Columns::USER_ID => event.user_id.clone(),
+            _ => None,
+        };
+        let ids: Vec<Option<String>> = self.events().iter().map(id).collect();
+        Ok(Some(Arc::new(Runs::of(ids.iter().map(Option::as_deref)))))
+    }
+
     fn origin(&self) -> Origin {
         // A slice is made once and shared: its address is its name.
         Origin::File { path: format!("{:p}", self.memory.slices[self.index]).into(), mask: 0 }

@@ -116,6 +116,7 @@ settings! {
         rejection_retention: Time = "0s", "How long rejections are kept: whole days after the one on which they were received. 0: for ever.";
         retention_period: Time = "1h", "How often it is looked for what is too old, in the background. 0: never.";
         vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
+        runs_bytes_max: Size = "128MiB", "Memory for whose rows stand where in the table's files, kept between questions about sessions and users: about 20 bytes a session. 0B: nothing is kept, and each such question reads it anew.";
         catalogue_rows_max: Count = "5000000", "Newest events that the catalogue of fields and values is made of; older ones are counted. 0: only those that a question has time for.";
         catalogue_bytes_max: Size = "64MiB", "Memory for that catalogue, roughly.";
     }

@@ -186,19 +186,44 @@ fn firsts(texts: &StringArray, is_optional: bool, before: &mut Option<Option<Str
     builder.finish()
 }
 
+fn is_optional(column: &str) -> bool {
+    RUNS.iter().any(|(known, is_optional)| *known == column && *is_optional)
+}
+
+/// The first row of each run.
+fn starts_of(column: &str, firsts: &StringArray) -> std::result::Result<Vec<usize>, String> {
+    if !firsts.is_empty() && firsts.is_null(0) {
+        return Err(format!("the first row of a slice continues a run of {column}"));
+    }
+    Ok(match firsts.nulls() {
+        Some(nulls) => nulls.valid_indices().collect(),
+        None => (0..firsts.len()).collect(),
+    })
+}
+
+/// The first row of each run, and the text that its rows have, if they have one.
+///
+/// # Errors
+/// What is wrong with the runs.
+pub(crate) fn runs_of<'t>(
+    column: &str,
+    firsts: &'t StringArray,
+) -> std::result::Result<impl ExactSizeIterator<Item = (usize, Option<&'t str>)>, String> {
+    let is_optional = is_optional(column);
+    Ok(starts_of(column, firsts)?.into_iter().map(move |row| {
+        let text = firsts.value(row);
+        // Before a text that may be missing stands one letter.
+        (row, if is_optional { text.get(1..) } else { Some(text) })
+    }))
+}
+
 /// The column that runs were made of: each row has the number of its run's text.
 ///
 /// # Errors
 /// What is wrong with the runs.
 pub(crate) fn of_runs(column: &str, firsts: &StringArray) -> std::result::Result<ArrayRef, String> {
-    let is_optional = RUNS.iter().any(|(known, is_optional)| *known == column && *is_optional);
-    if !firsts.is_empty() && firsts.is_null(0) {
-        return Err(format!("the first row of a slice continues a run of {column}"));
-    }
-    let starts: Vec<usize> = match firsts.nulls() {
-        Some(nulls) => nulls.valid_indices().collect(),
-        None => (0..firsts.len()).collect(),
-    };
+    let is_optional = is_optional(column);
+    let starts = starts_of(column, firsts)?;
     let ends = starts.iter().skip(1).copied().chain([firsts.len()]);
     let (mut keys, mut nulls) = (Vec::with_capacity(firsts.len()), NullBufferBuilder::new(firsts.len()));
     for (number, (start, end)) in (0_i32..).zip(starts.iter().zip(ends)) {

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use super::kept::Kept;
 use super::local_store;
 use super::location::TableLocation;
+use super::runs::KeptRuns;
 use crate::columns::RECEIVED_DATE;
 use crate::error::{Error, Kind, Result};
 
@@ -53,11 +54,20 @@ pub(crate) struct TableIo {
     bytes: AtomicU64,
     /// What was decoded a moment ago.
     pub(crate) kept: Kept,
+    /// Whose rows slices are made of, as far as it was asked for.
+    pub(crate) runs: KeptRuns,
 }
 
 impl TableIo {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, location: TableLocation, handle: Handle) -> Self {
-        Self { store, location, handle, reads: AtomicU64::new(0), bytes: AtomicU64::new(0), kept: Kept::default() }
+    /// Keeps at most so many bytes of [`KeptRuns`].
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        location: TableLocation,
+        handle: Handle,
+        runs_bytes_max: usize,
+    ) -> Self {
+        let (reads, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { store, location, handle, reads, bytes, kept: Kept::default(), runs: KeptRuns::new(runs_bytes_max) }
     }
 
     pub(crate) fn location(&self) -> &TableLocation {

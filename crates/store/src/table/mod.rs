@@ -24,6 +24,7 @@
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
 //! | `kept` | slices that were decoded a moment ago |
+//! | `runs` | whose rows of a slice stand together, as hashes; kept between questions |
 //! | [`mod@verify`] | what `eye verify` checks |
 //!
 //! All calls block on files or the object store: make them from threads that may block, never from the runtime's own
@@ -54,6 +55,7 @@ mod paths;
 mod read;
 mod removals;
 mod remove;
+mod runs;
 mod stats;
 mod vacuum;
 mod version;
@@ -86,6 +88,7 @@ pub use paths::FilePath;
 pub use read::{RowGroupInfo, data_column};
 pub use removals::Removal;
 pub(crate) use remove::Cleared;
+pub use runs::{IdKey, NOBODY, Runs, id_key};
 pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};
 pub(crate) use version::Why;
@@ -114,6 +117,8 @@ pub struct TableOptions {
     pub block_bytes: u32,
     /// The compression level, 1 to 22.
     pub zstd_level: i32,
+    /// Bytes that are kept, between questions, of what tells sessions and users of files apart: 20 a session of a slice.
+    pub runs_bytes_max: usize,
     /// The caller's clock: stamps the table's creation.
     pub now: Timestamp,
 }
@@ -129,6 +134,7 @@ impl TableOptions {
             page_rows: 2_048,
             block_bytes: 32 * 1024,
             zstd_level: 1,
+            runs_bytes_max: 128 * 1024 * 1024,
             now,
         }
     }
@@ -191,7 +197,7 @@ impl Table {
         if handle.runtime_flavor() != RuntimeFlavor::MultiThread {
             return Err(Error::new(Kind::Invalid, "a table needs a multi-threaded runtime"));
         }
-        let io = Arc::new(TableIo::new(store, location, handle));
+        let io = Arc::new(TableIo::new(store, location, handle, options.runs_bytes_max));
         let (version, report) =
             open::open(&io, &options).map_err(|error| error.context(format!("table {}", io.location().url())))?;
         let table = Self {

@@ -197,6 +197,16 @@ impl TableFile {
         extra::with_runs(batch).map_err(|error| error.context(&self.path))
     }
 
+    /// The column with the runs of a column (see [`extra`]), as the file has it; `None` if it has none.
+    pub(super) fn read_firsts(&self, row_group: usize, column: &str) -> Result<Option<StringArray>> {
+        let footer = self.footer()?;
+        let name = extra::run_column(column).filter(|_| footer.has_extra);
+        let place = |name: &String| footer.reader.schema().index_of(name).ok();
+        let Some((place, name)) = name.and_then(|name| Some((place(&name)?, name))) else { return Ok(None) };
+        let batch = self.decode_with(&footer.reader, row_group, &[place], None)?;
+        Ok(text_column(&batch, &name)?.cloned())
+    }
+
     /// The paths of `data` whose values have columns of their own, if the footer was read before; none if not.
     pub(crate) fn known_data_paths(&self) -> Vec<Vec<String>> {
         self.footer.get().map(Footer::data_paths).unwrap_or_default()
@@ -488,7 +498,7 @@ impl TableFile {
         parts.ok_or_else(|| self.damaged(&"a part of it could not be read"))
     }
 
-    fn damaged(&self, why: &dyn std::fmt::Display) -> Error {
+    pub(super) fn damaged(&self, why: &dyn std::fmt::Display) -> Error {
         Error::new(Kind::Corrupt, format!("{} is damaged: {why}", self.path))
     }
 }

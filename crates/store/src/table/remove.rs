@@ -153,9 +153,10 @@ impl Table {
         self.io.remove_staged()
     }
 
-    /// Forgets what was decoded a moment ago.
+    /// Forgets what is kept between questions.
     pub(crate) fn forget_kept(&self) {
         self.io.kept.clear();
+        self.io.runs.clear();
     }
 }
 

@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 /// Does `pieces` pieces of work, by number, and gives what each thread has made of its own.
 ///
 /// # Errors
-/// `Cancelled`, looked at before every piece.
-pub(super) fn share<T: Send>(
+/// `Cancelled`, looked at before every piece; those of the work.
+pub(crate) fn share<T: Send>(
     pieces: usize,
     cancel: &Cancel,
     make: impl Fn() -> T + Sync,
-    work: impl Fn(&mut T, usize) + Sync,
+    work: impl Fn(&mut T, usize) -> Result<()> + Sync,
 ) -> Result<Vec<T>> {
     let next = AtomicUsize::new(0);
     let run = || -> Result<T> {
@@ -26,7 +26,7 @@ pub(super) fn share<T: Send>(
                 return Ok(made);
             }
             cancel.check()?;
-            work(&mut made, piece);
+            work(&mut made, piece)?;
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(pieces).max(1);
