@@ -109,6 +109,11 @@ impl Texts {
         if let Self::Coded(_, texts) = self { texts.len() } else { 0 }
     }
 
+    /// The numbers of all rows' texts, below 0 in a row without; none of texts without numbers.
+    pub(crate) fn numbers(&self) -> &[i32] {
+        if let Self::Coded(codes, _) = self { codes } else { &[] }
+    }
+
     /// The number of a row's text.
     #[inline]
     pub(crate) fn code(&self, row: usize) -> Option<usize> {

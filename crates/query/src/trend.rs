@@ -271,8 +271,35 @@ impl Pass<'_> {
 }
 
 impl Pass<'_> {
+    /// Counts rows that one column with few texts breaks down; false if that is not what is asked for.
+    fn count_rows(&mut self, part: &Part<'_>) -> Result<bool> {
+        let mut columns = Series::columns(part.frame, &self.query.breakdown);
+        let (Some(numbers), Some(counts)) = (Series::numbers(&columns), self.cells.counts()) else { return Ok(false) };
+        let (intervals, mut cutter) = (self.calendar.len(), Cutter::new(&self.calendar, part));
+        // The first cell of each text's series, and behind them that of rows without a text.
+        let mut firsts: Vec<Option<usize>> = vec![None; columns[0].texts() + 1];
+        let without = firsts.len() - 1;
+        for (row, (_, number)) in part.mask.iter().zip(numbers).enumerate().filter(|(_, (is_chosen, _))| **is_chosen) {
+            let Some(interval) = cutter.interval(row) else { continue };
+            let place = usize::try_from(*number).unwrap_or(without);
+            let first = match firsts[place] {
+                Some(first) => first,
+                None => {
+                    let series = self.series.place(&mut columns, row)?;
+                    counts.resize(counts.len().max((series + 1) * intervals), 0);
+                    *firsts[place].insert(series * intervals)
+                }
+            };
+            counts[first + interval] += 1;
+        }
+        Ok(true)
+    }
+
     /// Adds rows one by one.
     fn add_rows(&mut self, part: &Part<'_>) -> Result<()> {
+        if self.count_rows(part)? {
+            return Ok(());
+        }
         let mut columns = Series::columns(part.frame, &self.query.breakdown);
         let mut seen = Seen::new(part.frame, &self.query.measure);
         let mut cutter = Cutter::new(&self.calendar, part);

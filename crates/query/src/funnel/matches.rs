@@ -88,8 +88,9 @@ impl<'q> Plan<'q> {
             }
         }
         for ByCode { texts, allowed, without } in &by_code {
-            for (row, steps) in steps.iter_mut().enumerate() {
-                *steps &= *texts.code(row).and_then(|code| allowed.get(code)).unwrap_or(without);
+            for (steps, code) in steps.iter_mut().zip(texts.numbers()) {
+                // A row without a text has a number below 0, which is past the end.
+                *steps &= *allowed.get(*code as usize).unwrap_or(without);
             }
         }
         for (step, expr) in others {
@@ -253,21 +254,25 @@ impl State for Matches<'_> {
         let steps = plan.steps_of(frame, mask);
         // What matches no step still stands, in a strict funnel, between two that do.
         let is_strict = query.order == FunnelOrder::Strict;
-        let is_wanted = |row: &usize| if is_strict { mask[*row] } else { steps[*row] != 0 };
         let mut values = query.breakdown.as_ref().map(|field| FrameValues::new(field, frame));
         let (before, mut events) = (part.kept.len(), Vec::new());
         for run in rows.runs().filter(|run| !run.is_nobody()) {
             events.clear();
             let place = (slice, number(run.rows.start));
-            // A slice of the table has the latest first: turned round, the events are nearly always in order.
-            events.extend(run.rows.rev().filter(is_wanted).map(|row| {
-                let (at, steps) = (frame.key(row), steps[row]);
+            for (row, steps) in run.rows.clone().zip(&steps[run.rows.clone()]) {
+                if *steps == 0 && !(is_strict && mask[row]) {
+                    continue;
+                }
+                let (at, steps) = (frame.key(row), *steps);
                 let value = match &mut values {
                     Some(values) if steps & 1 != 0 => values.number(row, &mut part.values),
                     _ => NO_VALUE,
                 };
-                Kept { timestamp: at.timestamp.micros(), offset: at.offset.0, value, partition: at.partition.0, steps }
-            }));
+                let (timestamp, offset) = (at.timestamp.micros(), at.offset.0);
+                events.push(Kept { timestamp, offset, value, partition: at.partition.0, steps });
+            }
+            // A slice of the table has the latest first: turned round, the events are nearly always in order.
+            events.reverse();
             match events.is_empty() {
                 true => {}
                 false if run.is_alone => {

@@ -142,6 +142,11 @@ impl Cells {
         Self { intervals, cells, kept: 0, last: None }
     }
 
+    /// The counts of all cells, if events are counted.
+    pub(super) fn counts(&mut self) -> Option<&mut Vec<u64>> {
+        if let Kind::Counts(counts) = &mut self.cells { Some(counts) } else { None }
+    }
+
     /// True if what is measured is how many keys there are.
     pub(super) fn are_keys(&self) -> bool {
         matches!(self.cells, Kind::Keys(_))

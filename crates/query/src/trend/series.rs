@@ -6,7 +6,7 @@ use ahash::AHashMap;
 
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::frame::{Frame, Place};
+use crate::frame::{Frame, Place, Texts};
 use crate::names::Names;
 
 use super::Figure;
@@ -39,6 +39,13 @@ pub(super) struct Column<'f> {
     series: Vec<Option<usize>>,
 }
 
+impl Column<'_> {
+    /// How many numbers its texts have.
+    pub(super) fn texts(&self) -> usize {
+        self.coded.len()
+    }
+}
+
 impl Series {
     pub(super) fn new(fields: usize) -> Self {
         Self { fields, ..Self::default() }
@@ -56,6 +63,13 @@ impl Series {
             Column { place, coded: vec![None; codes], series: vec![None; if fields.len() == 1 { codes } else { 0 }] }
         };
         fields.iter().map(column).collect()
+    }
+
+    /// The numbers of a column's texts, row by row, if it is the only one and has numbers.
+    pub(super) fn numbers<'f>(columns: &[Column<'f>]) -> Option<&'f [i32]> {
+        let [column] = columns else { return None };
+        let texts = column.place.texts();
+        matches!(texts, Texts::Coded(..)).then(|| texts.numbers())
     }
 
     fn value(&mut self, text: Option<&str>) -> u32 {

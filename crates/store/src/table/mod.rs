@@ -23,6 +23,7 @@
 //! | `copy` | the files of a version, for a backup |
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `read` | Parquet to rows; sessions |
+//! | `pages` | pages of columns in memory, decompressed |
 //! | `kept` | slices that were decoded a moment ago |
 //! | `runs` | whose rows of a slice stand together, as hashes; kept between questions |
 //! | [`mod@verify`] | what `eye verify` checks |
@@ -51,6 +52,7 @@ mod kept;
 mod kernel;
 mod many_rows;
 mod open;
+mod pages;
 mod paths;
 mod read;
 mod removals;

@@ -13,8 +13,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use eye_event::Timestamp;
 use parquet::DecodeResult;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection,
+};
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
@@ -26,6 +28,7 @@ use parquet::file::statistics::Statistics;
 
 use super::extra::{self, Extra};
 use super::kept::{Asked, Key, SLICE_BYTES_MAX};
+use super::pages::Pages;
 use super::version::TableFile;
 use crate::columns::{Columns, required, text_column};
 use crate::error::{Error, Kind, Result};
@@ -360,14 +363,20 @@ impl TableFile {
     ) -> Result<RecordBatch> {
         let total = self.row_group(row_group)?.rows;
         let wanted = rows.as_ref().map_or(total, |rows| rows.iter().map(Range::len).sum());
-        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
-            .with_row_groups(vec![row_group])
-            .with_batch_size(wanted.max(1))
-            .with_projection(ProjectionMask::roots(reader.parquet_schema(), fields.iter().copied()));
-        if let Some(rows) = rows {
-            builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(rows.into_iter(), total));
-        }
-        let batches = self.drive(builder.build().map_err(|error| self.damaged(&error))?)?;
+        let columns = ProjectionMask::roots(reader.parquet_schema(), fields.iter().copied());
+        let rows = rows.map(|rows| RowSelection::from_consecutive_ranges(rows.into_iter(), total));
+        // Files of other programs may be compressed in any way.
+        let batches = match self.sums.is_some() && wanted > 0 {
+            true => self.read_pages(reader, row_group, columns, rows, wanted)?,
+            false => {
+                let builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
+                    .with_row_groups(vec![row_group])
+                    .with_batch_size(wanted.max(1))
+                    .with_projection(columns);
+                let builder = rows.into_iter().fold(builder, ParquetPushDecoderBuilder::with_row_selection);
+                self.drive(builder.build().map_err(|error| self.damaged(&error))?)?
+            }
+        };
         let batch = match <[RecordBatch; 1]>::try_from(batches) {
             Ok([batch]) => batch,
             Err(batches) if batches.is_empty() => {
@@ -378,6 +387,25 @@ impl TableFile {
                 .map_err(|error| Error::new(Kind::Internal, format!("cannot join rows of {}: {error}", self.path)))?,
         };
         if batch.num_rows() == wanted { Ok(batch) } else { Err(self.damaged(&"a row group is short of rows")) }
+    }
+
+    fn read_pages(
+        &self,
+        reader: &ArrowReaderMetadata,
+        row_group: usize,
+        columns: ProjectionMask,
+        rows: Option<RowSelection>,
+        wanted: usize,
+    ) -> Result<Vec<RecordBatch>> {
+        let damaged = |error: ParquetError| self.damaged(&error);
+        let metadata = reader.metadata();
+        let ranges = Pages::ranges(metadata, row_group, &columns, rows.as_ref());
+        let all: Vec<Range<u64>> = ranges.iter().flat_map(|(_, ranges)| ranges).cloned().collect();
+        let pages = Pages::new(metadata, row_group, ranges, self.ranges(&all)?);
+        let fields = Some(reader.schema().fields());
+        let levels = parquet_to_arrow_field_levels(reader.parquet_schema(), columns, fields).map_err(damaged)?;
+        let batches = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, wanted, rows).map_err(damaged)?;
+        batches.collect::<std::result::Result<_, _>>().map_err(|error| self.damaged(&error))
     }
 
     fn drive(&self, mut decoder: ParquetPushDecoder) -> Result<Vec<RecordBatch>> {
