@@ -30,8 +30,12 @@ use crate::error::{Error, Kind, Result};
 
 /// One false positive in a thousand row groups that do not hold the session: each costs decompressing a page of ids.
 const BLOOM_FALSE_POSITIVES: f64 = 0.001;
-/// Bytes of a page of payloads: whoever reads a session decompresses whole pages.
-const PAYLOAD_PAGE_BYTES: usize = 64 * 1024;
+/// Bytes of a page of payloads: whoever reads a session, or a few rows of many sessions, decompresses whole pages.
+const PAYLOAD_PAGE_BYTES: usize = 32 * 1024;
+/// Bytes of a page of ids: some 500 of 36 letters, which hardly get smaller by standing beside others.
+const ID_PAGE_BYTES: usize = 16 * 1024;
+/// After so many rows it is looked whether a page is full.
+const PAGE_ROWS_STEP: usize = 512;
 /// Pages that are made columns at a time.
 const PAGES_AT_ONCE: usize = 2;
 /// Bytes of a block of the file in memory.
@@ -221,7 +225,7 @@ fn properties(options: &TableOptions, extra: &Extra) -> Result<WriterProperties>
         .set_encoding(Encoding::PLAIN)
         .set_dictionary_enabled(false)
         .set_data_page_row_count_limit(page_rows)
-        .set_write_batch_size(page_rows.min(1_024))
+        .set_write_batch_size(page_rows.min(PAGE_ROWS_STEP))
         .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
         .set_bloom_filter_position(BloomFilterPosition::End)
         .set_statistics_enabled(EnabledStatistics::None);
@@ -251,6 +255,8 @@ fn properties(options: &TableOptions, extra: &Extra) -> Result<WriterProperties>
         let session = column_path("session_id");
         builder = builder
             .set_column_data_page_size_limit(column_path("data"), PAYLOAD_PAGE_BYTES)
+            .set_column_data_page_size_limit(column_path("event_id"), ID_PAGE_BYTES)
+            .set_column_data_page_size_limit(session.clone(), ID_PAGE_BYTES)
             // In the file's own page index only, which goes with the file; without it each lookup reads a whole slice's ids.
             .set_column_statistics_enabled(session.clone(), EnabledStatistics::Page)
             .set_column_bloom_filter_enabled(session.clone(), true)
