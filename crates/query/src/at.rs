@@ -168,6 +168,7 @@ impl<L: SourceSlice> SourceSlice for AtSlice<L> {
         let columns = reads.in_columns();
         match &self.kept {
             None => self.slice.frame(reads),
+            Some(kept) if columns == Columns::NONE => Ok(Frame::of_rows(kept.len())),
             Some(kept) => Frame::gather(columns, |visit| self.fetch_kept(kept, columns, visit)),
         }
     }

@@ -38,6 +38,8 @@ fn answers(server: &Server, at: Option<&str>) -> Vec<String> {
     let range = json!({"from": "2022-01-09", "to": "2022-01-10"});
     let questions = [
         ("trend", json!({"interval": "hour", "breakdown": ["name"], "measure": "p50(data.n)"})),
+        ("trend", json!({})),
+        ("trend", json!({"measure": "sessions"})),
         ("funnel", json!({"steps": ["name:a", "name:b"]})),
         ("retention", json!({})),
         ("paths", json!({"depth": 3})),

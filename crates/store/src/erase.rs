@@ -432,6 +432,8 @@ impl Shared {
         if cleared.held > 0 {
             return Ok(false);
         }
+        // Somebody may have read an older version meanwhile; now nobody has one any more.
+        [&self.events, &self.rejections].iter().for_each(|table| table.forget_kept());
         // While nobody writes a file.
         let flushes: Vec<_> = self.partitions.iter().map(|partition| partition.flush.lock()).collect();
         for table in [&self.events, &self.rejections] {

@@ -49,8 +49,12 @@ impl Local {
     }
 
     fn try_open(&self) -> eye_store::Result<(Table, OpenReport)> {
+        self.try_open_with(options())
+    }
+
+    fn try_open_with(&self, options: TableOptions) -> eye_store::Result<(Table, OpenReport)> {
         let location = TableLocation::local(self.path("events")).unwrap();
-        Table::open(Arc::new(DurableLocal::new()), location, options(), self.runtime.handle().clone())
+        Table::open(Arc::new(DurableLocal::new()), location, options, self.runtime.handle().clone())
     }
 
     fn open(&self) -> Table {
@@ -521,6 +525,27 @@ fn chosen_rows_and_columns_are_all_that_is_returned() {
     assert_eq!(file.read(0, Columns::NONE, None).unwrap().num_rows(), 100);
     assert_eq!(file.read(0, Columns::ALL, Some(&[100])).unwrap_err().kind(), Kind::Invalid);
     assert_eq!(file.read(9, Columns::ALL, None).unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
+fn rows_come_back_however_far_they_lie_from_each_other() {
+    let local = Local::new();
+    let table = local.try_open_with(TableOptions { row_group_rows: 4_096, page_rows: 8, ..options() }).unwrap().0;
+    let file = Arc::clone(&flush(&table, 1, 4_096).files[0]);
+    let all = file.read(0, Columns::ALL, None).unwrap();
+    let all = EventRows::new(&all).unwrap();
+    // Close ones, some in each page, and some with many pages in between that are not read.
+    for distance in [1, 2, 7, 8, 9, 31, 32, 33, 63, 64, 65, 66, 100, 127, 128, 129, 130, 500, 2_000] {
+        for few in [2, 20, 40, 4_096] {
+            let rows: Vec<u32> = (3..4_096).step_by(distance).take(few).collect();
+            for some in [file.read(0, Columns::ALL, Some(&rows)), file.read_scattered(0, Columns::ALL, &rows)] {
+                let some = some.unwrap();
+                let some = EventRows::new(&some).unwrap();
+                let expected: Vec<_> = rows.iter().map(|row| all.row(*row as usize)).collect();
+                assert!(some.iter().collect::<Vec<_>>() == expected, "{few} rows every {distance}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -110,7 +110,9 @@ impl State for Steps<'_> {
         }
         let max = plan.query.events_max;
         if plan.kept.fetch_add(steps.len(), Ordering::Relaxed) + steps.len() > max {
-            let message = format!("more than {max} events match: narrow the time range or filter further");
+            let message = format!(
+                "more than {max} events of units with events in several places match: narrow the time range or filter further"
+            );
             return Err(Error::TooMuch { message });
         }
         steps.shrink_to_fit();

@@ -134,7 +134,8 @@ impl Column {
         let missing = || ParquetError::General(format!("nothing was read at byte {start}"));
         let place = self.parts.partition_point(|(first, _)| *first <= start).checked_sub(1).ok_or_else(missing)?;
         let (first, bytes) = &self.parts[place];
-        let skipped = usize::try_from(start - first).ok().filter(|skipped| *skipped < bytes.len()).ok_or_else(missing)?;
+        let skipped =
+            usize::try_from(start - first).ok().filter(|skipped| *skipped < bytes.len()).ok_or_else(missing)?;
         Ok(bytes.slice(skipped..))
     }
 }

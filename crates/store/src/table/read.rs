@@ -13,11 +13,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use eye_event::Timestamp;
 use parquet::DecodeResult;
-use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
@@ -36,8 +34,14 @@ use crate::error::{Error, Kind, Result};
 /// The end of a file that is read at once in the hope that footer and page index lie in it.
 const TAIL_BYTES: u64 = 64 * 1024;
 
-/// So many rows of a slice, wherever they are, lie on so many of its pages that it is decoded whole.
-const SCATTERED_ROWS: usize = 16;
+/// So many groups of rows, each away from the one before, lie on so many pages of their slice that it is decoded whole.
+const SCATTERED_GROUPS: usize = 16;
+/// Rows so far apart are in different groups: about a page of ids.
+const GROUP_DISTANCE: u32 = 512;
+
+/// Ranges of rows, and the gaps between them, are few if they have so many rows on average: twice as many as the library
+/// demands to skip from one range to the next.
+const RANGE_ROWS_MIN: usize = 64;
 
 /// Columns that [`TableFile::read_coded`] leaves as dictionaries.
 const CODED_COLUMNS: [&str; 3] = ["application", "category", "name"];
@@ -133,7 +137,8 @@ impl TableFile {
     /// As [`TableFile::read`].
     pub fn read_scattered(&self, row_group: usize, columns: Columns, rows: &[u32]) -> Result<RecordBatch> {
         let info = self.row_group(row_group)?;
-        if rows.len() < SCATTERED_ROWS || rows.last().is_some_and(|last| *last as usize >= info.rows) {
+        let away = rows.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) >= GROUP_DISTANCE).count();
+        if away + 1 < SCATTERED_GROUPS || rows.last().is_some_and(|last| *last as usize >= info.rows) {
             return self.read(row_group, columns, Some(rows));
         }
         if self.slice_bytes(row_group, columns)? > SLICE_BYTES_MAX as u64 {
@@ -341,7 +346,7 @@ impl TableFile {
         Ok(pages.map(|(_, (start, end))| start..end).collect())
     }
 
-    fn row_group(&self, row_group: usize) -> Result<RowGroupInfo> {
+    pub(super) fn row_group(&self, row_group: usize) -> Result<RowGroupInfo> {
         self.footer()?
             .row_groups
             .get(row_group)
@@ -364,9 +369,11 @@ impl TableFile {
         let total = self.row_group(row_group)?.rows;
         let wanted = rows.as_ref().map_or(total, |rows| rows.iter().map(Range::len).sum());
         let columns = ProjectionMask::roots(reader.parquet_schema(), fields.iter().copied());
+        // With more ranges the library may decode what lies between them too, which was not read.
+        let are_few = rows.as_ref().is_none_or(|rows| (2 * rows.len() + 1) * RANGE_ROWS_MIN <= total);
         let rows = rows.map(|rows| RowSelection::from_consecutive_ranges(rows.into_iter(), total));
         // Files of other programs may be compressed in any way.
-        let batches = match self.sums.is_some() && wanted > 0 {
+        let batches = match self.sums.is_some() && wanted > 0 && are_few {
             true => self.read_pages(reader, row_group, columns, rows, wanted)?,
             false => {
                 let builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
@@ -404,7 +411,8 @@ impl TableFile {
         let pages = Pages::new(metadata, row_group, ranges, self.ranges(&all)?);
         let fields = Some(reader.schema().fields());
         let levels = parquet_to_arrow_field_levels(reader.parquet_schema(), columns, fields).map_err(damaged)?;
-        let batches = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, wanted, rows).map_err(damaged)?;
+        let batches =
+            ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, wanted, rows).map_err(damaged)?;
         batches.collect::<std::result::Result<_, _>>().map_err(|error| self.damaged(&error))
     }
 

@@ -62,6 +62,9 @@ impl Runs {
             }
             runs.rows += 1;
         }
+        // They may be kept for long.
+        runs.starts.shrink_to_fit();
+        runs.keys.shrink_to_fit();
         runs
     }
 
@@ -72,7 +75,9 @@ impl Runs {
     /// Those that the column of their first rows says.
     fn of_firsts(column: &str, firsts: &StringArray) -> std::result::Result<Self, String> {
         let mut runs = Self { rows: u32::try_from(firsts.len()).unwrap_or(u32::MAX), ..Self::default() };
-        for (row, id) in extra::runs_of(column, firsts)? {
+        let firsts = extra::runs_of(column, firsts)?;
+        (runs.starts, runs.keys) = (Vec::with_capacity(firsts.len()), Vec::with_capacity(firsts.len()));
+        for (row, id) in firsts {
             runs.starts.push(u32::try_from(row).unwrap_or(u32::MAX));
             runs.keys.push(id.map_or(NOBODY, id_key));
         }
@@ -195,11 +200,14 @@ impl TableFile {
             return Runs::of_firsts(name, &firsts).map_err(|why| self.damaged(&why));
         }
         let batch = self.read_coded(row_group, column, &[])?;
-        let ids = required(batch.column_by_name(name), name)?;
-        match ids.as_string_view_opt() {
-            Some(ids) => Ok(Runs::of_array(ids)),
-            None => Ok(Runs::of_array(required(text_column(&batch, name)?, name)?)),
-        }
+        // A file of another program may lack a column that is null in all rows.
+        let Some(ids) = batch.column_by_name(name) else {
+            return Ok(Runs::of(std::iter::repeat_n(None, self.row_group(row_group)?.rows)));
+        };
+        Ok(match ids.as_string_view_opt() {
+            Some(ids) => Runs::of_array(ids),
+            None => Runs::of_array(required(text_column(&batch, name)?, name)?),
+        })
     }
 }
 
