@@ -53,7 +53,7 @@ impl<'f> Pages<'f> {
         let ranges = wanted.map(|column| {
             let (start, length) = group.column(column).byte_range();
             let Some((rows, pages)) = rows.zip(locations(column)) else {
-                return (column, vec![start..start + length]);
+                return (column, std::iter::once(start..start + length).collect());
             };
             let pages = pages.page_locations();
             // Before the first page there may be a dictionary.
