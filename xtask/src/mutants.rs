@@ -54,7 +54,7 @@ const PARTS: [Part; 4] = [
         package: "eye-server",
         files: &["crates/server/src/auth.rs"],
         arguments: &["--profile", "release"],
-        tests: &["--bins", "--test", "manage", "--test", "bad_input"],
+        tests: &["--lib", "--test", "manage", "--test", "bad_input", "--test", "ask"],
     },
 ];
 
