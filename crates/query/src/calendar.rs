@@ -243,6 +243,42 @@ impl Calendar {
     }
 }
 
+/// The intervals of rows, one after the other.
+pub(crate) struct Cutter<'p> {
+    calendar: &'p Calendar,
+    times: &'p [i64],
+    /// The interval of all rows, if there is but one: then there need be no times.
+    only: Option<usize>,
+    /// The interval of the row before: rows of a session are neighbours, and mostly lie in one.
+    last: (std::ops::Range<i64>, usize),
+}
+
+impl<'p> Cutter<'p> {
+    /// Of rows with these times, which lie between those, both inclusive.
+    pub(crate) fn new(calendar: &'p Calendar, times: &'p [i64], between: (Timestamp, Timestamp)) -> Self {
+        Self { calendar, times, only: calendar.only(between), last: (0..0, 0) }
+    }
+
+    /// True if all rows lie in one interval.
+    pub(crate) fn is_one(&self) -> bool {
+        self.only.is_some()
+    }
+
+    /// The interval of a row; `None` if it lies outside the range.
+    #[inline]
+    pub(crate) fn interval(&mut self, row: usize) -> Option<usize> {
+        if self.only.is_some() {
+            return self.only;
+        }
+        let time = self.times[row];
+        if !self.last.0.contains(&time) {
+            let place = self.calendar.place(time)?;
+            self.last = (self.calendar.span(place), place);
+        }
+        Some(self.last.1)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -303,22 +303,11 @@ impl State for Units<'_> {
     fn add(&mut self, part: &Part<'_>) -> Result<()> {
         let plan = self.plan;
         let (starts, returns) = (plan.start.narrow(part.frame, part.mask), plan.back.narrow(part.frame, part.mask));
-        let (times, only) = (part.frame.timestamps(), plan.calendar.only(part.times));
-        let mut interval = (0..0, 0);
-        let mut period = |row: usize| {
-            if only.is_some() {
-                return only;
-            }
-            if !interval.0.contains(&times[row]) {
-                let place = plan.calendar.place(times[row])?;
-                interval = (plan.calendar.span(place), place);
-            }
-            Some(interval.1)
-        };
+        let mut cutter = part.cut(&plan.calendar);
         for run in part.runs().filter(|run| !run.is_nobody()) {
             let mut sets = Sets::default();
             for row in run.rows.filter(|row| starts[*row] | returns[*row]) {
-                let Some(place) = period(row) else { continue };
+                let Some(place) = cutter.interval(row) else { continue };
                 let bit = |is_one: bool| u128::from(is_one) << place;
                 sets.add(Sets { starts: bit(starts[row]), returns: bit(returns[row]) });
             }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use eye_event::Timestamp;
 use eye_store::{Columns, Runs};
 
+use crate::calendar::{Calendar, Cutter};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -84,12 +85,20 @@ pub(crate) struct Part<'p> {
     /// The number of the slice.
     pub(crate) slice: u32,
     /// Between which times they lie.
-    pub(crate) times: Times,
+    times: Times,
     runs: Option<&'p Runs>,
     marks: Option<&'p Marks>,
 }
 
-impl Part<'_> {
+impl<'p> Part<'p> {
+    /// The intervals of the rows.
+    pub(crate) fn cut<'c>(&self, calendar: &'c Calendar) -> Cutter<'c>
+    where
+        'p: 'c,
+    {
+        Cutter::new(calendar, self.frame.timestamps(), self.times)
+    }
+
     /// The rows, chosen or not, by whom they belong to: neighbours of one unit together. Nothing unless units are needed.
     pub(crate) fn runs(&self) -> impl Iterator<Item = UnitRun> {
         let is_alone = |key: Key| self.marks.is_some_and(|marks| marks.is_alone(key));

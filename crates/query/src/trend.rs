@@ -26,7 +26,7 @@ use crate::source::Source;
 
 use cells::{Cells, Seen};
 pub use measure::{Measure, Statistic};
-use series::Series;
+use series::{Column, Series};
 
 /// Series shown unless asked otherwise.
 pub const TOP: usize = 10;
@@ -272,10 +272,9 @@ impl Pass<'_> {
 
 impl Pass<'_> {
     /// Counts rows that one column with few texts breaks down; false if that is not what is asked for.
-    fn count_rows(&mut self, part: &Part<'_>) -> Result<bool> {
-        let mut columns = Series::columns(part.frame, &self.query.breakdown);
-        let (Some(numbers), Some(counts)) = (Series::numbers(&columns), self.cells.counts()) else { return Ok(false) };
-        let (intervals, mut cutter) = (self.calendar.len(), Cutter::new(&self.calendar, part));
+    fn count_rows(&mut self, part: &Part<'_>, columns: &mut [Column<'_>]) -> Result<bool> {
+        let (Some(numbers), Some(counts)) = (Series::numbers(columns), self.cells.counts()) else { return Ok(false) };
+        let (intervals, mut cutter) = (self.calendar.len(), part.cut(&self.calendar));
         // The first cell of each text's series, and behind them that of rows without a text.
         let mut firsts: Vec<Option<usize>> = vec![None; columns[0].texts() + 1];
         let without = firsts.len() - 1;
@@ -285,7 +284,7 @@ impl Pass<'_> {
             let first = match firsts[place] {
                 Some(first) => first,
                 None => {
-                    let series = self.series.place(&mut columns, row)?;
+                    let series = self.series.place(columns, row)?;
                     counts.resize(counts.len().max((series + 1) * intervals), 0);
                     *firsts[place].insert(series * intervals)
                 }
@@ -297,12 +296,12 @@ impl Pass<'_> {
 
     /// Adds rows one by one.
     fn add_rows(&mut self, part: &Part<'_>) -> Result<()> {
-        if self.count_rows(part)? {
+        let mut columns = Series::columns(part.frame, &self.query.breakdown);
+        if self.count_rows(part, &mut columns)? {
             return Ok(());
         }
-        let mut columns = Series::columns(part.frame, &self.query.breakdown);
         let mut seen = Seen::new(part.frame, &self.query.measure);
-        let mut cutter = Cutter::new(&self.calendar, part);
+        let mut cutter = part.cut(&self.calendar);
         // What is counted once need not be looked at again for the next row of the same session.
         let is_once = self.cells.are_keys();
         let mut before = None;
@@ -327,8 +326,8 @@ impl Pass<'_> {
     /// Adds whom the rows belong to.
     fn add_units(&mut self, part: &Part<'_>) -> Result<()> {
         let mut columns = Series::columns(part.frame, &self.query.breakdown);
-        let mut cutter = Cutter::new(&self.calendar, part);
-        let is_one_cell = columns.is_empty() && cutter.only.is_some();
+        let mut cutter = part.cut(&self.calendar);
+        let is_one_cell = columns.is_empty() && cutter.is_one();
         for run in part.runs() {
             let mut rows = run.rows.clone().filter(|row| part.mask[*row]);
             if run.is_nobody() {
@@ -356,35 +355,6 @@ impl Pass<'_> {
             self.cells.add_unit(last, run.key, is_alone);
         }
         Ok(())
-    }
-}
-
-/// The intervals of a slice's rows.
-struct Cutter<'p> {
-    calendar: &'p Calendar,
-    times: &'p [i64],
-    /// The interval of all rows, if there is but one.
-    only: Option<usize>,
-    /// The interval of the row before: rows of a session are neighbours, and mostly lie in one.
-    last: (std::ops::Range<i64>, usize),
-}
-
-impl<'p> Cutter<'p> {
-    fn new(calendar: &'p Calendar, part: &Part<'p>) -> Self {
-        Self { calendar, times: part.frame.timestamps(), only: calendar.only(part.times), last: (0..0, 0) }
-    }
-
-    #[inline]
-    fn interval(&mut self, row: usize) -> Option<usize> {
-        if self.only.is_some() {
-            return self.only;
-        }
-        let time = self.times[row];
-        if !self.last.0.contains(&time) {
-            let place = self.calendar.place(time)?;
-            self.last = (self.calendar.span(place), place);
-        }
-        Some(self.last.1)
     }
 }
 
