@@ -11,8 +11,19 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
+/// A folder that stays open, and locked until this is dropped.
+pub trait LockedFolder: Send + Sync {
+    /// Makes the names in it durable, as [`Disk::sync_dir`] does, and needs no file descriptor for it.
+    ///
+    /// # Errors
+    /// As there.
+    fn sync(&self) -> io::Result<()>;
+}
+
 /// Keeps a folder locked until it is dropped.
-pub type FolderLock = Box<dyn Send + Sync>;
+pub type FolderLock = Box<dyn LockedFolder>;
 
 /// Where files live.
 pub trait Disk: Send + Sync + 'static {
@@ -104,6 +115,11 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// True if this process, or the machine, has no file descriptor left.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// True if a folder that this process did not make cannot be synced by it: it may not, or the file system cannot.
 #[must_use]
 pub fn is_out_of_reach(error: &io::Error) -> bool {
@@ -180,6 +196,12 @@ impl Disk for OsDisk {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl LockedFolder for File {
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
     }
 }
 

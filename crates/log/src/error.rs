@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::is_full;
+use crate::disk::{is_full, is_out_of_descriptors};
 use crate::record::Offset;
 
 /// The result of a log operation.
@@ -19,7 +19,7 @@ pub enum ErrorKind {
     Poisoned,
     /// No space is left: free some; reads go on and appends work again by themselves.
     Full,
-    /// The queue is full: try again soon.
+    /// The queue is full, or no file descriptor is left: try again soon.
     Busy,
     /// The offset lies before the first one still there.
     Trimmed {
@@ -74,9 +74,13 @@ impl Error {
         Self::new(ErrorKind::Corrupt { file: file.to_owned(), byte }, detail)
     }
 
-    /// The operating system refused to do `what` with a file; a full disk gets its own kind.
+    /// The operating system refused to do `what` with a file; what passes gets its own kind.
     pub(crate) fn io(what: &str, file: &Path, error: &io::Error) -> Self {
-        let kind = if is_full(error) { ErrorKind::Full } else { ErrorKind::Io };
+        let kind = match error {
+            error if is_full(error) => ErrorKind::Full,
+            error if is_out_of_descriptors(error) => ErrorKind::Busy,
+            _ => ErrorKind::Io,
+        };
         Self::new(kind, format!("cannot {what} {}: {error}", file.display()))
     }
 }

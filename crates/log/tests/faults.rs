@@ -67,6 +67,26 @@ fn one_sync_serves_everything_that_gathered_meanwhile() {
 }
 
 #[test]
+fn a_cut_waits_for_every_record_that_was_queued_before_it() {
+    let disk = SimDisk::new();
+    let log = Arc::new(open(&disk));
+    disk.hold_syncs();
+    let first = send(&*log, "first".into());
+    disk.wait_for_held_sync();
+    let second = send(&*log, "second".into());
+    let cutting = Arc::clone(&log);
+    let cut = std::thread::spawn(move || cutting.cut());
+    // So that it is asked for while the first record waits. If it is not, the answer is the same.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    disk.release_syncs();
+    assert_eq!(cut.join().unwrap().unwrap(), Offset(3));
+    assert_eq!(first.recv().unwrap().unwrap(), Offset(1));
+    assert_eq!(second.recv().unwrap().unwrap(), Offset(2));
+    log.trim(Offset(3)).unwrap();
+    assert_eq!(log.start(), Offset(3), "both lie before the cut");
+}
+
+#[test]
 fn a_failed_sync_poisons_and_is_never_tried_again() {
     let disk = SimDisk::new();
     let log = open(&disk);
@@ -180,6 +200,24 @@ fn a_segment_that_finds_no_space_is_created_later() {
         disk.fail(operation, 1, Fault::NoSpace);
         assert_eq!(kind(append(&log, what)), ErrorKind::Full, "{what}");
         assert_eq!(disk.list(Path::new("log")).unwrap().len(), 1, "{what}: nothing is left of it");
+    }
+    append(&log, "two").unwrap();
+    assert_eq!(disk.list(Path::new("log")).unwrap().len(), 2);
+    drop(log);
+    assert_eq!(texts(&open_with(&disk, options).unwrap().0), ["one", "two"]);
+}
+
+#[test]
+fn a_segment_that_finds_no_descriptor_is_created_later() {
+    let disk = SimDisk::new();
+    let options = LocalOptions { segment_bytes_max: 150, ..options() };
+    let (log, _) = open_with(&disk, options.clone()).unwrap();
+    append(&log, "one").unwrap();
+    for refused in ["once", "again"] {
+        disk.fail(Operation::Create, 1, Fault::NoDescriptor);
+        assert_eq!(kind(append(&log, refused)), ErrorKind::Busy);
+        log.health().unwrap();
+        assert_eq!(disk.list(Path::new("log")).unwrap().len(), 1, "nothing is left of it");
     }
     append(&log, "two").unwrap();
     assert_eq!(disk.list(Path::new("log")).unwrap().len(), 2);

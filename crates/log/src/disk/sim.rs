@@ -16,8 +16,9 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rustix::io::Errno;
 
-use super::{Disk, DiskFile, FolderLock};
+use super::{Disk, DiskFile, FolderLock, LockedFolder};
 
 /// What a disk loses at once in a crash, in bytes.
 pub const SECTOR_BYTES: usize = 512;
@@ -48,6 +49,8 @@ pub enum Fault {
     Io,
     /// ENOSPC. Of a write, half is done.
     NoSpace,
+    /// EMFILE.
+    NoDescriptor,
 }
 
 impl Fault {
@@ -55,6 +58,7 @@ impl Fault {
         match self {
             Self::Io => io::Error::other("simulated input/output error"),
             Self::NoSpace => io::ErrorKind::StorageFull.into(),
+            Self::NoDescriptor => Errno::MFILE.into(),
         }
     }
 }
@@ -383,6 +387,12 @@ struct SimLock {
     disk: SimDisk,
     dir: PathBuf,
     generation: u64,
+}
+
+impl LockedFolder for SimLock {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.dir)
+    }
 }
 
 impl Drop for SimLock {

@@ -125,11 +125,11 @@ impl LocalLog {
         options.record_bytes_max = options.record_bytes_max.min(RECORD_BYTES_MAX);
         let dir = options.dir.as_path();
         disk.create_dir_all(dir).map_err(|error| Error::io("create", dir, &error))?;
-        let lock = disk.lock_dir(dir).map_err(|error| Error::io("lock", dir, &error))?.ok_or_else(|| {
+        let folder = disk.lock_dir(dir).map_err(|error| Error::io("lock", dir, &error))?.ok_or_else(|| {
             let detail = format!("{} is open in another process: stop that one first", dir.display());
             Error::new(ErrorKind::Locked, detail)
         })?;
-        let Recovered { segments, active, report } = recover(&options, &*disk)?;
+        let Recovered { segments, active, report } = recover(&options, &*disk, &*folder)?;
         let queue = Queue::new(options.queue_bytes_max);
         let shared = Arc::new(Shared::new(queue, segments, active.next, options.recent_bytes_max));
         let mut writer = Writer {
@@ -138,7 +138,7 @@ impl LocalLog {
             options: options.clone(),
             active,
             buffer: Vec::new(),
-            _lock: lock,
+            folder,
         };
         writer.seal()?;
         let thread = std::thread::Builder::new()

@@ -18,7 +18,7 @@ use super::format::SEGMENT_HEADER_BYTES;
 use super::scan::{Scan, Walk, walk, written_end};
 use super::segment::{self, Failure, Identity, Index, Segment};
 use super::writer::Active;
-use crate::disk::{Disk, DiskFile, read_all};
+use crate::disk::{Disk, DiskFile, LockedFolder, read_all};
 use crate::error::{Error, Result};
 use crate::record::Offset;
 
@@ -61,7 +61,7 @@ pub(super) struct Recovered {
     pub(super) report: RecoveryReport,
 }
 
-pub(super) fn recover(options: &LocalOptions, disk: &dyn Disk) -> Result<Recovered> {
+pub(super) fn recover(options: &LocalOptions, disk: &dyn Disk, folder: &dyn LockedFolder) -> Result<Recovered> {
     let dir = &options.dir;
     let Walk { segments: found, unfinished } = walk(disk, dir)?;
     crash_point(CrashPoint::RecoveryVerified);
@@ -74,7 +74,7 @@ pub(super) fn recover(options: &LocalOptions, disk: &dyn Disk) -> Result<Recover
         });
         removed.map_err(|error| Error::io("remove the unfinished", &path, &error))?;
     }
-    let Some(last) = found.last() else { return first_segment(options, disk, report) };
+    let Some(last) = found.last() else { return first_segment(options, disk, folder, report) };
     if last.header.partition != options.partition {
         let what = format!("it belongs to partition {}, not to {}", last.header.partition, options.partition);
         return Err(Error::corrupt(&last.path, 12, what));
@@ -118,11 +118,16 @@ fn report_of(found: &[Scan], complete: bool) -> RecoveryReport {
     }
 }
 
-fn first_segment(options: &LocalOptions, disk: &dyn Disk, mut report: RecoveryReport) -> Result<Recovered> {
+fn first_segment(
+    options: &LocalOptions,
+    disk: &dyn Disk,
+    folder: &dyn LockedFolder,
+    mut report: RecoveryReport,
+) -> Result<Recovered> {
     let identity = Identity::new(options.partition, options.salt_seed);
     let header = identity.header(Offset::FIRST, 0);
-    let (path, file) = segment::create(disk, &options.dir, &header).map_err(|failure| {
-        let (Failure::Full(error) | Failure::Broken(error)) = failure;
+    let (path, file) = segment::create(disk, folder, &options.dir, &header).map_err(|failure| {
+        let (Failure::Passing(error) | Failure::Broken(error)) = failure;
         Error::io("create the first segment in", &options.dir, &error)
     })?;
     let position = SEGMENT_HEADER_BYTES as u64;

@@ -9,7 +9,7 @@ use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use parking_lot::RwLock;
 
 use super::format::{GROUP_HEADER_BYTES, LogId, SEGMENT_HEADER_BYTES, Salt, SegmentHeader, record_bytes};
-use crate::disk::{Disk, DiskFile, is_full};
+use crate::disk::{Disk, DiskFile, LockedFolder, is_full, is_out_of_descriptors};
 use crate::record::{Offset, PartitionId, Record};
 
 /// One mark in the index for about this many bytes.
@@ -91,8 +91,8 @@ impl Index {
 /// Why a write did not happen.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The disk is full, and everything is as it was before.
-    Full(io::Error),
+    /// The disk is full, or no file descriptor is left, and everything is as it was before.
+    Passing(io::Error),
     /// Anything else: what is on the disk is unknown.
     Broken(io::Error),
 }
@@ -100,28 +100,29 @@ pub(super) enum Failure {
 /// Creates a segment. When this returns, its header and its name are durable.
 pub(super) fn create(
     disk: &dyn Disk,
+    folder: &dyn LockedFolder,
     dir: &Path,
     header: &SegmentHeader,
 ) -> Result<(PathBuf, Arc<dyn DiskFile>), Failure> {
     let path = dir.join(name(header.first));
     let file = match disk.create(&path) {
         Ok(file) => file,
-        Err(error) if is_full(&error) => return Err(Failure::Full(error)),
+        Err(error) if is_full(&error) || is_out_of_descriptors(&error) => return Err(Failure::Passing(error)),
         Err(error) => return Err(Failure::Broken(error)),
     };
     crash_point(CrashPoint::SegmentCreated);
     match file.write_all_at(&header.encode(), 0) {
         Ok(()) => crash_point(CrashPoint::SegmentWritten),
         Err(error) if is_full(&error) => {
-            disk.remove(&path).and_then(|()| disk.sync_dir(dir)).map_err(Failure::Broken)?;
-            return Err(Failure::Full(error));
+            disk.remove(&path).and_then(|()| folder.sync()).map_err(Failure::Broken)?;
+            return Err(Failure::Passing(error));
         }
         Err(error) => return Err(Failure::Broken(error)),
     }
     file.sync_data().map_err(Failure::Broken)?;
     crash_point(CrashPoint::SegmentSynced);
     if !sabotaged(Sabotage::SkipSegmentFolderSync) {
-        disk.sync_dir(dir).map_err(Failure::Broken)?;
+        folder.sync().map_err(Failure::Broken)?;
     }
     crash_point(CrashPoint::SegmentNamed);
     Ok((path, file))

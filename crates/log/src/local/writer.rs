@@ -4,7 +4,8 @@
 //! first, then the new end, then whoever waits for it. While it syncs, the next group gathers by itself.
 //!
 //! A failed write or sync ends it: nothing more is acknowledged, and no sync is tried again. A full disk is no failure:
-//! it is noticed before writing, the records are refused, and the next group tries anew.
+//! it is noticed before writing, the records are refused, and the next group tries anew. Nor is a new segment that finds no
+//! file descriptor.
 
 use std::collections::VecDeque;
 use std::io;
@@ -50,7 +51,7 @@ pub(super) struct Writer {
     /// The group being written; kept for its memory.
     pub(super) buffer: Vec<u8>,
     /// Nobody else writes here until the writer is gone.
-    pub(super) _lock: FolderLock,
+    pub(super) folder: FolderLock,
 }
 
 impl Writer {
@@ -62,12 +63,14 @@ impl Writer {
         while self.shared.queue.take(&mut pending) {
             // Whoever is about to append gets to: on a busy machine the group is larger, on an idle one nothing waits.
             std::thread::yield_now();
+            // Before the records: those that were queued before a cut was asked for are then taken now at the latest.
+            let cutters = self.shared.queue.take_cutters();
             self.shared.queue.take_more(&mut pending);
             while !pending.is_empty() {
                 let records = self.gather(&mut pending);
                 self.commit(records);
             }
-            for cutter in self.shared.queue.take_cutters() {
+            for cutter in cutters {
                 // Whoever gave up waiting has no less.
                 let _ = cutter.send(self.cut());
             }
@@ -199,7 +202,7 @@ impl Writer {
     fn rotate(&mut self) -> Result<()> {
         self.give_room_back()?;
         let header = self.active.identity.header(self.active.next, self.active.chain);
-        let (path, file) = segment::create(&*self.disk, &self.options.dir, &header)
+        let (path, file) = segment::create(&*self.disk, &*self.folder, &self.options.dir, &header)
             .map_err(|failure| self.failed("create the segment after", failure))?;
         let position = SEGMENT_HEADER_BYTES as u64;
         let segment = Arc::new(Segment::new(path, &header, file, position, Index::default()));
@@ -260,7 +263,7 @@ impl Writer {
             Err(_) if sabotaged(Sabotage::IgnoreWriteError) => Ok(()),
             Err(error) if is_full(&error) => {
                 self.undo().map_err(Failure::Broken)?;
-                Err(Failure::Full(error))
+                Err(Failure::Passing(error))
             }
             Err(error) => Err(Failure::Broken(error)),
         }
@@ -292,7 +295,7 @@ impl Writer {
     fn failed(&self, what: &str, failure: Failure) -> Error {
         let path = &self.active.segment.path;
         match failure {
-            Failure::Full(error) => Error::io(what, path, &error),
+            Failure::Passing(error) => Error::io(what, path, &error),
             Failure::Broken(error) => {
                 let detail = format!(
                     "cannot {what} {}: {error}; what is on the disk is unknown now: check the disk, restart the process",
