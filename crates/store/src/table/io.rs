@@ -59,15 +59,16 @@ pub(crate) struct TableIo {
 }
 
 impl TableIo {
-    /// Keeps at most so many bytes of [`KeptRuns`].
+    /// Nothing is kept yet, and never more than these.
     pub(crate) fn new(
         store: Arc<dyn ObjectStore>,
         location: TableLocation,
         handle: Handle,
-        runs_bytes_max: usize,
+        kept: Kept,
+        runs: KeptRuns,
     ) -> Self {
         let (reads, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { store, location, handle, reads, bytes, kept: Kept::default(), runs: KeptRuns::new(runs_bytes_max) }
+        Self { store, location, handle, reads, bytes, kept, runs }
     }
 
     pub(crate) fn location(&self) -> &TableLocation {

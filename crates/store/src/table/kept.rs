@@ -3,7 +3,7 @@
 //! Rows of a slice stand in session order, so the hundred rows of a page of a list lie on nearly all of its pages. The next
 //! page of the list wants the same slice, and so does everybody who looks at the newest events. The rule: a slice is kept
 //! when it is asked for the second time, so that what is looked at once pushes nothing out; only a few are kept, those used
-//! last, within [`BYTES_MAX`]; none that would take more than half of it.
+//! last, within a limit; none that would take more than half of it.
 
 use std::collections::VecDeque;
 
@@ -11,11 +11,6 @@ use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
 use crate::columns::Columns;
-
-/// Bytes of decoded slices that one table keeps.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of the largest slice that is kept.
-pub(crate) const SLICE_BYTES_MAX: usize = BYTES_MAX / 2;
 
 /// How many slices are remembered that were asked for once.
 const ASKED_MAX: usize = 16;
@@ -40,9 +35,11 @@ pub(crate) enum Asked {
     New,
 }
 
-/// The slices.
-#[derive(Default)]
-pub(crate) struct Kept(Mutex<Slices>);
+/// The slices that one table keeps.
+pub(crate) struct Kept {
+    bytes_max: usize,
+    slices: Mutex<Slices>,
+}
 
 #[derive(Default)]
 struct Slices {
@@ -53,9 +50,19 @@ struct Slices {
 }
 
 impl Kept {
+    /// None yet, and never more bytes than this.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, slices: Mutex::default() }
+    }
+
+    /// Bytes of the largest slice that is kept.
+    pub(crate) fn slice_bytes_max(&self) -> usize {
+        self.bytes_max / 2
+    }
+
     /// Asks for a slice.
     pub(crate) fn ask(&self, key: &Key) -> Asked {
-        let Slices { kept, asked } = &mut *self.0.lock();
+        let Slices { kept, asked } = &mut *self.slices.lock();
         if let Some(place) = kept.iter().position(|(known, _)| known == key)
             && let Some(found) = kept.remove(place)
         {
@@ -73,15 +80,15 @@ impl Kept {
 
     /// Forgets all of them.
     pub(crate) fn clear(&self) {
-        *self.0.lock() = Slices::default();
+        *self.slices.lock() = Slices::default();
     }
 
     /// Keeps a slice, unless it is too large.
     pub(crate) fn keep(&self, key: Key, batch: RecordBatch) {
-        if batch.get_array_memory_size() > SLICE_BYTES_MAX {
+        if batch.get_array_memory_size() > self.slice_bytes_max() {
             return;
         }
-        let Slices { kept, asked } = &mut *self.0.lock();
+        let Slices { kept, asked } = &mut *self.slices.lock();
         asked.retain(|known| *known != key);
         // Two may have decoded it at once: nobody waits for a file while others are served.
         kept.retain(|(known, _)| *known != key);
@@ -89,7 +96,7 @@ impl Kept {
         let mut bytes = 0;
         kept.retain(|(_, batch)| {
             bytes += batch.get_array_memory_size();
-            bytes <= BYTES_MAX
+            bytes <= self.bytes_max
         });
     }
 }
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_slices_used_last_are_kept_within_the_limit() {
-        let (kept, third) = (Kept::default(), BYTES_MAX / 8 / 3);
+        let (kept, third) = (Kept::new(1 << 20), (1 << 20) / 8 / 3);
         kept.keep(key(0), batch(third));
         kept.keep(key(1), batch(third));
         assert!(is_kept(&kept, 0));
@@ -131,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_slice_is_to_be_kept_when_it_is_asked_for_again() {
-        let kept = Kept::default();
+        let kept = Kept::new(1 << 20);
         assert!(matches!(kept.ask(&key(0)), Asked::New));
         assert!(matches!(kept.ask(&key(1)), Asked::New));
         assert!(matches!(kept.ask(&key(0)), Asked::Again));

@@ -16,7 +16,6 @@ use parquet::DecodeResult;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
     ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData,
@@ -24,8 +23,9 @@ use parquet::file::metadata::{
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
+use super::bloom::{Bloom, Probe};
 use super::extra::{self, Extra};
-use super::kept::{Asked, Key, SLICE_BYTES_MAX};
+use super::kept::{Asked, Key};
 use super::pages::Pages;
 use super::version::TableFile;
 use crate::columns::{Columns, required, text_column};
@@ -87,7 +87,7 @@ impl Footer {
 }
 
 /// The session bloom of each row group; `None` where there is none.
-pub(crate) struct Blooms(Vec<Option<Sbbf>>);
+pub(crate) struct Blooms(Vec<Option<Bloom>>);
 
 /// All calls read files or the object store: make them from threads that may block, never from the runtime's workers.
 impl TableFile {
@@ -141,7 +141,7 @@ impl TableFile {
         if away + 1 < SCATTERED_GROUPS || rows.last().is_some_and(|last| *last as usize >= info.rows) {
             return self.read(row_group, columns, Some(rows));
         }
-        if self.slice_bytes(row_group, columns)? > SLICE_BYTES_MAX as u64 {
+        if self.slice_bytes(row_group, columns)? > self.io.kept.slice_bytes_max() as u64 {
             return self.read_shared(row_group, columns, Some(rows));
         }
         let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: false };
@@ -245,7 +245,7 @@ impl TableFile {
     /// # Errors
     /// As [`TableFile::read`].
     pub fn read_coded_kept(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
-        if self.slice_bytes(row_group, columns)? > SLICE_BYTES_MAX as u64 {
+        if self.slice_bytes(row_group, columns)? > self.io.kept.slice_bytes_max() as u64 {
             return self.read_coded(row_group, columns, &[]);
         }
         let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: true };
@@ -311,7 +311,8 @@ impl TableFile {
     /// The row groups whose bloom does not exclude the session. A footer that is not cached yet is read.
     fn row_groups_of(&self, session_id: &str) -> Result<Vec<usize>> {
         let blooms = &self.blooms()?.0;
-        let may_hold = |bloom: &Option<Sbbf>| bloom.as_ref().is_none_or(|bloom| bloom.check(session_id));
+        let probe = Probe::new(session_id);
+        let may_hold = |bloom: &Option<Bloom>| bloom.as_ref().is_none_or(|bloom| bloom.may_hold(&probe));
         Ok((0..).zip(blooms).filter(|(_, bloom)| may_hold(bloom)).map(|(index, _)| index).collect())
     }
 
@@ -507,7 +508,7 @@ impl TableFile {
         let places: Vec<Option<Range<u64>>> = metadata.row_groups().iter().map(place).collect();
         let ranges: Vec<Range<u64>> = places.iter().flatten().cloned().collect();
         let mut bytes = self.ranges(&ranges)?.into_iter();
-        let read = |bytes: Bytes| Sbbf::from_bytes(&bytes).map_err(|error| self.damaged(&error));
+        let read = |bytes: Bytes| Bloom::from_bytes(&bytes).map_err(|error| self.damaged(&error));
         let blooms = places.iter().map(|place| place.as_ref().and_then(|_| bytes.next()).map(read).transpose());
         blooms.collect::<Result<_>>().map(Blooms)
     }
