@@ -37,6 +37,8 @@ pub(crate) struct ApplyState {
     recall: Option<Recall>,
     ledger: Ledger,
     applied: Offset,
+    /// True while records are decided that nobody sees yet, and for ever after one of them could not be.
+    is_ahead: bool,
     /// Rejections up to here are in the table already (their commit came before a crash, the events' did not).
     rejections_flushed: Offset,
     /// Of session ids; the hot buffer's index uses the same.
@@ -59,7 +61,8 @@ impl ApplyState {
         dedup: DedupWindow,
         recall: Option<Recall>,
     ) -> Self {
-        Self { partition, dedup, recall, ledger, applied: flushed, rejections_flushed, hasher: RandomState::new() }
+        let (applied, hasher) = (flushed, RandomState::new());
+        Self { partition, dedup, recall, ledger, applied, is_ahead: false, rejections_flushed, hasher }
     }
 
     /// The sessions that these records name and whose ids may still be in the table only.
@@ -81,11 +84,13 @@ impl ApplyState {
         Ok(unknown)
     }
 
-    /// Decides a group of records. Every id of their sessions must be known. After an error the state must not be used again.
+    /// Decides a group of records. Every id of their sessions must be known. The state is ahead of what is seen until
+    /// [`ApplyState::is_published`]; after an error it stays so, and nothing of it must be flushed.
     ///
     /// # Errors
     /// A record that cannot be decoded, or that does not follow what was applied.
     pub(crate) fn decide(&mut self, records: Vec<Record>) -> Result<Group> {
+        self.is_ahead = true;
         let mut group =
             Group { records: Vec::with_capacity(records.len()), answers: Vec::with_capacity(records.len()) };
         for record in records {
@@ -134,6 +139,16 @@ impl ApplyState {
         self.ledger.add(header.token, counts);
         self.applied = last;
         Ok((record, duplicates))
+    }
+
+    /// What was decided is seen.
+    pub(crate) fn is_published(&mut self) {
+        self.is_ahead = false;
+    }
+
+    /// True if the hot buffer lacks something that is applied.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.is_ahead
     }
 
     pub(crate) fn applied(&self) -> Offset {

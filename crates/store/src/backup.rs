@@ -1,10 +1,10 @@
 //! [`BackupFiles`]: the files of one moment, which together are a copy of the store, while it goes on.
 //!
 //! The order is the promise: erasures are read → with every flush held back, for an instant: the version of both tables, and
-//! the files of the logs. So an erasure in the copy hides only rows that its table has; no offset lies between its table and
-//! its logs; and the rejections' table is never behind the events'. From there nobody is held up. Data files stay because
-//! somebody holds their version (a vacuum leaves them, an erasure waits), commits because nothing removes one, and the files
-//! of the logs because they are open.
+//! the files of the logs → which of the erasures were cancelled meanwhile. So an erasure in the copy hides only rows that
+//! its table has, and none that was called off; no offset lies between its table and its logs; and the rejections' table is
+//! never behind the events'. From there nobody is held up. Data files stay because somebody holds their version (a vacuum
+//! leaves them, an erasure waits), commits because nothing removes one, and the files of the logs because they are open.
 
 use std::sync::Arc;
 
@@ -53,7 +53,8 @@ impl Shared {
     fn backup_files(&self) -> Result<BackupFiles> {
         let folder = |table: &Table, path: &str| format!("table/{}/{path}", table.kind().name());
         let noted = |(path, bytes): (String, Bytes)| BackupFile::in_memory(folder(&self.events, &path), bytes);
-        let mut files: Vec<BackupFile> = self.events.erasure_files()?.into_iter().map(noted).collect();
+        let erasures = self.events.erasure_files()?;
+        let mut files: Vec<BackupFile> = Vec::new();
         let flushes: Vec<_> = self.partitions.iter().map(|partition| partition.flush.lock()).collect();
         // Rejections are committed first, so they are looked at last.
         let versions = [self.events.current(), self.rejections.current()];
@@ -66,6 +67,9 @@ impl Shared {
             ends.push(end.previous());
         }
         drop(flushes);
+        // Whoever was told of a cancellation before the versions were taken finds it in the copy.
+        let cancelled = self.events.cancelled_since(&erasures)?;
+        files.extend(erasures.into_iter().chain(cancelled).map(noted));
         for (table, version) in [&self.events, &self.rejections].into_iter().zip(&versions) {
             let copied = |file: CopiedFile| BackupFile { path: folder(table, &file.path), place: Place::Table(file) };
             files.extend(table.files_of(version)?.into_iter().map(copied));

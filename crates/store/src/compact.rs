@@ -16,8 +16,8 @@ use crate::error::{Error, Kind, Result};
 use crate::store::Shared;
 use crate::table::{Compaction, CompactionRules, Table, TableFile, VacuumRules, Vacuumed};
 
-/// Between two vacuums of the store's own thread: each lists the whole table.
-const VACUUM_EVERY: Duration = Duration::from_secs(60 * 60);
+/// The least time between two vacuums of the store's own thread: each lists the whole table.
+pub const VACUUM_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How often a run begins anew because another writer has compacted meanwhile.
 const CONFLICTS_MAX: usize = 8;
 /// How often a run looks again what has become mergeable by what it merged.

@@ -78,6 +78,11 @@ impl Job {
     pub(crate) fn mask(&self) -> &Mask {
         &self.mask
     }
+
+    /// The newest version whose answers may lack rows that are seen again; `None` of an erasure that was not cancelled.
+    pub(crate) fn shown_again_after(&self) -> Option<u64> {
+        (self.erasure.state == ErasureState::Cancelled).then_some(self.erasure.work.version)
+    }
 }
 
 impl Store {
@@ -100,11 +105,8 @@ impl Store {
         self.shared.flush_all()?;
         let snapshot = self.snapshot();
         let mask = choose(&snapshot, selection)?;
-        let mut preview = ErasurePreview {
-            events: mask.events.len(),
-            rejections: mask.rejections.len(),
-            ..ErasurePreview::default()
-        };
+        let (events, rejections) = mask.rows_without(&snapshot.mask);
+        let mut preview = ErasurePreview { events, rejections, ..ErasurePreview::default() };
         for (version, offsets) in [(&snapshot.events, &mask.events), (&snapshot.rejections, &mask.rejections)] {
             for file in &version.files {
                 if file.holds(offsets)? {
@@ -147,18 +149,21 @@ impl Shared {
         if self.is_ending() {
             return Err(Error::new(Kind::Unavailable, "the service is stopping: send this again in a moment"));
         }
-        // So that no row is counted by two.
+        // So that no row is counted by two. It is hidden by both: either may be cancelled.
         let _one = self.accepting.lock();
+        // Whoever was before may have taken long.
+        self.healthy()?;
         self.flush_all()?;
         let snapshot = self.snapshot();
         let mask = choose(&snapshot, selection)?;
+        let (events, rejections) = mask.rows_without(&snapshot.mask);
         let erasure = Erasure {
             id: selection.id.clone(),
             accepted_at: (self.now)(),
             criteria: selection.criteria.clone(),
             bound: snapshot.flushed().to_string(),
-            events: mask.events.len(),
-            rejections: mask.rejections.len(),
+            events,
+            rejections,
             state: ErasureState::Running,
             finished_at: None,
             work: ErasureWork::default(),
@@ -187,16 +192,46 @@ impl Shared {
     }
 
     fn cancel_erasure(&self, id: &str) -> Result<Option<Erasure>> {
+        if self.erasure(id).is_none() {
+            return Ok(None);
+        }
         // Asked first, so that it stops soon; then nothing of it is under way.
-        self.cancelling.store(true, Ordering::Release);
+        self.cancelling.fetch_add(1, Ordering::AcqRel);
         let _one = self.compacting.lock();
-        self.cancelling.store(false, Ordering::Release);
+        self.cancelling.fetch_sub(1, Ordering::AcqRel);
         let Some(mut erasure) = self.erasure(id) else { return Ok(None) };
         if erasure.is_running() {
             erasure.state = ErasureState::Cancelled;
-            self.end_erasure(&mut erasure)?;
+            // From reading the version until the rows are seen no flush may publish one: its answers would lack the rows.
+            let flushes: Vec<_> = self.partitions.iter().map(|partition| partition.flush.lock()).collect();
+            let ended = self.end_erasure(&mut erasure);
+            drop(flushes);
+            self.pass_hidden_versions();
+            ended?;
         }
         Ok(Some(erasure))
+    }
+
+    /// Answers that lack rows which are seen again name versions up to one: the newest is to be behind it. Not being able to
+    /// is no failure: until it is, answers cannot be given again. The lock of maintenance must be held.
+    fn pass_hidden_versions(&self) {
+        let shown_again = self.erasures.lock().iter().filter_map(Job::shown_again_after).max();
+        if shown_again.is_none_or(|version| version < self.events.current().version) {
+            return;
+        }
+        match self.commit_nothing(&self.events) {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("no version after a cancelled erasure: the store ends"),
+            Err(error) => {
+                tracing::warn!(%error, "no version after a cancelled erasure: answers cannot be given again until there is one")
+            }
+        }
+    }
+
+    /// [`Shared::pass_hidden_versions`] of a store that was just opened.
+    pub(crate) fn pass_hidden_versions_at_open(&self) {
+        let _one = self.compacting.lock();
+        self.pass_hidden_versions();
     }
 
     fn erasure(&self, id: &str) -> Option<Erasure> {
@@ -207,8 +242,11 @@ impl Shared {
     fn end_erasure(&self, erasure: &mut Erasure) -> Result<()> {
         erasure.finished_at = Some((self.now)());
         erasure.last_error = None;
-        erasure.work.version = self.view.read().events.version;
-        self.events.finish_erasure(erasure)?;
+        let version = self.view.read().events.version;
+        erasure.work.version = version;
+        *erasure = self.events.finish_erasure(erasure)?;
+        // Of an earlier try it is the version of then, and rows were hidden until now.
+        erasure.work.version = erasure.work.version.max(version);
         crash_point(CrashPoint::EraseNoted);
         let mut jobs = self.erasures.lock();
         if let Some(job) = jobs.iter_mut().find(|job| job.erasure.id == erasure.id) {
@@ -225,23 +263,23 @@ impl Shared {
         self.run_erasures().inspect_err(|error| tracing::error!(%error, "an erasure failed: it will be tried again"))
     }
 
+    /// Each in its turn: one that fails, or waits for somebody, keeps no other from being carried out.
     fn run_erasures(&self) -> Result<bool> {
-        let mut is_done = true;
-        loop {
-            let next = {
-                let jobs = self.erasures.lock();
-                jobs.iter()
-                    .find(|job| job.erasure.is_running())
-                    .map(|job| (job.erasure.id.clone(), Arc::clone(&job.mask)))
-            };
-            let Some((id, mask)) = next else { return Ok(is_done) };
-            let result = self.run_erasure(&id, &mask);
-            let error = result.as_ref().err().map(ToString::to_string);
-            self.note(&id, |job| job.erasure.last_error = error);
-            is_done &= result?;
-            if !is_done {
-                return Ok(false);
-            }
+        let running: Vec<(String, Arc<Mask>)> = {
+            let jobs = self.erasures.lock();
+            let running = jobs.iter().filter(|job| job.erasure.is_running());
+            running.map(|job| (job.erasure.id.clone(), Arc::clone(&job.mask))).collect()
+        };
+        let mut failed = None;
+        for (id, mask) in running {
+            let error = self.run_erasure(&id, &mask).err();
+            let text = error.as_ref().map(ToString::to_string);
+            self.note(&id, |job| job.erasure.last_error = text);
+            failed = failed.or(error);
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(self.running_erasures().is_empty()),
         }
     }
 
@@ -257,7 +295,7 @@ impl Shared {
     }
 
     fn goes_on(&self) -> bool {
-        !self.is_ending() && !self.cancelling.load(Ordering::Acquire)
+        !self.is_ending() && self.cancelling.load(Ordering::Acquire) == 0
     }
 
     /// True if it is done; false if it must wait, or stop.
@@ -384,18 +422,23 @@ impl Shared {
         }
         self.flush_all()?;
         for table in [&self.events, &self.rejections] {
-            let mut tries = 0;
-            loop {
-                let nothing = Compaction::nothing(table.current().maintenance);
-                match self.put_in_place(table, &nothing, CrashPoint::RemovalBeforeSwap) {
-                    Ok(true) => break,
-                    Ok(false) => return Ok(None),
-                    Err(error) if error.kind() == Kind::Conflict && tries < CONFLICTS_MAX => tries += 1,
-                    Err(error) => return Err(error),
-                }
+            if !self.commit_nothing(table)? {
+                return Ok(None);
             }
         }
         Ok(Some(cuts))
+    }
+
+    /// Makes a version with the rows of the one before. False if the store ends.
+    fn commit_nothing(&self, table: &Table) -> Result<bool> {
+        let mut tries = 0;
+        loop {
+            let nothing = Compaction::nothing(table.current().maintenance);
+            match self.put_in_place(table, &nothing, CrashPoint::RemovalBeforeSwap) {
+                Err(error) if error.kind() == Kind::Conflict && tries < CONFLICTS_MAX => tries += 1,
+                done => return done,
+            }
+        }
     }
 
     fn trim_to(&self, cuts: &[Offset]) -> Result<()> {
@@ -417,9 +460,21 @@ impl Shared {
         let bounds: Vec<Offset> =
             self.partitions.iter().map(|partition| self.events.current().flushed(partition.id)).collect();
         let bound = |partition: PartitionId| bounds.get(usize::from(partition.0)).copied().unwrap_or_default();
+        let tables = [&self.events, &self.rejections];
+        let held: u64 = tables.iter().map(|table| table.count_held(&bound)).sum();
+        self.note(id, |job| job.erasure.work.old_files_held = held);
+        if held > 0 {
+            return Ok(false);
+        }
+        // The newest commit may be of a compaction, or one whose answer was lost may land: files that it replaced must stay
+        // for as long as it may be lost itself. What follows here replaces none, and takes the number of a late one.
+        for table in tables {
+            if !self.commit_nothing(table)? {
+                return Ok(false);
+            }
+        }
         let mut cleared = Cleared::default();
-        for table in [&self.events, &self.rejections] {
-            table.forget_kept();
+        for table in tables {
             let Cleared { files, bytes, held } = table.clear_unlisted(&bound)?;
             cleared.files += files;
             cleared.bytes += bytes;
@@ -432,8 +487,8 @@ impl Shared {
         if cleared.held > 0 {
             return Ok(false);
         }
-        // Somebody may have read an older version meanwhile; now nobody has one any more.
-        [&self.events, &self.rejections].iter().for_each(|table| table.forget_kept());
+        // Of older versions too, which nobody has any more.
+        tables.iter().for_each(|table| table.forget_kept());
         // While nobody writes a file.
         let flushes: Vec<_> = self.partitions.iter().map(|partition| partition.flush.lock()).collect();
         for table in [&self.events, &self.rejections] {
@@ -444,7 +499,7 @@ impl Shared {
     }
 }
 
-/// The rows of the tables that are chosen. The hot buffer is not looked at.
+/// The rows of the tables that are chosen, those too that are hidden already. The hot buffer is not looked at.
 fn choose(snapshot: &Snapshot, selection: &Selection<'_>) -> Result<Mask> {
     let mut mask = Mask::default();
     let columns = selection.columns | Columns::OFFSET | Columns::PARTITION;
@@ -456,15 +511,14 @@ fn choose(snapshot: &Snapshot, selection: &Selection<'_>) -> Result<Mask> {
         let groups = if selection.session_id.is_some() { Vec::new() } else { file.row_groups()? };
         let batches = batches.into_iter().chain(groups.iter().map(|group| file.read(group.index, columns, None)));
         for batch in batches {
-            take_events(&batch?, snapshot, selection, &mut mask.events)?;
+            take_events(&batch?, selection, &mut mask.events)?;
         }
     }
-    let hidden = &snapshot.mask.rejections;
     for file in &snapshot.rejections.files {
         for group in file.row_groups()? {
             let batch = file.read_all(group.index)?;
             for row in RejectionRows::new(&batch)?.iter() {
-                if (selection.rejection)(&row) && !hidden.contains(row.partition, row.offset) {
+                if (selection.rejection)(&row) {
                     mask.rejections.insert(row.partition, row.offset);
                 }
             }
@@ -473,15 +527,10 @@ fn choose(snapshot: &Snapshot, selection: &Selection<'_>) -> Result<Mask> {
     Ok(mask)
 }
 
-fn take_events(
-    batch: &RecordBatch,
-    snapshot: &Snapshot,
-    selection: &Selection<'_>,
-    chosen: &mut Offsets,
-) -> Result<()> {
+fn take_events(batch: &RecordBatch, selection: &Selection<'_>, chosen: &mut Offsets) -> Result<()> {
     let rows = EventRows::new(batch)?;
     for row in (0..rows.len()).map(|index| rows.row(index)) {
-        if (selection.event)(&row) && !snapshot.mask.events.contains(row.partition, row.offset) {
+        if (selection.event)(&row) {
             chosen.insert(row.partition, row.offset);
             if sabotaged(Sabotage::EraseOneTooMany) {
                 chosen.insert(row.partition, row.offset.plus(1));

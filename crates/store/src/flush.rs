@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use eye_log::{ErrorKind, Offset, PartitionId};
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::buffer::{Generation, GenerationView};
 use crate::columns::RejectionColumns;
 use crate::error::{Error, Kind, Result};
 use crate::hot_rows::HotRows;
 use crate::invariants;
-use crate::partition::{FlushState, Partition, Sealed};
+use crate::partition::{FlushState, Partition, Sealed, Written};
 use crate::recover::CommitInfo;
 use crate::store::{Hot, Shared};
 use crate::table::{Commit, NewFile, TableVersion};
@@ -36,11 +36,9 @@ impl Shared {
             if !self.is_due(partition) {
                 continue;
             }
-            let result = self.flush_partition(partition);
-            if let Err(error) = &result {
+            if let Err(error) = self.flush_partition(partition) {
                 tracing::error!(partition = partition.id.0, error = %error, "flush failed: it will be tried again");
             }
-            *self.last_flush_error.lock() = result.err().map(|error| error.to_string());
         }
     }
 
@@ -59,13 +57,33 @@ impl Shared {
         Ok(all)
     }
 
+    /// Of rows that a running erasure hides the table had some, and has them no more: the commit that they came with was
+    /// damaged, and they were replayed. Hidden are rows of the table only, so they go there before anybody looks.
+    pub(crate) fn flush_what_is_masked(&self) -> Result<()> {
+        let (mask, current) = (Arc::clone(&self.view.read().mask), self.events.current());
+        let is_behind = |partition: &Partition| {
+            let flushed = current.flushed(partition.id);
+            [&mask.events, &mask.rejections].iter().any(|offsets| offsets.reach_beyond(partition.id, flushed))
+        };
+        if self.partitions.iter().any(is_behind) {
+            self.flush_all()?;
+        }
+        // Always: a flush during the replay may have brought them to the table already.
+        if mask.events.len() > 0 {
+            self.partitions.iter().for_each(|partition| partition.backlog.lock().forget(&mask.events));
+        }
+        Ok(())
+    }
+
     fn is_due(&self, partition: &Partition) -> bool {
         let active = Arc::clone(&self.view.read().hot[usize::from(partition.id.0)].active);
         let mut state = partition.flush.lock();
         if state.sealed.is_some() {
             return true;
         }
-        if active.applied() <= self.events.current().flushed(partition.id) {
+        // Of a store that has failed nothing is tried that cannot come to pass any more.
+        let is_stuck = || self.failed.get().is_some() && partition.state.lock().is_ahead();
+        if active.applied() <= self.events.current().flushed(partition.id) || is_stuck() {
             state.waiting_since = None;
             return false;
         }
@@ -88,12 +106,14 @@ impl Shared {
         {
             self.fail(error.clone());
         }
+        let why = flushed.as_ref().err().map(ToString::to_string);
+        self.flush_errors.lock()[usize::from(partition.id.0)] = why;
         flushed
     }
 
     fn try_flush(&self, partition: &Partition) -> Result<Flushed> {
         let mut state = partition.flush.lock();
-        let Some(sealed) = self.seal(partition, &mut state) else {
+        let Some(sealed) = self.seal(partition, &mut state)? else {
             return Ok(Flushed::default());
         };
         let view = sealed.generation.view();
@@ -120,21 +140,36 @@ impl Shared {
         Ok(Flushed { rows: view.rows(), rejections })
     }
 
-    /// The generation to flush: one that failed before, or the active one, which takes no more rows from now on.
-    fn seal(&self, partition: &Partition, state: &mut MutexGuard<'_, FlushState>) -> Option<Sealed> {
+    /// The generation to flush: one that failed before, or the active one, which takes no more rows from now on. `None` if
+    /// the table has everything.
+    ///
+    /// # Errors
+    /// Why a record could not be applied, if one could not: what came before it in its group is not there to be flushed.
+    fn seal(&self, partition: &Partition, state: &mut MutexGuard<'_, FlushState>) -> Result<Option<Sealed>> {
         if state.sealed.is_none() {
             let apply = partition.state.lock();
+            if apply.is_ahead() {
+                // It is known for sure in a moment.
+                self.healthy()?;
+                return Err(Error::new(Kind::Unavailable, "a log record could not be applied: open the store again"));
+            }
             if apply.applied() <= self.events.current().flushed(partition.id) {
-                return None;
+                return Ok(None);
             }
             let next = Arc::new(Generation::new(partition.id, apply.applied(), apply.hasher()));
             let mut view = self.view.write();
             let hot = &mut view.hot[usize::from(partition.id.0)];
             let generation = std::mem::replace(&mut hot.active, next);
             hot.flushing = (!sabotaged(Sabotage::HideFlushing)).then(|| Arc::clone(&generation));
-            state.sealed = Some(Sealed { generation, ledger: apply.ledger().clone(), last: apply.applied() });
+            state.sealed = Some(Sealed {
+                generation,
+                ledger: apply.ledger().clone(),
+                last: apply.applied(),
+                events: Arc::default(),
+                rejections: Arc::default(),
+            });
         }
-        state.sealed.clone()
+        Ok(state.sealed.clone())
     }
 
     /// Rejections go first: if the events' commit fails after it, replay skips the rejections that are there already.
@@ -145,11 +180,13 @@ impl Shared {
         if rows.is_empty() || flushed >= sealed.last {
             return Ok(rows.len());
         }
-        let mut columns = RejectionColumns::new(rows.len());
-        for row in &rows {
-            columns.push(&row.rejection(partition.id)?);
-        }
-        let files = self.rejections.write_batch(&columns.finish()?)?;
+        let files = written_once(&sealed.rejections, flushed, || {
+            let mut columns = RejectionColumns::new(rows.len());
+            for row in &rows {
+                columns.push(&row.rejection(partition.id)?);
+            }
+            self.rejections.write_batch(&columns.finish()?)
+        })?;
         let commit = self.commit(partition, flushed, sealed, files, serde_json::Value::Null);
         self.rejections.commit(commit)?;
         Ok(rows.len())
@@ -173,7 +210,7 @@ impl Shared {
         invariants::exactly_one_place(flushed, view.first_offset())?;
         invariants::moved_together(flushed, flushed.plus(1), sealed.last)?;
         invariants::nothing_vanishes(sealed.ledger.total())?;
-        let mut files = self.events.write_files(&HotRows::new(view))?;
+        let mut files = written_once(&sealed.events, flushed, || self.events.write_files(&HotRows::new(view)))?;
         if sabotaged(Sabotage::FlushTwice) {
             files.extend(self.events.write_files(&HotRows::new(view))?);
         }
@@ -257,6 +294,21 @@ impl Shared {
             }
         }
     }
+}
+
+/// The files that a try before this one has written, if the table still ends where it did; else they are written now.
+fn written_once(
+    written: &Mutex<Option<Written>>,
+    behind: Offset,
+    write: impl FnOnce() -> Result<Vec<NewFile>>,
+) -> Result<Vec<NewFile>> {
+    let mut written = written.lock();
+    if let Some(earlier) = written.as_ref().filter(|earlier| earlier.behind == behind) {
+        return Ok(earlier.files.clone());
+    }
+    let files = write()?;
+    *written = Some(Written { behind, files: files.clone() });
+    Ok(files)
 }
 
 /// The error for rows that are in the hot buffer and, by another writer's commit, in the table.

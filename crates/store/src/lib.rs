@@ -15,8 +15,12 @@
 //! | `erase`, `mask` | rows that somebody wants gone: hidden at once, then taken out of everything |
 //! | `retention` | rows that are too old go |
 //! | `backup` | the files of one moment, for a copy of the store |
+//! | `recall` | the dedup window, read back while the store is open |
 //! | `recover` | what the table has, before the log is replayed over it |
 //! | [`snapshot`] | an immutable read view: table ∪ hot buffer |
+//! | `hot_rows` | sealed rows on their way to the table |
+//! | `threads` | the store's threads |
+//! | `ledger`, `position`, `partition` | the books; a place in every log; one partition at work |
 //! | `live` | following stored events as they are applied |
 //! | [`table`] | Parquet files and Delta commits |
 //! | [`columns`] | events and rejections as Arrow columns |
@@ -52,7 +56,7 @@ mod threads;
 
 pub use backup::{BackupFile, BackupFiles};
 pub use columns::Columns;
-pub use compact::{CompactReport, CompactionFigures};
+pub use compact::{CompactReport, CompactionFigures, VACUUM_EVERY};
 pub use erase::{ErasurePreview, Selection};
 pub use error::{Error, Kind, Result};
 pub use event::{SortKey, Stored, StoredEvent, StoredRejection};

@@ -44,6 +44,19 @@ impl Offsets {
         self.0.get(&partition).is_some_and(|offsets| offsets.contains(offset.0))
     }
 
+    /// How many of them are not in the other set.
+    fn len_without(&self, other: &Self) -> u64 {
+        let left = |(partition, offsets): (&PartitionId, &RoaringTreemap)| {
+            other.0.get(partition).map_or(offsets.len(), |other| offsets.difference_len(other))
+        };
+        self.0.iter().map(left).sum()
+    }
+
+    /// True if one of them lies behind this offset.
+    pub(crate) fn reach_beyond(&self, partition: PartitionId, offset: Offset) -> bool {
+        self.0.get(&partition).and_then(RoaringTreemap::max).is_some_and(|last| last > offset.0)
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         for (partition, offsets) in &other.0 {
             *self.0.entry(*partition).or_default() |= offsets;
@@ -97,6 +110,11 @@ impl Offsets {
 }
 
 impl Mask {
+    /// How many events and rejections of it the other mask has not.
+    pub(crate) fn rows_without(&self, other: &Self) -> (u64, u64) {
+        (self.events.len_without(&other.events), self.rejections.len_without(&other.rejections))
+    }
+
     /// Of several masks together.
     pub(crate) fn of_all<'a>(masks: impl Iterator<Item = &'a Self>) -> Self {
         let mut all = Self { number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed), ..Self::default() };
@@ -137,6 +155,12 @@ mod tests {
         ) {
             let mut offsets = of(&places);
             prop_assert_eq!(offsets.len(), places.len() as u64);
+            prop_assert_eq!(offsets.len_without(&of(&more)), places.difference(&more).count() as u64);
+            for partition in 0..4 {
+                let last = places.iter().filter(|(one, _)| *one == partition).map(|(_, offset)| *offset).max();
+                let beyond = |offset| offsets.reach_beyond(PartitionId(partition), Offset(offset));
+                prop_assert!(last.map_or(!beyond(0), |last| !beyond(last) && (last == 0 || beyond(last - 1))));
+            }
             let bytes = offsets.to_bytes().unwrap();
             prop_assert_eq!(&Offsets::from_bytes(&bytes).unwrap(), &offsets);
             if !bytes.is_empty() {

@@ -12,6 +12,7 @@ use crate::apply::{ApplyState, Waiters};
 use crate::buffer::Generation;
 use crate::ledger::Ledger;
 use crate::live::Backlog;
+use crate::table::NewFile;
 
 /// One partition's parts. Locks are taken in the order `flush`, `state`, the store's view.
 pub(crate) struct Partition {
@@ -42,6 +43,17 @@ pub(crate) struct Sealed {
     pub(crate) generation: Arc<Generation>,
     pub(crate) ledger: Ledger,
     pub(crate) last: Offset,
+    /// Its events, once they are written.
+    pub(crate) events: Arc<Mutex<Option<Written>>>,
+    /// Its rejections, once they are written.
+    pub(crate) rejections: Arc<Mutex<Option<Written>>>,
+}
+
+/// Durable files whose commit failed, or has not been tried yet: the next try commits the same ones.
+pub(crate) struct Written {
+    /// Where the table ended when they were written: they hold what comes behind it.
+    pub(crate) behind: Offset,
+    pub(crate) files: Vec<NewFile>,
 }
 
 impl Partition {

@@ -1,17 +1,23 @@
 //! What the tables have, before the logs are replayed over it: `flushed`, the ledger, the dedup window.
 
+use eye_event::{Batch, EncodingError, EntryKey, Timestamp};
 use eye_fault::{Sabotage, sabotaged};
-use eye_log::{Offset, PartitionId, SharedLog};
+use eye_log::{Offset, PartitionId, Record, SharedLog};
 use serde::{Deserialize, Serialize};
 
 use crate::apply::ApplyState;
+use crate::buffer::RejectionRow;
+use crate::columns::RejectionColumns;
 use crate::dedup::DedupWindow;
 use crate::error::{Error, Kind, Result};
 use crate::ledger::Ledger;
 use crate::partition::Partition;
 use crate::recall::Recall;
 use crate::settings::StoreSettings;
-use crate::table::{Table, TableVersion};
+use crate::table::{Commit, Table, TableVersion};
+
+/// How much of the log is read at a time.
+const READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a commit says besides its rows. Kept under `commitInfo.eye.info`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -52,6 +58,7 @@ pub(crate) fn partitions(
     logs: Vec<SharedLog>,
     events: &Table,
     rejections: &Table,
+    now: fn() -> Timestamp,
 ) -> Result<(Vec<Partition>, u64)> {
     let version = events.current();
     let window_micros = i64::try_from(settings.dedup_window.as_micros()).unwrap_or(i64::MAX);
@@ -63,6 +70,7 @@ pub(crate) fn partitions(
             true => Ledger::default(),
             false => CommitInfo::of(&version, id)?.ledger,
         };
+        put_rejections_back(id, &log, (flushed, &ledger), rejections, now)?;
         let window = DedupWindow::new(window_micros, settings.dedup_ids_max);
         let recall = Recall::new(settings, &version, id).filter(|_| !sabotaged(Sabotage::ForgetDedup));
         rows += recall.as_ref().map_or(0, Recall::rows);
@@ -70,6 +78,82 @@ pub(crate) fn partitions(
         partitions.push(Partition::new(id, log, state, settings.live_backlog_rows));
     }
     Ok((partitions, rows))
+}
+
+/// Rejections are committed before the events of the same records, and the replay begins behind the events. So if the
+/// newest commit of the rejections was damaged after the events' commit, and is set aside, only the log's records up to
+/// there have what it held: that is committed again.
+fn put_rejections_back(
+    id: PartitionId,
+    log: &SharedLog,
+    (last, ledger): (Offset, &Ledger),
+    rejections: &Table,
+    now: fn() -> Timestamp,
+) -> Result<()> {
+    let current = rejections.current();
+    let flushed = current.flushed(id);
+    // Mostly the records between held none, which the books say: then the log is not read.
+    let counted = ledger.total().rejected;
+    let rows: u64 = current.files.iter().filter(|file| file.partition == id).map(|file| file.rows).sum();
+    let known = rows + current.removed(id).total();
+    if flushed >= last || known >= counted {
+        return Ok(());
+    }
+    let start = log.start();
+    let mut columns = RejectionColumns::new(0);
+    let mut at = start.max(flushed.plus(1));
+    while at <= last {
+        let records = log.read(at, READ_BYTES)?;
+        let Some(next) = records.last().map(Record::next) else { break };
+        for record in records.into_iter().filter(|record| record.offset <= last) {
+            push_rejections(id, record, flushed, &mut columns)?;
+        }
+        at = next;
+    }
+    let found = columns.len() as u64;
+    if known + found < counted {
+        let detail = format!(
+            "partition {id}: {counted} rejections were counted up to offset {last}, the table of rejections knows {known}, \
+             up to offset {flushed}, and the log, which begins at {start}, has {found} more"
+        );
+        if start > flushed.plus(1) && rejections.has_lost_its_newest()? {
+            let detail = format!("{detail}: its newest commit was damaged. restore the table of rejections");
+            return Err(Error::new(Kind::Corrupt, detail));
+        }
+        tracing::warn!("{detail}");
+    }
+    if found == 0 {
+        return Ok(());
+    }
+    let files = rejections.write_batch(&columns.finish()?)?;
+    rejections.commit(Commit {
+        partition: id,
+        first: flushed.plus(1),
+        last,
+        expected_flushed: flushed,
+        files,
+        info: serde_json::Value::Null,
+        now: now(),
+    })?;
+    tracing::warn!(partition = id.0, found, "rejections that the table had lost are in it again, from the log");
+    Ok(())
+}
+
+/// Adds the rejections of a record that lie behind an offset.
+fn push_rejections(id: PartitionId, record: Record, after: Offset, columns: &mut RejectionColumns) -> Result<()> {
+    let first = record.offset;
+    let at = |error: EncodingError| {
+        Error::from(error).context(format_args!("log record at offset {first} of partition {id}"))
+    };
+    let batch = Batch::parse(record.payload).map_err(at)?;
+    for (index, key) in (0_u64..).zip(batch.keys()) {
+        let (position, key) = key.map_err(at)?;
+        let offset = first.plus(index);
+        if matches!(key, EntryKey::Rejection) && offset > after {
+            columns.push(&RejectionRow::new(batch.clone(), position, offset).rejection(id)?);
+        }
+    }
+    Ok(())
 }
 
 /// The log must begin at or before the first offset the table does not have, and must not end before the last it has.

@@ -91,6 +91,12 @@ enum Fate {
     Without(Kinds),
 }
 
+/// What has been done with one.
+enum Change {
+    Dropped(Compaction),
+    Rewritten(Compaction),
+}
+
 impl Store {
     /// Takes out what is too old, as the store's own thread does. Blocks; everything else goes on meanwhile.
     ///
@@ -138,14 +144,15 @@ impl Shared {
         let today = (self.now)().days();
         let rules = &self.settings.retention;
         let of_events = |file: &TableFile| self.fate(rules, file, today);
-        report.events = self.expire_table(&self.events, &of_events, report)?;
+        let events = self.expire_table(&self.events, &of_events, report);
         let of_rejections = |file: &TableFile| {
             let is_old = self.settings.rejection_days.is_some_and(|days| is_over(file, days, today));
             Ok(if is_old { Fate::Goes } else { Fate::Stays })
         };
-        report.rejections = self.expire_table(&self.rejections, &of_rejections, report)?;
+        let rejections = self.expire_table(&self.rejections, &of_rejections, report);
         let listed: BTreeSet<FilePath> = self.events.current().files.iter().map(|file| file.path.clone()).collect();
         self.retention.lock().kinds.retain(|path, _| listed.contains(path));
+        (report.events, report.rejections) = (events?, rejections?);
         Ok(())
     }
 
@@ -171,7 +178,8 @@ impl Shared {
         Ok(rows)
     }
 
-    /// One commit's worth. 0 if there is nothing left to do.
+    /// One commit's worth. 0 if there is nothing left to do. A file that cannot be read, or for which there is no room to be
+    /// written again, keeps no other from going: it is an error when nothing else is left.
     fn expire_some(
         &self,
         table: &Table,
@@ -180,37 +188,55 @@ impl Shared {
     ) -> Result<u64> {
         let _one = self.compacting.lock();
         let mut all: Option<Compaction> = None;
-        let (mut dropped, mut rewritten) = (0, 0);
+        let (mut dropped, mut rewritten, mut failed) = (0, 0, None);
         for file in &table.current().files {
             if self.is_ending() || dropped >= DROPS_AT_ONCE || rewritten >= REWRITES_AT_ONCE {
                 break;
             }
-            let change = match fate(file)? {
-                Fate::Stays => continue,
-                Fate::Goes => {
+            let change = match self.change_of(table, file, fate) {
+                Ok(Some(Change::Dropped(change))) => {
                     dropped += 1;
-                    table.drop_file(file, Why::Expired)
+                    change
                 }
-                Fate::Without(kinds) => {
-                    self.room_for(table)?;
-                    let goes = |batch: &RecordBatch| chosen(&kinds, batch);
-                    let Some(change) = table.without(file, Why::Expired, &goes, &|| !self.is_ending())? else {
-                        continue;
-                    };
+                Ok(Some(Change::Rewritten(change))) => {
                     rewritten += 1;
                     change
                 }
+                Ok(None) => continue,
+                Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Full) => {
+                    failed = failed.or(Some(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             all = Some(match all {
                 Some(earlier) => earlier.and(change),
                 None => change,
             });
         }
-        let Some(all) = all else { return Ok(0) };
+        let Some(all) = all else { return failed.map_or(Ok(0), Err) };
         self.take_out(table, &all)?;
         report.files_dropped += dropped as u64;
         report.files_rewritten += rewritten as u64;
         Ok(all.rows_taken())
+    }
+
+    /// What is to be changed of a file; `None`: nothing, or the store ends.
+    fn change_of(
+        &self,
+        table: &Table,
+        file: &Arc<TableFile>,
+        fate: &dyn Fn(&TableFile) -> Result<Fate>,
+    ) -> Result<Option<Change>> {
+        Ok(match fate(file)? {
+            Fate::Stays => None,
+            Fate::Goes => Some(Change::Dropped(table.drop_file(file, Why::Expired))),
+            Fate::Without(kinds) => {
+                self.room_for(table)?;
+                let goes = |batch: &RecordBatch| chosen(&kinds, batch);
+                table.without(file, Why::Expired, &goes, &|| !self.is_ending())?.map(Change::Rewritten)
+            }
+        })
     }
 
     fn fate(&self, rules: &[RetentionRule], file: &TableFile, today: i32) -> Result<Fate> {

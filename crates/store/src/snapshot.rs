@@ -49,6 +49,12 @@ impl Snapshot {
         &self.flushed
     }
 
+    /// True if an erasure that is not done hides events of the table.
+    #[must_use]
+    pub fn hides_events(&self) -> bool {
+        self.mask.events.len() > 0
+    }
+
     /// Takes over the newest rows now: slices that are asked for later, perhaps by a thread that gives way to ingest, take no
     /// lock that ingest waits for.
     pub fn take_hot(&self) {

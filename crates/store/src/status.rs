@@ -1,4 +1,4 @@
-//! Figures for operators: what `/metrics`, `/readyz` and `eye config` are made of.
+//! Figures for operators: what `/metrics`, `/readyz` and `/v1/jobs` are made of.
 
 use std::sync::atomic::Ordering;
 
@@ -76,7 +76,7 @@ impl Status {
             table_files: snapshot.events.files.len(),
             table_rows: snapshot.events.rows(),
             flushes: shared.flushes.load(Ordering::Acquire),
-            last_flush_error: shared.last_flush_error.lock().clone(),
+            last_flush_error: shared.flush_errors.lock().iter().flatten().next().cloned(),
             removed: Removed {
                 erased: events.erased + rejections.erased,
                 expired: events.expired + rejections.expired,

@@ -59,7 +59,8 @@ pub(crate) struct Shared {
     /// The flush thread sleeps on it.
     pub(crate) flush_wanted: (Mutex<bool>, Condvar),
     pub(crate) flushes: AtomicU64,
-    pub(crate) last_flush_error: Mutex<Option<String>>,
+    /// Why the last flush of each partition failed, if it did.
+    pub(crate) flush_errors: Mutex<Vec<Option<String>>>,
     /// Held by whoever compacts, vacuums or takes rows out: one at a time.
     pub(crate) compacting: Mutex<()>,
     pub(crate) compaction: Mutex<CompactionFigures>,
@@ -68,8 +69,8 @@ pub(crate) struct Shared {
     pub(crate) erasures: Mutex<Vec<Job>>,
     /// Held by whoever accepts an erasure.
     pub(crate) accepting: Mutex<()>,
-    /// An erasure is to stop soon.
-    pub(crate) cancelling: AtomicBool,
+    /// So many wait for an erasure to stop soon.
+    pub(crate) cancelling: AtomicUsize,
     /// Held by whoever reads the dedup window back.
     pub(crate) recalling: Mutex<()>,
     pub(crate) failed: OnceLock<Error>,
@@ -140,10 +141,16 @@ impl Store {
         for left_over in found.iter().filter(|found| found.is_left_over) {
             events.forget_wanted(&left_over.erasure.id)?;
         }
-        let jobs: Vec<_> =
-            found.into_iter().map(|Found { erasure, mask, .. }| Job::new(erasure, mask.unwrap_or_default())).collect();
+        let jobs = found.into_iter().map(|Found { mut erasure, mask, is_left_over }| {
+            if is_left_over {
+                // Whoever ended it may not have known, and have hidden its rows until the end.
+                erasure.work.version = erasure.work.version.max(events.current().version);
+            }
+            Job::new(erasure, mask.unwrap_or_default())
+        });
+        let jobs: Vec<_> = jobs.collect();
         let mask = Mask::of_all(jobs.iter().map(Job::mask));
-        let (partitions, dedup_rows) = recover::partitions(&settings, logs, &events, &rejections)?;
+        let (partitions, dedup_rows) = recover::partitions(&settings, logs, &events, &rejections, now)?;
         let hot = partitions.iter().map(|partition| Hot {
             flushing: None,
             active: Arc::new(Generation::new(partition.id, partition.applied(), partition.state.lock().hasher())),
@@ -154,6 +161,7 @@ impl Store {
             mask: Arc::new(mask),
             hot: hot.collect(),
         };
+        let flush_errors = Mutex::new(vec![None; partitions.len()]);
         let shared = Arc::new(Shared {
             settings,
             now,
@@ -165,13 +173,13 @@ impl Store {
             tick: watch::Sender::new(0),
             flush_wanted: (Mutex::new(false), Condvar::new()),
             flushes: AtomicU64::new(0),
-            last_flush_error: Mutex::new(None),
+            flush_errors,
             compacting: Mutex::new(()),
             compaction: Mutex::default(),
             retention: Mutex::default(),
             erasures: Mutex::new(jobs),
             accepting: Mutex::new(()),
-            cancelling: AtomicBool::new(false),
+            cancelling: AtomicUsize::new(0),
             recalling: Mutex::new(()),
             failed: OnceLock::new(),
             opening: AtomicBool::new(true),
@@ -185,7 +193,12 @@ impl Store {
         }
         crash_point(CrashPoint::ReplayStart);
         store.shared.start_threads()?;
-        let replayed_records = store.replay(progress)?;
+        let replayed = store.replay(progress).and_then(|records| {
+            store.shared.flush_what_is_masked()?;
+            Ok(records)
+        });
+        let replayed_records = replayed.inspect_err(|_| store.abandon())?;
+        store.shared.pass_hidden_versions_at_open();
         crash_point(CrashPoint::ReplayEnd);
         store.shared.opening.store(false, Ordering::Release);
         if store.shared.settings.dedup_recall == DedupRecall::Background {
@@ -233,13 +246,15 @@ impl Store {
     }
 
     /// True if every event of this version of the table is still seen: then an answer that named it can be given again.
-    /// False while an erasure hides some. Blocks.
+    /// False while an erasure hides some, and of versions up to the one at which an erasure that did so was cancelled. Blocks.
     ///
     /// # Errors
     /// Those of the object store; a commit that is damaged.
     pub fn keeps_events_since(&self, version: u64) -> Result<bool> {
         let hidden = self.shared.view.read().mask.events.len();
-        Ok(hidden == 0 && self.shared.events.keeps_rows_since(version)?)
+        let shown_again = self.shared.erasures.lock().iter().filter_map(Job::shown_again_after).max();
+        let is_before = shown_again.is_some_and(|shown_again| version <= shown_again);
+        Ok(hidden == 0 && !is_before && self.shared.events.keeps_rows_since(version)?)
     }
 
     /// The events that were taken away behind the version `from` of the table, up to and including `to`, by the commits that

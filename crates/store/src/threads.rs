@@ -18,7 +18,7 @@ use crate::store::Shared;
 
 /// How long a thread sleeps at most before it looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
-/// How long an erasure that failed waits at most before it is tried again.
+/// How long an erasure that failed, or waits for somebody, rests at most before it is tried again.
 const ERASE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Added to the niceness of threads that nobody waits for.
 const BACKGROUND_NICENESS: i32 = 5;
@@ -118,6 +118,7 @@ impl Shared {
         partition.backlog.lock().extend(&group.records);
         crash_point(CrashPoint::ApplyBeforePublish);
         let answers = apply::publish(group, &active)?;
+        state.is_published();
         partition.set_applied(applied);
         let grown = active.bytes() - before;
         let hot = self.hot_bytes.fetch_add(grown, Ordering::AcqRel) + grown;
@@ -136,7 +137,8 @@ impl Shared {
     /// Holds apply back (at start-up above all) while flushing is behind. Ingest is held back earlier.
     fn wait_for_room(&self) {
         let hot_bytes_max = self.settings.hot_bytes_max / 4 * 5;
-        while self.hot_bytes.load(Ordering::Acquire) > hot_bytes_max && !self.stopping.load(Ordering::Acquire) {
+        // While the store ends, only what the log's queue held is left to apply.
+        while self.hot_bytes.load(Ordering::Acquire) > hot_bytes_max && !self.is_ending() {
             self.want_flush();
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -214,21 +216,29 @@ impl Shared {
 }
 
 impl Shared {
-    /// Carries out erasures. One that fails or panics is tried again, less and less often.
+    /// Carries out erasures. One that fails, panics or waits for somebody is tried again, less and less often; one that was
+    /// accepted since does not wait for that.
     fn erase_loop(&self) -> Result<()> {
         be_nice();
-        let mut pause = TICK;
+        // None is ever taken out of them, so their number says whether there is a new one.
+        let accepted = || self.erasures.lock().len();
+        let (mut pause, mut known) = (TICK, accepted());
         while !self.is_ending() {
             let since = Instant::now();
             while since.elapsed() < pause && !self.is_ending() {
                 std::thread::sleep(TICK);
+                if accepted() != known {
+                    pause = TICK;
+                }
             }
             // Not while the log is replayed: what is to be flushed is not applied yet.
             if self.opening.load(Ordering::Acquire) {
                 continue;
             }
+            // Before the run, which may not see one that is accepted meanwhile.
+            known = accepted();
             let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.erase_due()));
-            pause = if matches!(run, Ok(Ok(_))) { TICK } else { (pause * 2).min(ERASE_PAUSE_MAX) };
+            pause = if matches!(run, Ok(Ok(true))) { TICK } else { (pause * 2).min(ERASE_PAUSE_MAX) };
         }
         Ok(())
     }

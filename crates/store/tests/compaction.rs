@@ -394,6 +394,20 @@ fn a_failure_of_any_write_loses_nothing_and_is_mended_next_time() {
 }
 
 #[test]
+fn a_flush_that_succeeds_takes_back_the_error_of_the_one_before() {
+    let node = Node::new();
+    let store = node.open(|settings| settings.flush_by_itself = false);
+    node.ingest(&store, 0, 10);
+    node.objects.fail_write(0, false);
+    assert!(store.flush_blocking().is_err());
+    assert!(store.status().last_flush_error.is_some());
+    node.objects.heal();
+    store.flush_blocking().unwrap();
+    assert_eq!(store.status().last_flush_error, None);
+    store.abandon();
+}
+
+#[test]
 fn two_compactions_never_both_win() {
     let node = Node::new();
     let store = node.open(|_| {});

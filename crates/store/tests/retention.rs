@@ -224,6 +224,32 @@ fn a_file_that_goes_whole_is_not_read() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_keeps_no_other_from_going() {
+    let node = Node::new();
+    let rules = [rule("web", "debug", 2), rule("shop", "*", 5)];
+    let store = node.open(&rules, Some(4));
+    let sent = node.fill(&store);
+    store.abandon();
+    drop(store);
+    // The first half of the first day: its numbers are below 10.
+    let files = node.table(TableKind::Events).current().files.clone();
+    let file = files.iter().min_by_key(|file| file.offset_min).unwrap();
+    let path = object_store::path::Path::parse(format!("events/{}", file.path.as_str())).unwrap();
+    let garbage = vec![7; usize::try_from(file.bytes).unwrap()];
+    node.runtime.block_on(node.objects.put_opts(&path, garbage.into(), object_store::PutOptions::default())).unwrap();
+    let store = node.open(&rules, Some(4));
+    NOW.set(START + 12 * DAY);
+    let error = store.expire_blocking().unwrap_err();
+    assert!(error.kind() == eye_store::Kind::Corrupt && error.to_string().contains(file.path.as_str()), "{error}");
+    let stays = left(&sent, &rules, 12).iter().filter(|(day, _, _, number)| *day > 0 || *number >= 10).count();
+    let rows: u64 = node.table(TableKind::Events).current().files.iter().map(|file| file.rows).sum();
+    assert_eq!(rows, file.rows + stays as u64, "of every other file only what may stay is left");
+    let of_rejections = node.table(TableKind::Rejections).current();
+    assert!(of_rejections.files.iter().all(|file| i64::from(file.received_date) >= START / DAY + 8), "they go too");
+    store.abandon();
+}
+
+#[test]
 fn a_failure_of_any_write_loses_nothing_and_is_mended_next_time() {
     let rules = [rule("web", "debug", 2), rule("shop", "*", 5)];
     for after in [false, true] {

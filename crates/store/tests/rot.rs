@@ -20,7 +20,7 @@ use eye_log::{Offset, PartitionId, SharedLog};
 use eye_store::columns::{Columns, EventColumns, EventRows};
 use eye_store::table::local_store::DurableLocal;
 use eye_store::table::{Commit, OpenReport, Table, TableKind, TableLocation, TableOptions, verify};
-use eye_store::{Request, Store, StoreSettings, StoredEvent};
+use eye_store::{Kind, Request, Store, StoreSettings, StoredEvent};
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use serde_json::json;
@@ -379,23 +379,49 @@ fn a_rotten_newest_commit_costs_the_store_nothing() {
     store.abandon();
     let expected = view(&store).unwrap();
     assert_eq!((expected.0.len(), expected.1.len()), (45, 15));
-    let (mut tried, mut stopping) = (0, Vec::new());
-    let path = object_store::path::Path::from(format!("events/_delta_log/{:020}.json", 2));
-    let whole = runtime.block_on(async { node.objects.get(&path).await.unwrap().bytes().await.unwrap() });
-    // Every byte and length is tried with the table alone, above; here, how the store goes on.
-    for place in (0..whole.len()).step_by(5) {
-        let mut turned = whole.to_vec();
-        turned[place] ^= 1 << (place % 8);
-        for damaged in [turned, whole[..place].to_vec()] {
-            let rotten = node.fork();
-            runtime.block_on(rotten.objects.put(&path, damaged.into())).unwrap();
-            let store = rotten.open(&runtime).unwrap();
-            assert_eq!(view(&store).unwrap(), expected, "{path} at {place}");
-            tried += 1;
-            stopping.push(std::thread::spawn(move || store.abandon()));
+    // Of the rejections too, although the replay begins where the events end.
+    for table in ["events", "rejections"] {
+        let (mut tried, mut stopping) = (0, Vec::new());
+        let path = commit_path(table, 2);
+        let whole = runtime.block_on(async { node.objects.get(&path).await.unwrap().bytes().await.unwrap() });
+        // Every byte and length is tried with the table alone, above; here, how the store goes on.
+        for place in (0..whole.len()).step_by(5) {
+            let mut turned = whole.to_vec();
+            turned[place] ^= 1 << (place % 8);
+            for damaged in [turned, whole[..place].to_vec()] {
+                let rotten = node.fork();
+                runtime.block_on(rotten.objects.put(&path, damaged.into())).unwrap();
+                let store = rotten.open(&runtime).unwrap();
+                assert_eq!(view(&store).unwrap(), expected, "{path} at {place}");
+                tried += 1;
+                stopping.push(std::thread::spawn(move || store.abandon()));
+            }
         }
+        println!("newest commit of {table}: damaged {tried} times, the store answered the same each time");
+        assert!(tried > 100);
+        stopping.into_iter().for_each(|thread| thread.join().unwrap());
     }
-    println!("newest commit: damaged {tried} times, the store answered the same each time");
-    assert!(tried > 100);
-    stopping.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+fn commit_path(table: &str, version: u64) -> object_store::path::Path {
+    object_store::path::Path::from(format!("{table}/_delta_log/{version:020}.json"))
+}
+
+#[test]
+fn a_rotten_newest_commit_of_rejections_that_the_log_has_no_more_is_refused_every_time() {
+    let runtime = runtime();
+    let node = Node { log: Arc::new(MemoryLog::new()), objects: Arc::new(InMemory::new()) };
+    let store = node.open(&runtime).unwrap();
+    for number in 0..2 {
+        ingest(&store, &runtime, number * 10);
+        store.flush_blocking().unwrap();
+    }
+    store.abandon();
+    node.log.trim(node.log.end()).unwrap();
+    runtime.block_on(node.objects.put(&commit_path("rejections", 2), b"nonsense".to_vec().into())).unwrap();
+    for _ in 0..2 {
+        let refused = node.open(&runtime).err().expect("five rejections are gone");
+        assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
+        assert!(refused.to_string().contains("10 rejections were counted"), "{refused}");
+    }
 }

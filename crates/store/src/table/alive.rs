@@ -44,6 +44,12 @@ impl Alive {
         self.keep(&removed.cloned().collect::<Vec<_>>());
     }
 
+    /// How many of the files that are meant somebody holds.
+    pub(crate) fn count_held(&self, is_meant: impl Fn(&FilePath) -> bool) -> u64 {
+        let kept = self.0.lock();
+        kept.by_path.iter().filter(|(path, file)| file.strong_count() > 0 && is_meant(path)).count() as u64
+    }
+
     /// True if somebody holds the file.
     pub(crate) fn holds(&self, path: &FilePath) -> bool {
         self.0.lock().by_path.get(path).is_some_and(|file| file.strong_count() > 0)

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Table;
 use super::hash::FileHash;
 use super::io::{Listed, TableIo};
 use super::paths::{self, LogFile};
 use super::version::TableVersion;
+use super::{Table, erasures};
 use crate::error::{Error, Kind, Result};
 
 /// How often erasures are listed anew because one ended between the listing and the reading.
@@ -75,5 +75,20 @@ impl Table {
             }
         }
         Err(Error::new(Kind::Busy, "erasures end faster than they can be listed: try again"))
+    }
+
+    /// The notes of erasures that `copied` has as wanted and that were cancelled since: without them a copy would carry on
+    /// what somebody was told has stopped. Those that are done since are left out, for the copy has their rows.
+    pub(crate) fn cancelled_since(&self, copied: &[(String, Bytes)]) -> Result<Vec<(String, Bytes)>> {
+        let mut notes = Vec::new();
+        for (path, bytes) in self.erasure_files()? {
+            let Some(id) = path.strip_suffix(".done") else { continue };
+            let is_wanted = copied.iter().any(|(copied, _)| copied.strip_suffix(".wanted") == Some(id));
+            let is_there = copied.iter().any(|(copied, _)| *copied == path);
+            if is_wanted && !is_there && erasures::is_cancelled(&bytes).map_err(|error| error.context(&path))? {
+                notes.push((path, bytes));
+            }
+        }
+        Ok(notes)
     }
 }

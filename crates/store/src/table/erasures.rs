@@ -122,12 +122,18 @@ impl Table {
         self.write_erasure(&paths::erasure(&erasure.id), erasure, mask)
     }
 
-    /// Writes down that an erasure is at its end. Durable when this returns.
+    /// Writes down that an erasure is at its end, and gives what is written: of an earlier try whose answer was lost it may
+    /// be another end. Durable when this returns.
     ///
     /// # Errors
-    /// As [`Table::want_erasure`].
-    pub(crate) fn finish_erasure(&self, erasure: &Erasure) -> Result<()> {
-        self.write_erasure(&paths::erasure_done(&erasure.id), erasure, &Mask::default())
+    /// `Full` or `Unavailable` if the object store fails and nothing is written.
+    pub(crate) fn finish_erasure(&self, erasure: &Erasure) -> Result<Erasure> {
+        let path = paths::erasure_done(&erasure.id);
+        let written = self.write_erasure(&path, erasure, &Mask::default());
+        match self.io.get(&path) {
+            Ok(Some(bytes)) => Ok(read(&bytes).map_err(|error| error.context(&path))?.0),
+            Ok(None) | Err(_) => written.map(|()| erasure.clone()),
+        }
     }
 
     /// Removes what an erasure wanted that is at its end.
@@ -170,6 +176,11 @@ impl Table {
         found.sort_by(|a, b| (a.erasure.accepted_at, &a.erasure.id).cmp(&(b.erasure.accepted_at, &b.erasure.id)));
         Ok(found)
     }
+}
+
+/// True if this is what [`Table::finish_erasure`] has written of an erasure that was cancelled.
+pub(super) fn is_cancelled(note: &[u8]) -> Result<bool> {
+    Ok(read(note)?.0.state == ErasureState::Cancelled)
 }
 
 fn bytes_of(erasure: &Erasure, mask: &Mask) -> Result<Vec<u8>> {

@@ -12,16 +12,21 @@
 //! | `paths` | every name inside a table |
 //! | `open` | making, checking and repairing a table at open |
 //! | `kernel` | the protocol's one reader |
+//! | `version`, `checkpoint` | the table as of one commit; checkpoints |
+//! | `io`, `hash` | objects read and written, and counted; hashes of files |
+//! | `batch_rows`, `many_rows` | rows on their way into a file |
 //! | `actions` | a commit as bytes |
 //! | `commit` | the one sequence of commits |
 //! | `encode`, `stats` | rows to Parquet |
 //! | `extra` | columns beside the table's own, for questions |
 //! | [`compact`] | many small files to a larger one |
 //! | `vacuum`, `alive` | files that no version needs any more go |
+//! | `removals` | whether, and how many, rows were taken away since a version |
 //! | `remove` | rows are taken out, and files of older versions go |
 //! | `erasures` | what is to be erased, and what was |
 //! | `copy` | the files of a version, for a backup |
 //! | `block_sums` | checksums of the blocks of a file |
+//! | `bloom` | whether a slice may hold a session |
 //! | `read` | Parquet to rows; sessions |
 //! | `pages` | pages of columns in memory, decompressed |
 //! | `kept` | slices that were decoded a moment ago |
@@ -39,6 +44,7 @@ mod actions;
 mod alive;
 mod batch_rows;
 mod block_sums;
+mod bloom;
 mod checkpoint;
 mod commit;
 pub mod compact;
@@ -101,6 +107,8 @@ use alive::Alive;
 use block_sums::BlockSums;
 use extra::Extra;
 use io::TableIo;
+use kept::Kept;
+use runs::KeptRuns;
 use stats::FileStats;
 use vacuum::Tombstones;
 
@@ -119,6 +127,8 @@ pub struct TableOptions {
     pub block_bytes: u32,
     /// The compression level, 1 to 22.
     pub zstd_level: i32,
+    /// Bytes of slices that are kept decoded because they were asked for twice; none that takes more than half of it.
+    pub slices_bytes_max: usize,
     /// Bytes that are kept, between questions, of what tells sessions and users of files apart: 20 a session of a slice.
     pub runs_bytes_max: usize,
     /// The caller's clock: stamps the table's creation.
@@ -136,6 +146,7 @@ impl TableOptions {
             page_rows: 2_048,
             block_bytes: 32 * 1024,
             zstd_level: 1,
+            slices_bytes_max: 64 * 1024 * 1024,
             runs_bytes_max: 128 * 1024 * 1024,
             now,
         }
@@ -199,7 +210,8 @@ impl Table {
         if handle.runtime_flavor() != RuntimeFlavor::MultiThread {
             return Err(Error::new(Kind::Invalid, "a table needs a multi-threaded runtime"));
         }
-        let io = Arc::new(TableIo::new(store, location, handle, options.runs_bytes_max));
+        let (kept, runs) = (Kept::new(options.slices_bytes_max), KeptRuns::new(options.runs_bytes_max));
+        let io = Arc::new(TableIo::new(store, location, handle, kept, runs));
         let (version, report) =
             open::open(&io, &options).map_err(|error| error.context(format!("table {}", io.location().url())))?;
         let table = Self {
@@ -221,6 +233,16 @@ impl Table {
     #[must_use]
     pub fn current(&self) -> Arc<TableVersion> {
         self.current.load_full()
+    }
+
+    /// True if a commit after the newest version was damaged and is set aside, by this opening or one before it.
+    ///
+    /// # Errors
+    /// `Unavailable` if the object store fails.
+    pub(crate) fn has_lost_its_newest(&self) -> Result<bool> {
+        let newest = self.current().version;
+        let set_aside = self.io.list(paths::QUARANTINE_FOLDER)?;
+        Ok(set_aside.iter().filter_map(|path| paths::quarantined_commit(path)).any(|version| version > newest))
     }
 
     /// Which table this is.

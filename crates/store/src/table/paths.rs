@@ -23,7 +23,8 @@ pub(crate) const LOG_FOLDER: &str = "_delta_log";
 pub(crate) const CHECKSUM_FOLDER: &str = "_checksums";
 /// Where erasures are kept.
 pub(crate) const ERASURES_FOLDER: &str = "_erasures";
-const QUARANTINE_FOLDER: &str = "_quarantine";
+/// Where damaged files of the log lie.
+pub(crate) const QUARANTINE_FOLDER: &str = "_quarantine";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// A data file's path inside its table: what an Add action calls it.
@@ -112,6 +113,15 @@ pub(crate) fn last_checkpoint() -> String {
 pub(crate) fn quarantined(file: &str) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
     format!("{QUARANTINE_FOLDER}/{name}.{}", Uuid::new_v4().simple())
+}
+
+/// The version of the commit that lies here after it was set aside; `None` of any other file.
+pub(crate) fn quarantined_commit(path: &str) -> Option<u64> {
+    let (name, _) = path.rsplit('/').next()?.rsplit_once('.')?;
+    match LogFile::parse(name) {
+        LogFile::Commit(version) => Some(version),
+        LogFile::Checkpoint(_) | LogFile::Other => None,
+    }
 }
 
 /// What a file of the log is.

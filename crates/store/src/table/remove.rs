@@ -112,9 +112,18 @@ impl Table {
         }
     }
 
+    /// Files with rows up to `bound` that are no part of the table's newest version and that somebody in this process still
+    /// needs: [`Table::clear_unlisted`] would leave them. Nothing is listed or read.
+    pub(crate) fn count_held(&self, bound: &dyn Fn(PartitionId) -> Offset) -> u64 {
+        let current = self.current();
+        let listed: HashSet<&FilePath> = current.files.iter().map(|file| &file.path).collect();
+        self.alive.count_held(|path| is_up_to(path.as_str(), bound) && !listed.contains(path))
+    }
+
     /// Removes every data file with rows up to `bound` that is no part of the table's newest version: replaced ones, and
     /// those that never became part of it. No older version can be read any more. Commits may go on meanwhile, but none
-    /// whose answer was lost may be younger than the newest version.
+    /// whose answer was lost may be younger than the newest version, and that one must not have replaced files itself:
+    /// if it is lost, the version before it lists them.
     ///
     /// # Errors
     /// `Unavailable` if the object store fails: try again later.
@@ -123,8 +132,7 @@ impl Table {
         let _tombstones = self.tombstones.lock();
         // The listing first: what is committed after it is not in it.
         let mut old = self.io.list_files("")?;
-        let is_meant = |path: &str| paths::first_row(path).is_none_or(|(partition, first)| first <= bound(partition));
-        old.retain(|file| paths::is_data(&file.path) && is_meant(&file.path));
+        old.retain(|file| paths::is_data(&file.path) && is_up_to(&file.path, bound));
         let (newest, _) = open::reload(&self.io, &self.options)?;
         let known = self.current();
         let listed: HashSet<&str> = newest.files.iter().chain(&known.files).map(|file| file.path.as_str()).collect();
@@ -158,6 +166,11 @@ impl Table {
         self.io.kept.clear();
         self.io.runs.clear();
     }
+}
+
+/// True if the file of this name begins with a row up to `bound`, or may.
+fn is_up_to(path: &str, bound: &dyn Fn(PartitionId) -> Offset) -> bool {
+    paths::first_row(path).is_none_or(|(partition, first)| first <= bound(partition))
 }
 
 impl TableFile {

@@ -1,0 +1,135 @@
+//! Apply when it has to wait, and when a record cannot be applied: what is flushed is what was seen.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, Timestamp};
+use eye_log::memory::MemoryLog;
+use eye_log::{Offset, PartitionId, SharedLog, append_blocking};
+use eye_store::table::TableLocation;
+use eye_store::{Columns, Erasure, Request, Selection, Store, StoreSettings, Table, TableKind, TableOptions};
+use object_store::memory::InMemory;
+use tokio::runtime::{Builder, Runtime};
+
+const START: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
+
+struct Node {
+    runtime: Runtime,
+    log: SharedLog,
+    objects: Arc<InMemory>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { runtime, log: Arc::new(MemoryLog::new()), objects: Arc::new(InMemory::new()) }
+    }
+
+    /// A store whose hot buffer is full with the first event, so that apply waits before it looks at the next records; it
+    /// flushes only when it is told to.
+    fn open(&self) -> Store {
+        let settings = StoreSettings { hot_bytes_max: 4, flush_by_itself: false, ..StoreSettings::default() };
+        let table = |kind: TableKind| {
+            let location = TableLocation::remote(&format!("memory:///{}", kind.name())).unwrap();
+            let options = TableOptions::new(kind, START);
+            Table::open(self.objects.clone(), location, options, self.runtime.handle().clone()).unwrap().0
+        };
+        let (events, rejections) = (table(TableKind::Events), table(TableKind::Rejections));
+        let logs = vec![Arc::clone(&self.log)];
+        Store::open(settings, logs, events, rejections, Timestamp::now, &mut |_, _| {}).unwrap().0
+    }
+
+    fn ingest(&self, store: &Store, id: &str) {
+        let mut request = Request::new(&header(), 1, 0);
+        request.push_event(&event(id));
+        self.runtime.block_on(store.ingest(request)).unwrap();
+    }
+
+    /// Puts a record into the log past the store's door.
+    fn append(&self, payload: Bytes) -> Offset {
+        append_blocking(&*self.log, payload, 1).unwrap()
+    }
+}
+
+fn header() -> BatchHeader<'static> {
+    BatchHeader { application: "web", token: "t", received_at: START }
+}
+
+fn event(id: &str) -> EventRef<'_> {
+    EventRef {
+        event_id: id,
+        session_id: "s",
+        category: "c",
+        name: "n",
+        timestamp: START,
+        timestamp_raw: None,
+        sent_at: None,
+        user_id: None,
+        anonymous_id: None,
+        data: "{}",
+        context: None,
+        problems: Problems::NONE,
+    }
+}
+
+fn record(id: &str) -> Bytes {
+    let mut writer = BatchWriter::new(&header(), 0);
+    writer.push_event(&event(id));
+    writer.finish()
+}
+
+fn ids(store: &Store) -> Vec<String> {
+    let mut ids = Vec::new();
+    store.snapshot().session("s", Columns::ALL, &mut |row| ids.push(row.event.event_id.to_owned())).unwrap();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn a_record_that_cannot_be_applied_lets_nothing_be_flushed_that_was_decided_with_it() {
+    let node = Node::new();
+    let store = node.open();
+    node.ingest(&store, "first");
+    let second = node.append(record("second"));
+    node.append(Bytes::from_static(b"nonsense"));
+    // There is room now, and both records are one group.
+    store.flush_blocking().unwrap();
+    let begun = Instant::now();
+    while store.ready().is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "apply goes on past what it cannot read");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(store.flush_blocking().is_err(), "what is acknowledged is not all in the table");
+    let selection = Selection {
+        id: Erasure::fresh_id(),
+        criteria: vec!["session_id".to_owned()],
+        columns: Columns::SESSION_ID,
+        session_id: Some("s"),
+        event: &|event| event.event.session_id == "s",
+        rejection: &|_| false,
+    };
+    assert!(store.erase(&selection).is_err() && store.preview_erasure(&selection).is_err());
+    assert!(store.erasures().is_empty());
+    let flushed = store.snapshot().flushed().of(PartitionId(0));
+    assert!(flushed < second, "{flushed}: the replay would not look at {second} any more");
+    assert_eq!(ids(&store), ["first"]);
+    store.abandon();
+}
+
+#[test]
+fn a_store_with_a_full_hot_buffer_closes() {
+    let node = Node::new();
+    let store = node.open();
+    node.ingest(&store, "first");
+    node.append(record("second"));
+    let (sender, receiver) = channel();
+    let closing = store.clone();
+    std::thread::spawn(move || sender.send(closing.close()).unwrap());
+    receiver.recv_timeout(Duration::from_secs(60)).expect("it closes").unwrap();
+    assert_eq!(ids(&store), ["first", "second"]);
+    assert_eq!(store.snapshot().flushed().of(PartitionId(0)), node.log.end().previous());
+}
