@@ -8,6 +8,7 @@
 //! | [`mod@check`] | the one function that turns a draft into an event or a rejection |
 //! | [`time`] | [`Timestamp`]: UTC microseconds, read and written without loss |
 //! | [`payload`] | values out of a payload, by their paths |
+//! | [`json`] | small questions about JSON text |
 //! | [`limits`] | every limit on one event, named |
 //! | [`problem`] | what may be wrong with an event that is stored all the same |
 //! | [`rejection`] | why a thing is no event, by name |

@@ -46,8 +46,17 @@ pub fn is_string(json: &str) -> bool {
 /// The number that a JSON text is; `None` if it is something else, or has no finite value.
 #[must_use]
 pub fn number(json: &str) -> Option<f64> {
+    rounded(json).filter(|number| number.is_finite())
+}
+
+/// The floating-point number that is nearest to the number that a JSON text is: infinite if it is too large for one. `None`
+/// if it is something else.
+#[must_use]
+pub fn rounded(json: &str) -> Option<f64> {
     let is_number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    is_number.then(|| json.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
+    // `-inf` is a number for Rust.
+    let has_digit = || json.bytes().any(|byte| byte.is_ascii_digit());
+    (is_number && has_digit()).then(|| json.parse().ok()).flatten()
 }
 
 fn unquote(json: &str) -> Cow<'_, str> {
@@ -95,7 +104,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
         let (key, rest) = self.0.split_first().ok_or_else(|| A::Error::custom("no path"))?;
-        let place = key.parse::<usize>().ok();
+        // Only as JSON writes a number: `01` and `+1` are keys of objects alone.
+        let is_place = key == "0" || !key.starts_with(['0', '+']);
+        let place = key.parse::<usize>().ok().filter(|_| is_place);
         let (mut found, mut index) = (None, 0);
         loop {
             let is_there = if place == Some(index) {
@@ -144,7 +155,8 @@ impl<'de> DeserializeSeed<'de> for IsKey<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
+        // As bytes, half a surrogate pair is a key as any other; as a text it would be an error.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -155,8 +167,8 @@ impl Visitor<'_> for IsKey<'_> {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<bool, E> {
+        Ok(key == self.0.as_bytes())
     }
 }
 
@@ -222,6 +234,11 @@ mod tests {
             assert_eq!(at(json, missing), None, "{missing}");
         }
         assert_eq!(at("[1,2]", "1"), Some("2"));
+        assert_eq!(at("[1,2]", "0"), Some("1"));
+        for no_place in ["01", "+1", "00", "-0", "-1", "1 "] {
+            assert_eq!(at("[1,2]", no_place), None, "{no_place}");
+        }
+        assert_eq!(at(r#"{"01":1,"+1":2}"#, "01"), Some("1"));
         assert_eq!(at("7", "a"), None);
         assert_eq!(at("{\"a\":1", "a"), None);
     }
@@ -231,6 +248,32 @@ mod tests {
         assert_eq!(at(r#"{"a":1,"a":2}"#, "a"), Some("2"));
         assert_eq!(at(r#"{"a":{"b":1},"a":2}"#, "a.b"), None);
         assert_eq!(at("{\"a\":1,\"\\u0061\":3}", "a"), Some("3"));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_hides_no_other_key() {
+        let path = ["plan".to_owned()];
+        for json in [
+            r#"{"\ud83d":1,"plan":"pro"}"#,
+            r#"{"plan":"pro","\ud83d":1}"#,
+            r#"{"\ude00\u0061":{"plan":1},"plan":"pro"}"#,
+            r#"{"\ud83d\n":"\ud83d","\u0070lan":"pro"}"#,
+        ] {
+            assert_eq!(find(json, &path), Some("\"pro\""), "{json}");
+            let mut found = Vec::new();
+            Picker::new(&[path.to_vec(), vec!["x".to_owned()]]).pick(json, &mut found);
+            assert_eq!(found, [Some("\"pro\""), None], "{json}");
+        }
+        assert_eq!(at(r#"{"\ud83d\ude00":1}"#, "😀"), Some("1"));
+    }
+
+    #[test]
+    fn numbers_too_large_are_infinite_when_rounded() {
+        assert_eq!(rounded("-1e2"), Some(-100.0));
+        assert_eq!((rounded("1e400"), rounded("-1e400")), (Some(f64::INFINITY), Some(f64::NEG_INFINITY)));
+        for none in ["-inf", "-nan", "inf", "1x", "-", "", "\"1\""] {
+            assert_eq!(rounded(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -9,13 +9,15 @@
 //! | `"10"` | a string | the texts are equal |
 //! | `"10"` | no string | never |
 //!
-//! `<` and its like compare a number with numbers alone, and any other value with strings alone, by their bytes.
+//! `<` and its like compare a number with numbers alone, and any other value with strings alone, by their bytes. Numbers
+//! are compared exactly, however many digits they have.
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
 use eye_store::{Columns, StoredEvent};
 
+use crate::decimal;
 use crate::field::Field;
 use crate::filter::ProblemFilter;
 use crate::json;
@@ -75,6 +77,7 @@ pub struct Literal {
     text: String,
     lower: String,
     is_quoted: bool,
+    /// What it is nearest to, if it is a number; infinite if it is too large.
     number: Option<f64>,
 }
 
@@ -90,7 +93,7 @@ impl Literal {
     #[must_use]
     pub fn bare(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { lower: text.to_lowercase(), number: json::number(&text), text, is_quoted: false }
+        Self { lower: text.to_lowercase(), number: json::rounded(&text), text, is_quoted: false }
     }
 
     /// Its text.
@@ -204,12 +207,10 @@ fn text_meets(op: Op, text: &str, value: &Literal) -> bool {
 /// The rule of this file's header.
 fn json_meets(op: Op, found: &str, value: &Literal) -> bool {
     let is_string = json::is_string(found);
-    if let (Some(wanted), Some(number)) = (value.number, json::number(found)) {
-        let order = number.partial_cmp(&wanted);
+    if let (Some(wanted), Some(number)) = (value.number, json::rounded(found)) {
         return match op {
-            Op::Is => order == Some(Ordering::Equal),
             Op::Contains => contains(found, value),
-            _ => order.is_some_and(|order| is_order(op, order)),
+            _ => is_order(op, number_order((number, found), (wanted, value.text.as_str()))),
         };
     }
     let Some(text) = json::plain(found) else { return false };
@@ -217,6 +218,14 @@ fn json_meets(op: Op, found: &str, value: &Literal) -> bool {
         Op::Is => (is_string || !value.is_quoted) && text == value.text,
         Op::Contains => contains(&text, value),
         _ => is_string && value.number.is_none() && is_order(op, (*text).cmp(value.text.as_str())),
+    }
+}
+
+/// How two numbers compare, each rounded and as a text. Rounding keeps their order, but may make them equal.
+fn number_order((one, one_text): (f64, &str), (other, other_text): (f64, &str)) -> Ordering {
+    match one.partial_cmp(&other) {
+        Some(order) if order.is_ne() => order,
+        _ => decimal::compare(one_text, other_text),
     }
 }
 
@@ -264,5 +273,37 @@ mod tests {
         assert!(meets(Op::MoreOrIs, "\"b\"", Literal::bare("b")) && !meets(Op::More, "true", Literal::bare("a")));
         assert!(meets(Op::Contains, "\"Buy NOW\"", Literal::bare("buy n")));
         assert!(meets(Op::Contains, "\"ÉTÉ\"", Literal::bare("été")));
+    }
+
+    #[test]
+    fn numbers_compare_to_the_last_digit() {
+        let ops = [Op::Is, Op::Less, Op::LessOrIs, Op::More, Op::MoreOrIs];
+        for (found, value, order) in [
+            ("9007199254740992", "9007199254740993", Ordering::Less),
+            ("9007199254740993", "9007199254740992", Ordering::Greater),
+            ("1234567890123456789", "1234567890123456700", Ordering::Greater),
+            ("1234567890123456789", "1234567890123456789", Ordering::Equal),
+            ("-1234567890123456789", "-1234567890123456700", Ordering::Less),
+            ("10", "10.0", Ordering::Equal),
+            ("10.0", "1e1", Ordering::Equal),
+            ("1e1", "10", Ordering::Equal),
+            ("9", "1e1", Ordering::Less),
+            ("-0", "0", Ordering::Equal),
+            ("0.0", "-0", Ordering::Equal),
+            ("1e400", "10e399", Ordering::Equal),
+            ("1e400", "1.1e400", Ordering::Less),
+            ("-1e400", "1e400", Ordering::Less),
+            ("1e400", "5", Ordering::Greater),
+            ("5", "1e400", Ordering::Less),
+            ("1e-400", "0", Ordering::Greater),
+        ] {
+            let value = Literal::bare(value);
+            let found_so = ops.map(|op| json_meets(op, found, &value));
+            let wanted = [order.is_eq(), order.is_lt(), order.is_le(), order.is_gt(), order.is_ge()];
+            assert_eq!(found_so, wanted, "{found} {value:?}");
+        }
+        // A text is no number, however large.
+        assert!(!json_meets(Op::Is, "\"10e399\"", &Literal::bare("1e400")));
+        assert!(json_meets(Op::Is, "\"-inf\"", &Literal::bare("-inf")));
     }
 }

@@ -11,7 +11,6 @@
 //! | `chain` | the counted chain of one unit |
 //! | `tally` | counts, times and samples of many units |
 //! | `series` | the most frequent values, and the rest |
-//! | `share` | work shared among threads |
 //!
 //! The rule: memory is bounded by the number of events that match a step, never by how many there are of all.
 

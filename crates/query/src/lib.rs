@@ -25,6 +25,7 @@
 //! | `share` | pieces of work on all cores |
 //! | `calendar`, `unit` | time cut into intervals, whose events belong together |
 //! | `exact` | sums that do not depend on the order |
+//! | `decimal` | numbers as texts, compared to the last digit |
 //! | `order`, `top`, `names` | places in an order, the first few of many, texts as numbers |
 //! | `cursor` | where a page ended |
 //! | `output` | how an event looks in an answer |
@@ -38,6 +39,7 @@ mod catalogue;
 mod choose;
 pub mod condition;
 mod cursor;
+mod decimal;
 mod diff;
 mod error;
 mod events;

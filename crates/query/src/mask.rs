@@ -1,6 +1,6 @@
 //! Which rows of a frame a filter chooses: [`Filter::matches`] over columns.
 
-use eye_event::Timestamp;
+use eye_event::{Problems, Timestamp};
 use eye_store::Columns;
 
 use crate::condition::{Condition, Expr};
@@ -46,7 +46,7 @@ impl<'f> Chooser<'f> {
         let Filter { allowed, session_id, application, category, name, user_id, problem, .. } = self.filter;
         if let Some(problem) = problem {
             let problems = frame.problems();
-            keep(mask, |row| problem.matches(problems[row]));
+            keep(mask, |row| problem.matches(problems.get(row).copied().unwrap_or(Problems::NONE)));
         }
         if let Some(allowed) = allowed {
             let texts = frame.texts(&Field::Application);
@@ -192,7 +192,7 @@ pub(crate) fn keep_expr(mask: &mut Mask, frame: &Frame, expr: &Expr) {
         }
         Expr::Is(Condition::Problem(problem)) => {
             let problems = frame.problems();
-            keep(mask, |row| problem.matches(problems[row]));
+            keep(mask, |row| problem.matches(problems.get(row).copied().unwrap_or(Problems::NONE)));
         }
         Expr::Is(condition @ (Condition::Compare { field, .. } | Condition::Has(field))) => {
             let place = frame.place(field);

@@ -101,9 +101,12 @@ impl<'p> Part<'p> {
 
     /// The rows, chosen or not, by whom they belong to: neighbours of one unit together. Nothing unless units are needed.
     pub(crate) fn runs(&self) -> impl Iterator<Item = UnitRun> {
-        let is_alone = |key: Key| self.marks.is_some_and(|marks| marks.is_alone(key));
-        let runs = self.runs.into_iter().flat_map(Runs::iter);
-        runs.map(move |(rows, key)| UnitRun { rows, key, is_alone: is_alone(key) })
+        self.runs.into_iter().flat_map(Runs::iter).map(|(rows, key)| UnitRun { rows, key })
+    }
+
+    /// True if a unit has one run among all that may be chosen. False says nothing.
+    pub(crate) fn is_alone(&self, key: Key) -> bool {
+        self.marks.is_some_and(|marks| marks.is_alone(key))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::reads::Reads;
 use crate::scan::{Needs, Part, State, scan};
 use crate::source::Source;
 
-use cells::{Cells, Seen};
+use cells::{Cells, Seen, make_room};
 pub use measure::{Measure, Statistic};
 use series::{Column, Series};
 
@@ -285,7 +285,7 @@ impl Pass<'_> {
                 Some(first) => first,
                 None => {
                     let series = self.series.place(columns, row)?;
-                    counts.resize(counts.len().max((series + 1) * intervals), 0);
+                    make_room(counts, series, intervals)?;
                     *firsts[place].insert(series * intervals)
                 }
             };
@@ -315,7 +315,7 @@ impl Pass<'_> {
                 }
                 before = this;
             }
-            if !self.cells.add(series, interval, row, &mut seen) {
+            if !self.cells.add(series, interval, row, &mut seen)? {
                 self.without_value += 1;
                 before = None;
             }
@@ -341,18 +341,18 @@ impl Pass<'_> {
             let first = rows.find_map(|row| Some((row, cutter.interval(row)?)));
             let Some((first, interval)) = first else { continue };
             let mut last = (self.series.place(&mut columns, first)?, interval);
-            let mut is_alone = run.is_alone;
+            let mut is_alone = part.is_alone(run.key);
             if !is_one_cell {
                 for row in rows {
                     let Some(interval) = cutter.interval(row) else { continue };
                     let cell = (self.series.place(&mut columns, row)?, interval);
                     if cell != last {
-                        self.cells.add_unit(last, run.key, false);
+                        self.cells.add_unit(last, run.key, false)?;
                         (last, is_alone) = (cell, false);
                     }
                 }
             }
-            self.cells.add_unit(last, run.key, is_alone);
+            self.cells.add_unit(last, run.key, is_alone)?;
         }
         Ok(())
     }
@@ -370,7 +370,7 @@ impl State for Pass<'_> {
     fn merge(&mut self, other: Self) -> Result<()> {
         self.without_value += other.without_value;
         let places = self.series.merge(&other.series)?;
-        self.cells.merge(other.cells, &places);
+        self.cells.merge(other.cells, &places)?;
         self.cells.checked()
     }
 }

@@ -75,8 +75,6 @@ impl Hasher for KeyHasher {
 pub(crate) struct UnitRun {
     pub(crate) rows: Range<usize>,
     pub(crate) key: Key,
-    /// True if the unit has no other rows among all that may be chosen. False says nothing.
-    pub(crate) is_alone: bool,
 }
 
 impl UnitRun {

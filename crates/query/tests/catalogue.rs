@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use common::{Event, Memory, any_events, event};
 use eye_event::Timestamp;
 use eye_query::{
-    Cancel, Catalogue, CatalogueQuery, FIELD_VALUES_MAX, Field, Filter, Line, VALUES_LIMIT_MAX, VALUES_ROWS_MAX,
-    ValueOut, ValuesOut, ValuesQuery,
+    CATALOGUE_FIELDS_MAX, Cancel, Catalogue, CatalogueQuery, FIELD_VALUES_MAX, Field, Filter, Line, VALUES_LIMIT_MAX,
+    VALUES_ROWS_MAX, ValueOut, ValuesOut, ValuesQuery,
 };
 use proptest::prelude::*;
 
@@ -72,14 +72,16 @@ proptest! {
                 ("name", |event| Some(event.name.clone())),
                 ("application", |event| Some(event.application.clone())),
                 ("data.k.n", |event| Some((event.offset % 3).to_string())),
-                ("data.k", |_| None),
             ] {
                 let found = ask(field);
                 prop_assert_eq!(&found.values, &naive(chosen(), value), "{}", field);
                 prop_assert!(found.from_catalogue && found.events_left == 0 && !found.more);
                 prop_assert_eq!(found.events, chosen().count() as u64);
             }
-            // Ids are looked up, not kept.
+            // Objects and ids are looked up, not kept.
+            let objects = ask("data.k");
+            prop_assert_eq!(objects.values, naive(chosen(), |event| Some(format!("{{\"n\":{}}}", event.offset % 3))));
+            prop_assert_eq!(objects.from_catalogue, chosen().count() == 0);
             let users = ask("user_id");
             prop_assert_eq!(users.values, naive(chosen(), |event| event.user_id.clone()));
             prop_assert!(!users.from_catalogue);
@@ -159,6 +161,45 @@ fn what_is_beyond_a_limit_is_counted() {
     let found = values(&catalogue(), &source, &short);
     let texts: Vec<_> = found.values.iter().map(|value| value.value.as_str()).collect();
     assert_eq!((texts, found.more), (vec!["v010", "v011", "v012", "v013"], true));
+}
+
+#[test]
+fn values_that_the_catalogue_cannot_have_are_those_of_the_newest_events() {
+    let ask = |data: &[&str], field: &str| {
+        let numbered = (1_u64..).zip(data);
+        let events: Vec<Event> =
+            numbered.map(|(n, data)| Event { data: (*data).to_owned(), ..event("s", 1, n) }).collect();
+        let source = Memory::new(&events, 3);
+        let found = values(&catalogue(), &source, &asked(field));
+        let counted: Vec<(String, u64)> = found.values.into_iter().map(|value| (value.value, value.events)).collect();
+        (counted, found.from_catalogue)
+    };
+    let counts = |counts: &[(&str, u64)]| -> Vec<(String, u64)> {
+        counts.iter().map(|(value, events)| ((*value).to_owned(), *events)).collect()
+    };
+    // Inside arrays, and deeper than the catalogue goes.
+    let objects = r#"{"items":{"0":{"sku":"c"}}}"#;
+    let items = [r#"{"items":[{"sku":"a"},{"sku":"b"}]}"#, r#"{"items":[{"sku":"a"}]}"#, objects];
+    assert_eq!(ask(&items, "data.items.0.sku"), (counts(&[("a", 2), ("c", 1)]), false));
+    assert_eq!(ask(&items[2..], "data.items.0.sku"), (counts(&[("c", 1)]), true));
+    assert_eq!(ask(&["[7,8]"], "data.0"), (counts(&[("7", 1)]), false));
+    let deep = format!("{}1{}", "{\"k\":".repeat(9), "}".repeat(9));
+    assert_eq!(ask(&[deep.as_str()], &format!("data{}", ".k".repeat(9))), (counts(&[("1", 1)]), false));
+    // Arrays and objects.
+    let mixed = [r#"{"v":[1]}"#, r#"{"v":{"x":1}}"#, r#"{"v":{}}"#, r#"{"v":"t"}"#];
+    for (place, value) in ["[1]", "{\"x\":1}", "{}"].into_iter().enumerate() {
+        assert_eq!(ask(&mixed[place..=place], "data.v"), (counts(&[(value, 1)]), false));
+    }
+    assert_eq!(ask(&mixed, "data.v").0.len(), 4);
+    assert_eq!(ask(&mixed[3..], "data.v"), (counts(&[("t", 1)]), true));
+    // A field that may have been left out, as others took its room.
+    let others: Vec<String> = (0..CATALOGUE_FIELDS_MAX).map(|n| format!("\"f{n}\":{n}")).collect();
+    let full = format!("{{{}}}", others.join(","));
+    let late = [full.as_str(), full.as_str(), full.as_str(), r#"{"late":"x"}"#, r#"{"late":"x"}"#];
+    assert_eq!(ask(&late, "data.late"), (counts(&[("x", 2)]), false));
+    assert_eq!(ask(&late, "data.f0"), (counts(&[("0", 3)]), true));
+    assert_eq!(ask(&late, "name"), (counts(&[("view", 5)]), true));
+    assert_eq!(ask(&late[3..], "data.late"), (counts(&[("x", 2)]), true));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Event, Memory, any_events};
+use common::{Event, Memory, any_events, event};
 use eye_event::{Problem, Timestamp};
 use eye_query::condition::{Condition, Expr, Literal, Op};
 use eye_query::line::{Unit, When};
@@ -130,5 +130,35 @@ proptest! {
         let asked = TrendQuery { interval: Interval::Whole, ..TrendQuery::new(filter, from, to) };
         let counted = trend(&memory, &asked, &Cancel::new()).unwrap().period.series[0].total;
         prop_assert_eq!(counted, Figure::Count(by_hand as u64));
+    }
+}
+
+#[test]
+fn ids_of_many_digits_are_told_apart() {
+    let ids = ["1234567890123456700", "1234567890123456789", "1e400", "10e399", "-0"];
+    let with_id = |(n, id): (u64, &&str)| Event { data: format!("{{\"id\":{id}}}"), ..event("s", 1, n) };
+    let all: Vec<Event> = (1..).zip(&ids).map(with_id).collect();
+    let memory = Memory::new(&all, 3);
+    for (text, chosen) in [
+        ("data.id=1234567890123456789", vec![2_u64]),
+        ("data.id=1234567890123456700", vec![1]),
+        ("-data.id=1234567890123456789", vec![1, 3, 4, 5]),
+        ("data.id!=1234567890123456700", vec![2, 3, 4, 5]),
+        ("data.id<1234567890123456789", vec![1, 5]),
+        ("data.id<=1234567890123456700", vec![1, 5]),
+        ("data.id>1234567890123456700", vec![2, 3, 4]),
+        ("-data.id>=1234567890123456789", vec![1, 5]),
+        ("data.id=1e400", vec![3, 4]),
+        ("data.id>=100e398", vec![3, 4]),
+        ("-data.id=0", vec![1, 2, 3, 4]),
+    ] {
+        let line: Line = text.parse().unwrap();
+        let filter = Filter { line: Some(Arc::new(line.at(Timestamp::from_micros(0)))), ..Filter::default() };
+        let found = all.iter().filter(|event| filter.matches(&event.stored()));
+        let found: Vec<u64> = found.map(|event| event.offset).collect();
+        assert_eq!(found, chosen, "{text}");
+        let asked = EventsQuery { filter, ..EventsQuery::default() };
+        let page = events(&memory, &asked, &Cancel::new()).unwrap();
+        assert_eq!(page.events.len(), chosen.len(), "{text}");
     }
 }

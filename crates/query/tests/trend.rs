@@ -243,6 +243,22 @@ fn the_query_line_chooses_the_events() {
 }
 
 #[test]
+fn one_slice_with_more_cells_than_the_limit_is_refused() {
+    const MINUTE: i64 = 60_000_000;
+    let one = |offset: u64| Event {
+        user_id: Some(format!("u{offset}")),
+        ..event("s", base() + offset as i64 * MINUTE, offset)
+    };
+    let memory = Memory::new(&(1..=2_000).map(one).collect::<Vec<_>>(), 2_000);
+    for breakdown in ["user_id", "data.n"] {
+        let to = Timestamp::from_micros(base() + 10_000 * MINUTE);
+        let asked = TrendQuery { to, interval: Interval::Minute, ..query("events", &[breakdown]) };
+        let error = trend(&memory, &asked, &Cancel::new()).unwrap_err();
+        assert!(matches!(&error, Error::TooMuch { message } if message.contains("longer intervals")), "{error}");
+    }
+}
+
+#[test]
 fn wrong_questions_are_refused_by_name() {
     let memory = Memory::new(&[event("s", base(), 1)], 2);
     let refuse = |asked: TrendQuery, wrong: &str| match trend(&memory, &asked, &Cancel::new()) {

@@ -8,7 +8,7 @@ use eye_store::Columns;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::summary::{Application, FieldSummary, Seen, Type};
+use super::summary::{Application, FIELD_DEPTH_MAX, FieldSummary, Seen, Type};
 use super::{Catalogue, View};
 use crate::cancel::Cancel;
 use crate::error::{Result, checked_limit};
@@ -229,9 +229,9 @@ impl Catalogue {
         if matches!(query.field, Field::SessionId | Field::EventId | Field::UserId | Field::AnonymousId) {
             return Ok(None);
         }
+        let Some(names) = Names::of(&query.field) else { return Ok(None) };
         let View { summaries, events_left } = self.view(source, cancel)?;
-        let name = query.field.to_string();
-        let (mut events, mut merged, mut fields_left) = (0, None::<FieldSummary>, 0);
+        let (mut events, mut merged) = (0, None::<FieldSummary>);
         let mut applications: AHashMap<String, Seen> = AHashMap::new();
         for summary in &summaries {
             for (application, seen) in &summary.applications {
@@ -239,10 +239,12 @@ impl Catalogue {
                 if !is_asked(application, allowed.as_deref(), wanted.as_deref()) {
                     continue;
                 }
+                if query.field != Field::Application && !names.are_whole(seen) {
+                    return Ok(None);
+                }
                 events += seen.seen.events;
-                fields_left += seen.fields_left;
                 applications.entry(application.to_string()).or_insert(Seen::NONE).merge(&seen.seen);
-                match (&mut merged, seen.fields.get(name.as_str())) {
+                match (&mut merged, seen.fields.get(names.field.as_str())) {
                     (_, None) => {}
                     (Some(merged), Some(field)) => merged.merge(field),
                     (merged, Some(field)) => *merged = Some(field.clone()),
@@ -251,8 +253,8 @@ impl Catalogue {
         }
         let values: Box<dyn Iterator<Item = (String, Seen)>> = match (&query.field, merged) {
             (Field::Application, _) => Box::new(applications.into_iter()),
-            // As long as every field had room, one that is not there was not seen.
-            (_, None) if fields_left == 0 => Box::new(std::iter::empty()),
+            // Every summary had room for it: it was not seen.
+            (_, None) => Box::new(std::iter::empty()),
             (_, Some(FieldSummary { values: Some(values), long: 0, .. })) => {
                 Box::new(values.into_iter().map(|(value, seen)| (value.into_string(), seen)))
             }
@@ -289,6 +291,45 @@ impl Catalogue {
             version: source.version(),
             offset: source.position().to_string(),
         })
+    }
+}
+
+/// What a summary calls a field, and what else it tells of the field's values.
+struct Names {
+    field: String,
+    /// What the fields of objects that are values of it begin with.
+    inside: String,
+    /// The fields of arrays that its values may lie in.
+    around: Vec<String>,
+}
+
+impl Names {
+    /// `None` for a field that no summary has: one that lies too deep, or that may lie in a payload that is an array.
+    fn of(field: &Field) -> Option<Self> {
+        let is_place = |key: &String| key.bytes().all(|byte| byte.is_ascii_digit());
+        let path = field.path().unwrap_or_default();
+        if path.len() > FIELD_DEPTH_MAX || path.first().is_some_and(is_place) {
+            return None;
+        }
+        let outer = |length: usize| match field {
+            Field::Context(path) => Field::Context(path[..length].to_vec()).to_string(),
+            _ => Field::Data(path[..length].to_vec()).to_string(),
+        };
+        let around = (1..path.len()).filter(|length| is_place(&path[*length])).map(outer).collect();
+        Some(Self { field: field.to_string(), inside: format!("{field}."), around })
+    }
+
+    /// True if what the summary has of the field is all that there is: nothing was left out, and no value lies in an array
+    /// or is an array or an object.
+    fn are_whole(&self, application: &Application) -> bool {
+        let Application { fields, fields_left, .. } = application;
+        let is_known = |name: &String| *fields_left == 0 || fields.contains_key(name.as_str());
+        let has = |name: &String, kind| fields.get(name.as_str()).is_some_and(|known| known.has(kind));
+        is_known(&self.field)
+            && !has(&self.field, Type::Array)
+            && !has(&self.field, Type::Object)
+            && !fields.keys().any(|name| name.starts_with(&self.inside))
+            && self.around.iter().all(|name| is_known(name) && !has(name, Type::Array))
     }
 }
 

@@ -173,6 +173,11 @@ impl FieldSummary {
         }
     }
 
+    /// True if some event has such a value.
+    pub(super) fn has(&self, kind: Type) -> bool {
+        self.types[kind as usize] > 0
+    }
+
     fn forget_identifiers(&mut self) {
         let is_unique = |values: &AHashMap<Box<str>, Seen>| {
             values.len() > UNIQUE_VALUES_MIN && values.len() as u64 * 2 > self.seen.events
@@ -352,10 +357,19 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let length = self.path.len();
+        let mut members = Vec::new();
         while let Some((Key(key), json)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+            members.extend(key.map(|key| (key, json)));
+        }
+        // Of keys that stand twice the last counts: equal ones keep their order.
+        members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let length = self.path.len();
+        for (place, (key, json)) in members.iter().enumerate() {
+            if members.get(place + 1).is_some_and(|(next, _)| next == key) {
+                continue;
+            }
             self.path.push('.');
-            self.path.push_str(&print::key(&key));
+            self.path.push_str(&print::key(key));
             let (json, kind) = (json.get(), Type::of(json.get()));
             let is_empty = || json.get(1..).is_some_and(|rest| rest.trim_start().starts_with('}'));
             match kind {
@@ -373,8 +387,8 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 }
 
-/// A key, borrowed if it holds no escapes.
-struct Key<'a>(Cow<'a, str>);
+/// A key, borrowed if it holds no escapes. One with half a surrogate pair is no text: no query line can name it.
+struct Key<'a>(Option<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -386,15 +400,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
                 f.write_str("a key")
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Borrowed(text)))
+            fn visit_borrowed_bytes<E>(self, text: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Key(std::str::from_utf8(text).ok().map(Cow::Borrowed)))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
+            fn visit_bytes<E>(self, text: &[u8]) -> Result<Self::Value, E> {
+                Ok(Key(std::str::from_utf8(text).ok().map(|text| Cow::Owned(text.to_owned()))))
             }
         }
-        deserializer.deserialize_str(Text)
+        // As a text, half a surrogate pair would be an error that ends the whole object.
+        deserializer.deserialize_bytes(Text)
     }
 }
 
@@ -431,6 +446,23 @@ mod tests {
         }
         let deep = format!("{}1{}", "{\"k\":".repeat(20), "}".repeat(20));
         assert_eq!(fields(&deep), [one(&format!("data{}", ".k".repeat(FIELD_DEPTH_MAX)), Type::Object, None)]);
+    }
+
+    #[test]
+    fn of_keys_that_stand_twice_the_last_counts() {
+        let one = |field: &str, kind, value: Option<&str>| (field.to_owned(), kind, value.map(str::to_owned));
+        assert_eq!(fields(r#"{"a":1,"a":2}"#), [one("data.a", Type::Number, Some("2"))]);
+        let last = [one("data.a", Type::Null, None), one("data.c", Type::String, Some("x"))];
+        assert_eq!(fields(r#"{"a":{"b":1},"c":"x","a":2,"\u0061":null}"#), last);
+        assert_eq!(fields(r#"{"a":1,"a":{"b":1,"b":true}}"#), [one("data.a.b", Type::Boolean, Some("true"))]);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_hides_no_other_key() {
+        let plan = ("data.plan".to_owned(), Type::String, Some("pro".to_owned()));
+        for json in [r#"{"\ud83d":1,"plan":"pro"}"#, r#"{"plan":"pro","\ud83d":1}"#] {
+            assert_eq!(fields(json), std::slice::from_ref(&plan), "{json}");
+        }
     }
 
     #[test]

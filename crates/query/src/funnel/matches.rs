@@ -224,11 +224,13 @@ pub(super) struct Matches<'q> {
     plan: &'q Plan<'q>,
     mine: Part,
     others: Vec<Part>,
+    /// Room for the numbers of one slice's rows.
+    rows: Vec<u32>,
 }
 
 impl<'q> Matches<'q> {
     pub(super) fn new(plan: &'q Plan<'q>) -> Self {
-        Self { plan, mine: Part::new(plan.query), others: Vec::new() }
+        Self { plan, mine: Part::new(plan.query), others: Vec::new(), rows: Vec::new() }
     }
 
     /// Everything kept, with one numbering of values; and the tallies of the units that are done with.
@@ -247,39 +249,42 @@ impl<'q> Matches<'q> {
 }
 
 impl State for Matches<'_> {
-    fn add(&mut self, rows: &scan::Part<'_>) -> Result<()> {
-        let scan::Part { frame, mask, slice, .. } = *rows;
+    fn add(&mut self, scanned: &scan::Part<'_>) -> Result<()> {
+        let frame = scanned.frame;
         let (plan, part) = (self.plan, &mut self.mine);
         let query = plan.query;
-        let steps = plan.steps_of(frame, mask);
+        let steps = plan.steps_of(frame, scanned.mask);
         // What matches no step still stands, in a strict funnel, between two that do.
         let is_strict = query.order == FunnelOrder::Strict;
+        let is_kept = steps.iter().zip(scanned.mask).map(|(steps, is_chosen)| *steps != 0 || is_strict && *is_chosen);
+        let mut rows = numbers_where(is_kept, &mut self.rows);
         let mut values = query.breakdown.as_ref().map(|field| FrameValues::new(field, frame));
         let (before, mut events) = (part.kept.len(), Vec::new());
-        for run in rows.runs().filter(|run| !run.is_nobody()) {
+        for run in scanned.runs() {
+            let count = rows.iter().take_while(|row| (**row as usize) < run.rows.end).count();
+            let (own, others) = rows.split_at(count);
+            rows = others;
+            if own.is_empty() || run.is_nobody() {
+                continue;
+            }
             events.clear();
-            let place = (slice, number(run.rows.start));
-            for (row, steps) in run.rows.clone().zip(&steps[run.rows.clone()]) {
-                if *steps == 0 && !(is_strict && mask[row]) {
-                    continue;
-                }
-                let (at, steps) = (frame.key(row), *steps);
+            // A slice of the table has the latest first: turned round, the events are nearly always in order.
+            events.extend(own.iter().rev().map(|row| {
+                let row = *row as usize;
+                let (at, steps) = (frame.key(row), steps[row]);
                 let value = match &mut values {
                     Some(values) if steps & 1 != 0 => values.number(row, &mut part.values),
                     _ => NO_VALUE,
                 };
                 let (timestamp, offset) = (at.timestamp.micros(), at.offset.0);
-                events.push(Kept { timestamp, offset, value, partition: at.partition.0, steps });
-            }
-            // A slice of the table has the latest first: turned round, the events are nearly always in order.
-            events.reverse();
-            match events.is_empty() {
-                true => {}
-                false if run.is_alone => {
-                    in_order(&mut events);
-                    part.tallies.add(place, &events);
-                }
-                false => part.push(run.key, place, &events),
+                Kept { timestamp, offset, value, partition: at.partition.0, steps }
+            }));
+            let place = (scanned.slice, number(run.rows.start));
+            if scanned.is_alone(run.key) {
+                in_order(&mut events);
+                part.tallies.add(place, &events);
+            } else {
+                part.push(run.key, place, &events);
             }
         }
         part.values.check()?;
@@ -335,6 +340,18 @@ impl Units {
             visit(place, &events);
         }
     }
+}
+
+/// The numbers of the rows where it is true, in `room`. A number is written for each row and stays where it counts: nothing
+/// is guessed, and so nothing is guessed wrong.
+fn numbers_where(is_true: impl ExactSizeIterator<Item = bool>, room: &mut Vec<u32>) -> &[u32] {
+    room.resize(room.len().max(is_true.len()), 0);
+    let mut count = 0;
+    for (row, is_true) in (0..).zip(is_true) {
+        room[count] = row;
+        count += usize::from(is_true);
+    }
+    &room[..count]
 }
 
 fn in_order(events: &mut [Kept]) {

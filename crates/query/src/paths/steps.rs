@@ -101,7 +101,7 @@ impl State for Steps<'_> {
                 let label = reader.label(&mut self.labels, row);
                 Step { timestamp, partition, offset, label, is_anchor: anchors[row] }
             }));
-            if run.is_alone {
+            if part.is_alone(run.key) {
                 count_unit(plan.query, &mut own, &mut self.counts);
             } else if !own.is_empty() {
                 runs.push(Run { key: run.key, block, start: number(steps.len()), count: number(own.len()) });

@@ -195,7 +195,8 @@ impl State for Totals {
             let mut rows = run.rows.filter(|row| mask[*row]);
             let Some(first) = rows.next() else { continue };
             let row = (slice, number(first));
-            let session = if run.is_alone { self.add_session(row) } else { self.session(run.key, row) };
+            let is_alone = part.is_alone(run.key);
+            let session = if is_alone { self.add_session(row) } else { self.session(run.key, row) };
             let Some(mut tally) = self.tallies.get(session as usize).copied() else { continue };
             self.names.begin();
             let mut last = first;
@@ -209,8 +210,8 @@ impl State for Totals {
                     SessionSort::Problems => tally.high += i64::from(has_problem(problems, row)),
                     SessionSort::Names => {
                         let name = names.number(row, &mut self.names.names);
-                        let is_new = self.names.is_new_in_run(name)
-                            && (run.is_alone || self.names.pairs.insert((session, name)));
+                        let is_new =
+                            self.names.is_new_in_run(name) && (is_alone || self.names.pairs.insert((session, name)));
                         tally.high += i64::from(is_new);
                     }
                 }

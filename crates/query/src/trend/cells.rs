@@ -153,66 +153,61 @@ impl Cells {
     }
 
     /// Adds one row to a cell; false if it has no value.
+    ///
+    /// # Errors
+    /// `TooMuch` beyond [`CELLS_MAX`].
     #[inline]
-    pub(super) fn add(&mut self, series: usize, interval: usize, row: usize, seen: &mut Seen<'_>) -> bool {
+    pub(super) fn add(&mut self, series: usize, interval: usize, row: usize, seen: &mut Seen<'_>) -> Result<bool> {
         let place = series * self.intervals + interval;
         if let Kind::Counts(counts) = &mut self.cells {
-            *cell(counts, place, self.intervals) += 1;
-            return true;
+            *cell(counts, place, self.intervals)? += 1;
+            return Ok(true);
         }
         if let Kind::Keys(sets) = &mut self.cells {
-            let Some(key) = seen.key(row) else { return false };
+            let Some(key) = seen.key(row) else { return Ok(false) };
             if self.last == Some((place, key)) {
-                return true;
+                return Ok(true);
             }
             self.last = Some((place, key));
-            self.kept += usize::from(cell(sets, place, self.intervals).keys.insert(key));
-            return true;
+            self.kept += usize::from(cell(sets, place, self.intervals)?.keys.insert(key));
+            return Ok(true);
         }
-        let Some(number) = seen.number(row) else { return false };
+        let Some(number) = seen.number(row) else { return Ok(false) };
         match &mut self.cells {
             Kind::Counts(_) | Kind::Keys(_) => {}
             Kind::Sums(sums) => {
-                let (sum, count) = cell(sums, place, self.intervals);
+                let (sum, count) = cell(sums, place, self.intervals)?;
                 sum.add(number);
                 *count += 1;
             }
-            Kind::Least(numbers) => extreme(cell(numbers, place, self.intervals), number, f64::min),
-            Kind::Most(numbers) => extreme(cell(numbers, place, self.intervals), number, f64::max),
+            Kind::Least(numbers) => extreme(cell(numbers, place, self.intervals)?, number, f64::min),
+            Kind::Most(numbers) => extreme(cell(numbers, place, self.intervals)?, number, f64::max),
             Kind::Numbers(numbers) => {
-                cell(numbers, place, self.intervals).push(number);
+                cell(numbers, place, self.intervals)?.push(number);
                 self.kept += 1;
             }
         }
-        true
+        Ok(true)
     }
 
     /// Adds a unit to a cell; `is_alone` if nothing else of it will be added to any.
+    ///
+    /// # Errors
+    /// `TooMuch` beyond [`CELLS_MAX`].
     #[inline]
-    pub(super) fn add_unit(&mut self, (series, interval): (usize, usize), key: Key, is_alone: bool) {
-        let Kind::Keys(sets) = &mut self.cells else { return };
-        let cell = cell(sets, series * self.intervals + interval, self.intervals);
+    pub(super) fn add_unit(&mut self, (series, interval): (usize, usize), key: Key, is_alone: bool) -> Result<()> {
+        let Kind::Keys(sets) = &mut self.cells else { return Ok(()) };
+        let cell = cell(sets, series * self.intervals + interval, self.intervals)?;
         match is_alone {
             true => cell.others += 1,
             false => self.kept += usize::from(cell.keys.insert(key)),
         }
+        Ok(())
     }
 
     /// # Errors
-    /// `TooMuch` beyond [`CELLS_MAX`] or [`KEPT_MAX`].
+    /// `TooMuch` beyond [`KEPT_MAX`].
     pub(super) fn checked(&self) -> Result<()> {
-        let cells = match &self.cells {
-            Kind::Counts(cells) => cells.len(),
-            Kind::Keys(cells) => cells.len(),
-            Kind::Sums(cells) => cells.len(),
-            Kind::Least(cells) | Kind::Most(cells) => cells.len(),
-            Kind::Numbers(cells) => cells.len(),
-        };
-        if cells > CELLS_MAX {
-            let message =
-                format!("the answer has more than {CELLS_MAX} values: take longer intervals, or fewer series");
-            return Err(Error::TooMuch { message });
-        }
         if self.kept > KEPT_MAX {
             let message =
                 format!("more than {KEPT_MAX} different values are counted at once: narrow the range or the query");
@@ -222,12 +217,15 @@ impl Cells {
     }
 
     /// Takes what another pass has measured; `places` says where its series are here.
-    pub(super) fn merge(&mut self, other: Self, places: &[usize]) {
+    ///
+    /// # Errors
+    /// `TooMuch` beyond [`CELLS_MAX`].
+    pub(super) fn merge(&mut self, other: Self, places: &[usize]) -> Result<()> {
         let intervals = self.intervals;
         self.kept += other.kept;
         match (&mut self.cells, other.cells) {
             (Kind::Counts(mine), Kind::Counts(theirs)) => {
-                merge(mine, theirs, places, intervals, |mine, theirs| *mine += theirs);
+                merge(mine, theirs, places, intervals, |mine, theirs| *mine += theirs)?;
             }
             (Kind::Keys(mine), Kind::Keys(theirs)) => {
                 let mut twice = 0;
@@ -245,25 +243,26 @@ impl Cells {
                     for key in other {
                         twice += usize::from(!mine.insert(key));
                     }
-                });
+                })?;
                 self.kept -= twice.min(self.kept);
             }
             (Kind::Sums(mine), Kind::Sums(theirs)) => merge(mine, theirs, places, intervals, |mine, theirs| {
                 mine.0.merge(&theirs.0);
                 mine.1 += theirs.1;
-            }),
+            })?,
             (Kind::Least(mine), Kind::Least(theirs)) => merge(mine, theirs, places, intervals, |mine, theirs| {
                 theirs.into_iter().for_each(|number| extreme(mine, number, f64::min));
-            }),
+            })?,
             (Kind::Most(mine), Kind::Most(theirs)) => merge(mine, theirs, places, intervals, |mine, theirs| {
                 theirs.into_iter().for_each(|number| extreme(mine, number, f64::max));
-            }),
+            })?,
             (Kind::Numbers(mine), Kind::Numbers(theirs)) => {
-                merge(mine, theirs, places, intervals, |mine, theirs| mine.extend(theirs));
+                merge(mine, theirs, places, intervals, |mine, theirs| mine.extend(theirs))?;
             }
             // Both are of one measure.
             _ => {}
         }
+        Ok(())
     }
 
     /// The measure of each of so many series over the whole range.
@@ -323,8 +322,7 @@ fn real(number: Option<f64>) -> Figure {
 
 fn sum_figure(measure: &Measure, sum: &Sum, count: u64) -> Figure {
     match measure {
-        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-        Measure::Of(Statistic::Avg, _) => real((count > 0).then(|| sum.value() / count as f64)),
+        Measure::Of(Statistic::Avg, _) => real((count > 0).then(|| sum.mean(count))),
         _ => real(Some(sum.value())),
     }
 }
@@ -381,11 +379,27 @@ fn extreme(cell: &mut Option<f64>, number: f64, choose: impl Fn(f64, f64) -> f64
 
 /// The cell at a place; whole series are added where there is none yet.
 #[inline]
-fn cell<T: Default>(cells: &mut Vec<T>, place: usize, intervals: usize) -> &mut T {
+fn cell<T: Default>(cells: &mut Vec<T>, place: usize, intervals: usize) -> Result<&mut T> {
     if place >= cells.len() {
-        cells.resize_with((place / intervals + 1) * intervals, T::default);
+        make_room(cells, place / intervals, intervals)?;
     }
-    &mut cells[place]
+    Ok(&mut cells[place])
+}
+
+/// Adds cells up to those of this series, unless they are too many: then it takes no memory.
+///
+/// # Errors
+/// `TooMuch` beyond [`CELLS_MAX`].
+pub(super) fn make_room<T: Default>(cells: &mut Vec<T>, series: usize, intervals: usize) -> Result<()> {
+    let length = (series + 1) * intervals;
+    if length > CELLS_MAX {
+        let message = format!("the answer has more than {CELLS_MAX} values: take longer intervals, or fewer series");
+        return Err(Error::TooMuch { message });
+    }
+    if length > cells.len() {
+        cells.resize_with(length, T::default);
+    }
+    Ok(())
 }
 
 fn merge<T: Default>(
@@ -394,12 +408,13 @@ fn merge<T: Default>(
     places: &[usize],
     intervals: usize,
     mut add: impl FnMut(&mut T, T),
-) {
+) -> Result<()> {
     for (place, value) in theirs.into_iter().enumerate() {
         if let Some(series) = places.get(place / intervals) {
-            add(cell(mine, series * intervals + place % intervals, intervals), value);
+            add(cell(mine, series * intervals + place % intervals, intervals)?, value);
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -417,6 +432,27 @@ mod tests {
         }
         assert_eq!(count_keys([set(0..7)].iter()), Figure::Count(7 + 2));
         assert_eq!(count_keys(std::iter::empty()), Figure::Count(0));
+    }
+
+    #[test]
+    fn more_cells_than_the_limit_are_refused_before_they_take_memory() {
+        let refused = |result: Result<()>| assert!(matches!(result, Err(Error::TooMuch { .. })), "{result:?}");
+        let intervals = 10_000;
+        let mut counts: Vec<u64> = Vec::new();
+        refused(cell(&mut counts, CELLS_MAX, intervals).map(|_| ()));
+        refused(make_room(&mut counts, CELLS_MAX / intervals, intervals));
+        assert_eq!(counts.capacity(), 0);
+        make_room(&mut counts, CELLS_MAX / intervals - 1, intervals).unwrap();
+        assert_eq!(counts.len(), CELLS_MAX);
+        refused(cell(&mut counts, CELLS_MAX, intervals).map(|_| ()));
+        let places = [CELLS_MAX / intervals];
+        refused(merge(&mut counts, vec![7; intervals], &places, intervals, |mine, theirs| *mine += theirs));
+        assert_eq!((counts.len(), counts.iter().sum::<u64>()), (CELLS_MAX, 0));
+
+        let mut units = Cells::new(&"sessions".parse().unwrap(), intervals);
+        refused((0..2_000).try_for_each(|series| units.add_unit((1_000 + series, 1), 7, false)));
+        assert!(matches!(&units.cells, Kind::Keys(sets) if sets.capacity() == 0));
+        assert_eq!(units.kept, 0);
     }
 
     #[test]
