@@ -348,8 +348,9 @@ impl Running {
     async fn run(self, head: oneshot::Sender<Result<SchemaRef>>, tail: Tail) {
         let mut head = Some(head);
         let outcome = self.within_time(self.answer(&mut head, &tail)).await;
-        // Whoever has the end of the answer may ask again at once.
-        drop(self.turn);
+        // Whoever has the end of the answer may ask again at once, and nothing is held for one who does not take it.
+        let Self { turn, view, .. } = self;
+        drop((turn, view));
         // Whoever does not listen any more does not want to know.
         match (outcome, head) {
             (Err(error), Some(head)) => drop(head.send(Err(error))),
@@ -447,9 +448,16 @@ fn values(parameters: &[Parameter], types: &[Option<DataType>]) -> Result<Vec<Sc
             Parameter::Text(value) => ScalarValue::from(value.as_str()),
         };
         match types.get(place).and_then(Option::as_ref) {
-            Some(kind) => value.cast_to(kind).map_err(|_| {
-                Error::invalid(format!("the value of ${} is no {}", place + 1, crate::rows::type_name(kind)))
-            }),
+            Some(kind) => {
+                let wrong =
+                    || Error::invalid(format!("the value of ${} is no {}", place + 1, crate::rows::type_name(kind)));
+                // The engine would cut it off.
+                let has_fraction = matches!(parameter, Parameter::Float(value) if value.fract() != 0.0);
+                if has_fraction && kind.is_integer() {
+                    return Err(wrong());
+                }
+                value.cast_to(kind).map_err(|_| wrong())
+            }
             None => Ok(value),
         }
     };

@@ -39,6 +39,9 @@ pub enum Error {
         /// What was too much, and how to ask for less.
         message: String,
     },
+    /// A limit of a question was met, which no setting raises: ask for less.
+    #[error("{0}")]
+    TooMuch(String),
     /// Too many statements at once: ask again later.
     #[error("{message} ({limit})")]
     Busy {
@@ -110,7 +113,7 @@ impl From<eye_query::Error> for Error {
     fn from(error: eye_query::Error) -> Self {
         match error {
             eye_query::Error::Invalid { message, .. } => Self::invalid(message),
-            eye_query::Error::TooMuch { message } => Self::Limit { limit: MEMORY_MAX, message },
+            eye_query::Error::TooMuch { message } => Self::TooMuch(message),
             eye_query::Error::Cancelled => Self::Cancelled,
             eye_query::Error::Panicked => Self::internal(&error),
             eye_query::Error::Store(error) => Self::Store(error),

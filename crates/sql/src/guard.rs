@@ -288,6 +288,10 @@ impl Visitor for Walk {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
+        if let Some(addition) = addition(factor) {
+            let message = format!("{addition} is not possible behind a table: leave it out");
+            return ControlFlow::Break(Error::refused(message));
+        }
         match factor {
             TableFactor::Table { .. }
             | TableFactor::Derived { .. }
@@ -302,6 +306,30 @@ impl Visitor for Walk {
                 ControlFlow::Break(Error::refused(format!("{text} is no table that can be read here")))
             }
         }
+    }
+}
+
+/// What stands behind a table that the engine would pass over, by its name.
+fn addition(factor: &TableFactor) -> Option<&'static str> {
+    match factor {
+        TableFactor::Table {
+            with_hints, version, with_ordinality, partitions, json_path, sample, index_hints, ..
+        } => {
+            let additions = [
+                (sample.is_some(), "TABLESAMPLE"),
+                (*with_ordinality, "WITH ORDINALITY"),
+                (version.is_some(), "a version"),
+                (json_path.is_some(), "a path"),
+                (!partitions.is_empty(), "PARTITION"),
+                (!with_hints.is_empty() || !index_hints.is_empty(), "a hint"),
+            ];
+            additions.into_iter().find_map(|(is_there, name)| is_there.then_some(name))
+        }
+        TableFactor::Derived { sample: Some(_), .. } => Some("TABLESAMPLE"),
+        TableFactor::Function { with_ordinality: true, .. } | TableFactor::UNNEST { with_ordinality: true, .. } => {
+            Some("WITH ORDINALITY")
+        }
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`catalog`] | `pg_catalog` and `information_schema` of our tables, for clients of PostgreSQL |
 //! | `tables` | `events`, `sessions`, `problems`, `rejections`, and the questions as tables |
 //! | `bounded` | functions that stop before they have made too much |
+//! | `truncate` | `date_trunc` of every time that can be stored |
 //! | `json` | `->`, `->>` and the functions behind them |
 //! | [`questions`] | how the table functions read their text |
 //! | [`rows`] | rows in types that every reader knows |
@@ -32,6 +33,7 @@ pub mod rows;
 mod session;
 mod split;
 mod tables;
+mod truncate;
 
 pub use engine::{Answer, Ask, Described, Engine, Limits, Parameter};
 pub use error::{Error, Result, Spot};

@@ -9,7 +9,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use crate::error::Result;
 
-/// The schema with views and dictionaries as plain columns.
+/// The schema with views and dictionaries as plain columns, and times that have a zone in UTC.
 pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(plain_field).collect::<Vec<_>>()))
 }
@@ -23,6 +23,8 @@ fn plain(kind: &DataType) -> DataType {
     match kind {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
+        // The same moment, whosever clock it was cut by.
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("UTC".into())),
         DataType::Dictionary(_, inner) => plain(inner),
         DataType::RunEndEncoded(_, inner) => plain(inner.data_type()),
         DataType::List(inner) | DataType::ListView(inner) => DataType::List(plain_field(inner)),

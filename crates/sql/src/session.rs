@@ -36,11 +36,12 @@ use crate::rows::plain_schema;
 use crate::tables::events::Events;
 use crate::tables::rejections::Rejections;
 use crate::tables::{self, View};
+use crate::truncate::truncating;
 
 /// Functions that make much out of little, before any memory is counted: a few bytes of SQL would be gigabytes.
 const GROWING: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
-/// The default functions of the engine, without [`GROWING`], some within bounds, and with ours.
+/// The default functions of the engine, without [`GROWING`], some within bounds, one over all times, and with ours.
 pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let defaults = SessionStateDefaults::default_scalar_functions();
     let is_growing = |function: &Arc<ScalarUDF>| {
@@ -50,6 +51,7 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         .into_iter()
         .filter(|function| !is_growing(function))
         .map(bounded)
+        .map(truncating)
         .chain(json::functions())
         .chain(catalog::functions::functions())
         .collect()

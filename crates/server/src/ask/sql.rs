@@ -211,9 +211,14 @@ impl Bodies {
     fn read<T>(body: &str, known: &'static [Param], query: impl FnOnce(&Fields) -> ApiResult<T>) -> Result<T, String> {
         let read = || {
             let fields = Fields::of_text(body, known)?;
-            if fields.is_given("at_least") {
-                let detail = "at_least does not belong here: send it beside sql";
-                return Err(ApiError::invalid_parameter("at_least", detail));
+            // A statement sees one version, the newest.
+            for (name, detail) in [
+                ("at_least", "at_least does not belong here: send it beside sql"),
+                ("at", "at does not belong here: a statement asks the newest version; ask the question itself"),
+            ] {
+                if fields.is_given(name) {
+                    return Err(ApiError::invalid_parameter(name, detail));
+                }
             }
             query(&fields)
         };

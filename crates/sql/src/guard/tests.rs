@@ -101,6 +101,21 @@ fn what_writes_is_refused_by_name() {
 }
 
 #[test]
+fn what_would_be_passed_over_is_refused_by_name() {
+    for (sql, name) in [
+        ("SELECT count(*) FROM events TABLESAMPLE BERNOULLI (10)", "TABLESAMPLE"),
+        ("SELECT count(*) FROM events e TABLESAMPLE SYSTEM (10) REPEATABLE (1)", "TABLESAMPLE"),
+        ("SELECT * FROM sessions JOIN events TABLESAMPLE SYSTEM (10) USING (session_id)", "TABLESAMPLE"),
+        ("SELECT * FROM generate_series(1, 3) WITH ORDINALITY", "WITH ORDINALITY"),
+        ("SELECT * FROM generate_series(1, 3) WITH ORDINALITY AS t(a, b)", "WITH ORDINALITY"),
+        ("SELECT * FROM events e, LATERAL generate_series(1, 3) WITH ORDINALITY", "WITH ORDINALITY"),
+    ] {
+        let message = refused(sql);
+        assert!(message.starts_with(name), "{sql}: {message}");
+    }
+}
+
+#[test]
 fn files_and_foreign_tables_are_not_there() {
     for sql in [
         "SELECT * FROM '/etc/passwd'",

@@ -89,13 +89,17 @@ impl TableProvider for Events {
             Some(projection) => Arc::new(self.schema.project(projection)?),
             None => Arc::clone(&self.schema),
         };
-        let (filter, _) = absorb(&filters.iter().collect::<Vec<_>>());
+        let (filter, absorbed) = absorb(&filters.iter().collect::<Vec<_>>());
+        if let Some((condition, _)) = filters.iter().zip(absorbed).find(|(_, is_absorbed)| !is_absorbed) {
+            // Nobody else asks it any more.
+            return Err(Error::Internal(format!("events cannot hold {condition}, which was left to it")).into());
+        }
         let filter = Filter { allowed: self.view.allowed.clone(), ..filter };
         let what = format!("events {}", conditions::shown(&filter));
         let outputs = values::plain(&schema);
         let reader = Reader::new(&schema, outputs, filter, self.view.clone());
         if reader.filter.session_id.is_some() {
-            let produce = move |_: usize, sink: &mut Sink| reader.read_session(sink);
+            let produce = move |_: &AtomicUsize, sink: &mut Sink| reader.read_session(sink);
             return Ok(Arc::new(Produced::new(what, schema, 1, limit, None, Arc::new(produce))));
         }
         let (view, from, to) = (self.view.clone(), reader.filter.from(), reader.filter.to());
@@ -119,8 +123,7 @@ impl TableProvider for Events {
 
 /// All partitions of a plan take slices from one row.
 fn produce(reader: Reader, slices: Arc<Vec<Slice>>) -> Arc<Produce> {
-    let next = AtomicUsize::new(0);
-    Arc::new(move |_: usize, sink: &mut Sink| reader.read_slices(&slices, &next, sink))
+    Arc::new(move |next: &AtomicUsize, sink: &mut Sink| reader.read_slices(&slices, next, sink))
 }
 
 /// Reads batches of one form.

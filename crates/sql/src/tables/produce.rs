@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -22,8 +23,9 @@ use tokio::sync::mpsc::Sender;
 /// Batches on their way that nobody has taken yet, of each stream.
 const BATCHES_AHEAD: usize = 2;
 
-/// Gives the batches of one partition of the plan (not of the log).
-pub(crate) type Produce = dyn Fn(usize, &mut Sink) -> Result<()> + Send + Sync;
+/// Gives the batches of one partition of the plan (not of the log). The number is how many parts of the whole the
+/// partitions have taken, 0 at first: what one of them has counted none of the others gives.
+pub(crate) type Produce = dyn Fn(&AtomicUsize, &mut Sink) -> Result<()> + Send + Sync;
 
 /// What gives the columns of a projection over a leaf, and their schema; `None` if it cannot.
 pub(crate) type Narrow = dyn Fn(&ProjectionExec) -> Option<(SchemaRef, Arc<Produce>)> + Send + Sync;
@@ -66,6 +68,8 @@ pub(crate) struct Produced {
     rows: Option<usize>,
     produce: Arc<Produce>,
     narrow: Option<Arc<Narrow>>,
+    /// How many parts are taken by this leaf. One that begins anew has a number of its own.
+    taken: Arc<AtomicUsize>,
 }
 
 impl Produced {
@@ -84,7 +88,7 @@ impl Produced {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { what, properties: Arc::new(properties), limit, rows, produce, narrow: None }
+        Self { what, properties: Arc::new(properties), limit, rows, produce, narrow: None, taken: Arc::default() }
     }
 
     /// The same leaf, which may take a projection over it upon itself.
@@ -142,6 +146,19 @@ impl ExecutionPlan for Produced {
         Ok(self)
     }
 
+    /// What a recursive query runs again gives everything again.
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self {
+            what: self.what.clone(),
+            properties: Arc::clone(&self.properties),
+            limit: self.limit,
+            rows: self.rows,
+            produce: Arc::clone(&self.produce),
+            narrow: self.narrow.clone(),
+            taken: Arc::default(),
+        }))
+    }
+
     fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let narrowed = self.narrow.as_ref().and_then(|narrow| narrow(projection));
         Ok(narrowed.map(|(schema, produce)| {
@@ -151,7 +168,7 @@ impl ExecutionPlan for Produced {
         }))
     }
 
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut stream = RecordBatchReceiverStream::builder(self.schema(), BATCHES_AHEAD);
         let mut sink = Sink {
             to: stream.tx(),
@@ -159,8 +176,8 @@ impl ExecutionPlan for Produced {
             left: self.limit,
             memory: MemoryConsumer::new("read").register(context.memory_pool()),
         };
-        let produce = Arc::clone(&self.produce);
-        stream.spawn_blocking(move || produce(partition, &mut sink));
+        let (produce, taken) = (Arc::clone(&self.produce), Arc::clone(&self.taken));
+        stream.spawn_blocking(move || produce(&taken, &mut sink));
         Ok(stream.build())
     }
 

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder,
@@ -23,7 +24,7 @@ use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use eye_event::Timestamp;
-use eye_query::{Figure, FunnelAnswer, PathNodeOut, PathsOut, RetentionOut, Trend};
+use eye_query::{Figure, FunnelAnswer, Measure, PathNodeOut, PathsOut, RetentionOut, SeriesOut, Statistic, Trend};
 
 use super::View;
 use super::produce::{Produced, Sink};
@@ -74,7 +75,10 @@ impl TableFunctionImpl for Function {
                 let query = self.questions.trend(body, allowed).map_err(Error::invalid)?;
                 let names: Vec<String> = query.breakdown.iter().map(ToString::to_string).collect();
                 let schema = trend_schema(&names, query.compare);
-                let ask = move || Ok(trend_rows(&eye_query::trend(&*view.snapshot, &query, &view.cancel)?));
+                let ask = move || {
+                    let trend = eye_query::trend(&*view.snapshot, &query, &view.cancel)?;
+                    Ok(trend_rows(&trend, nothing_of(&query.measure)))
+                };
                 (schema, Arc::new(ask))
             }
             Kind::Funnel => {
@@ -138,7 +142,7 @@ impl TableProvider for Question {
         let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let projected = Arc::new(self.schema.project(&projection)?);
         let (schema, answer) = (Arc::clone(&self.schema), Arc::clone(&self.answer));
-        let produce = move |_: usize, sink: &mut Sink| -> Result<()> {
+        let produce = move |_: &AtomicUsize, sink: &mut Sink| -> Result<()> {
             let batch = RecordBatch::try_new(Arc::clone(&schema), answer().map_err(Error::from)?)?;
             sink.send(&batch.project(&projection)?)?;
             Ok(())
@@ -197,7 +201,7 @@ fn trend_schema(breakdown: &[String], compare: bool) -> Schema {
     let fields = breakdown.iter().map(|name| text(name, true));
     let previous = compare.then(|| real("previous"));
     Schema::new(
-        [time("time")]
+        [time("time").with_nullable(compare)]
             .into_iter()
             .chain(fields)
             .chain([flag("rest"), real("value")])
@@ -206,20 +210,77 @@ fn trend_schema(breakdown: &[String], compare: bool) -> Schema {
     )
 }
 
-fn trend_rows(trend: &Trend) -> Vec<ArrayRef> {
-    let length = trend.period.times.len();
-    let places = || trend.period.series.iter().flat_map(|series| (0..length).map(move |place| (series, place)));
-    let mut columns = vec![times(places().map(|(_, place)| trend.period.times[place]))];
-    for field in 0..trend.breakdown.len() {
-        columns.push(texts(places().map(|(series, _)| series.breakdown.get(field).and_then(Option::as_ref))));
+/// What a measure gives where there are no events.
+fn nothing_of(measure: &Measure) -> Figure {
+    match measure {
+        Measure::Events | Measure::Units(_) | Measure::Of(Statistic::Distinct, _) => Figure::Count(0),
+        Measure::Of(Statistic::Sum, _) => Figure::Real(0.0),
+        Measure::Of(Statistic::Avg | Statistic::Min | Statistic::Max | Statistic::Percentile(_), _) => {
+            Figure::Nothing(())
+        }
     }
-    columns.push(Arc::new(BooleanArray::from_iter(places().map(|(series, _)| Some(series.rest)))));
-    let values = places().map(|(series, place)| series.values.get(place).copied().and_then(number));
-    columns.push(Arc::new(Float64Array::from_iter(values)));
-    if let Some(previous) = &trend.previous {
-        let series = || trend.period.series.iter().zip(&previous.series);
-        let values = series().flat_map(|(_, before)| (0..length).map(|place| before.values.get(place)));
-        columns.push(Arc::new(Float64Array::from_iter(values.map(|value| value.copied().and_then(number)))));
+}
+
+/// A row of a trend.
+struct TrendRow<'t> {
+    series: &'t SeriesOut,
+    /// None where only the period before has an interval.
+    time: Option<Timestamp>,
+    value: Option<f64>,
+    previous: Option<f64>,
+}
+
+/// The rows of each series. One that only one of the periods has, such as a rest, is nothing in the other.
+///
+/// The one period ends where the other begins, so their intervals are beside each other from the last one on.
+fn beside<'t>(trend: &'t Trend, nothing: Figure) -> Vec<TrendRow<'t>> {
+    let (times, now) = (&trend.period.times, trend.period.series.as_slice());
+    let previous = trend.previous.as_ref();
+    let before = previous.map(|previous| previous.series.as_slice()).unwrap_or_default();
+    let length_before = previous.map_or(0, |previous| previous.times.len());
+    let length = times.len().max(length_before);
+    let gone = before.iter().filter(|one| find(now, one).is_none());
+    let mut rows = Vec::new();
+    for series in now.iter().chain(gone) {
+        let (mine, other) = (find(now, series), find(before, series));
+        for row in 0..length {
+            // The place in each period, if it has one here.
+            let place = (row + times.len()).checked_sub(length);
+            let place_before = (row + length_before).checked_sub(length);
+            rows.push(TrendRow {
+                series,
+                time: place.and_then(|place| times.get(place).copied()),
+                value: place.and_then(|place| figure(mine, place, nothing)),
+                previous: place_before.and_then(|place| figure(other, place, nothing)),
+            });
+        }
+    }
+    rows
+}
+
+/// The same series among others.
+fn find<'s>(all: &'s [SeriesOut], series: &SeriesOut) -> Option<&'s SeriesOut> {
+    all.iter().find(|one| one.rest == series.rest && one.breakdown == series.breakdown)
+}
+
+fn figure(series: Option<&SeriesOut>, place: usize, nothing: Figure) -> Option<f64> {
+    match series {
+        Some(series) => series.values.get(place).copied().and_then(number),
+        None => number(nothing),
+    }
+}
+
+fn trend_rows(trend: &Trend, nothing: Figure) -> Vec<ArrayRef> {
+    let rows = beside(trend, nothing);
+    let times = rows.iter().map(|row| row.time.map(Timestamp::micros));
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))];
+    for field in 0..trend.breakdown.len() {
+        columns.push(texts(rows.iter().map(|row| row.series.breakdown.get(field).and_then(Option::as_ref))));
+    }
+    columns.push(Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.series.rest)))));
+    columns.push(Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.value))));
+    if trend.previous.is_some() {
+        columns.push(Arc::new(Float64Array::from_iter(rows.iter().map(|row| row.previous))));
     }
     columns
 }

@@ -1,6 +1,7 @@
 //! `rejections`: what was refused, and why.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -53,7 +54,7 @@ impl TableProvider for Rejections {
         let projection = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
         let projected = Arc::new(schema.project(&projection)?);
         let view = self.view.clone();
-        let produce = move |_: usize, sink: &mut Sink| read(&view, &projection, sink);
+        let produce = move |_: &AtomicUsize, sink: &mut Sink| read(&view, &projection, sink);
         Ok(Arc::new(Produced::new("rejections".to_owned(), projected, 1, limit, None, Arc::new(produce))))
     }
 }

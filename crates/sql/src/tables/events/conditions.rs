@@ -36,12 +36,17 @@ fn add(filter: &mut Filter, condition: &Expr) -> bool {
         _ => return false,
     };
     match place {
-        Some(known) => known == text,
-        None => {
-            *place = Some(text.to_owned());
-            true
-        }
+        None => *place = Some(text.to_owned()),
+        Some(known) if known == text => {}
+        Some(_) => rule_out(filter),
     }
+    true
+}
+
+/// No event has two values: the filter's range becomes empty, and no condition makes it wider again.
+fn rule_out(filter: &mut Filter) {
+    let never = Some(Timestamp::from_micros(0));
+    (filter.from, filter.to) = (never, never);
 }
 
 fn time_of(literal: &ScalarValue) -> Option<i64> {
@@ -117,14 +122,30 @@ mod tests {
     fn what_a_filter_cannot_hold_is_left() {
         let (filter, held) = held(&[
             col("category").eq(lit("a")),
-            col("category").eq(lit("b")),
             col("name").not_eq(lit("x")),
             col("event_id").eq(lit("x")),
             col("timestamp").eq(lit("2026-01-01")),
             col("category").eq(lit(ScalarValue::Utf8(None))),
             col("timestamp").lt_eq(at(i64::MAX)),
         ]);
-        assert_eq!(held, [true, false, false, false, false, false, false]);
+        assert_eq!(held, [true, false, false, false, false, false]);
+        assert_eq!(filter, Filter { category: Some("a".into()), ..Filter::default() });
+    }
+
+    #[test]
+    fn two_values_of_one_column_are_held_as_an_empty_range() {
+        let either_first = [
+            [col("category").eq(lit("a")), col("category").eq(lit("b")), col("timestamp").gt_eq(at(-5))],
+            [col("timestamp").lt(at(90)), col("user_id").eq(lit("a")), lit("b").eq(col("user_id"))],
+        ];
+        for conditions in either_first {
+            let (filter, held) = held(&conditions);
+            assert_eq!(held, [true; 3]);
+            assert!(filter.from.unwrap() >= filter.to.unwrap(), "{filter:?}");
+            assert!(!filter.slice_can_match((Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX))));
+        }
+        let (filter, held) = held(&[col("category").eq(lit("a")), col("category").eq(lit("a"))]);
+        assert_eq!(held, [true; 2]);
         assert_eq!(filter, Filter { category: Some("a".into()), ..Filter::default() });
     }
 }

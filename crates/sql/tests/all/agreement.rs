@@ -1,12 +1,7 @@
 //! SQL and the lists agree on the same snapshot, whatever was stored and wherever it lies: hot, flushed, merged.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{Made, START, World, by_category, limits};
 use eye_event::Timestamp;
 use eye_query::{
     Cancel, EventsQuery, Field, Figure, Filter, Order, ProblemsQuery, RejectionsQuery, SessionsQuery, TrendQuery,
@@ -15,6 +10,8 @@ use eye_query::{
 use eye_store::{Columns, Erasure, Selection};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use crate::common::{Made, START, World, by_category, limits};
 
 fn made() -> impl Strategy<Value = Made> {
     let fields = (

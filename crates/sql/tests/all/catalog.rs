@@ -3,13 +3,10 @@
 //! The texts lie in `catalog/`, one file for each client. Behind a statement stand its parameters (`--$`, separated by
 //! `|`) and the rows that it gives (`-->`), each as `psql -A -t` shows it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
-mod common;
-
-use common::{World, limits};
 use eye_sql::{Ask, Error, Parameter};
 use serde_json::{Value, json};
+
+use crate::common::{World, limits};
 
 /// A statement of a client.
 #[derive(Default)]

@@ -1,14 +1,11 @@
 //! Each limit stops one statement, and only that one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
-mod common;
-
 use std::time::Duration;
 
-use common::{Made, World, limits};
 use eye_sql::{Ask, Error, Limits};
 use serde_json::json;
+
+use crate::common::{Made, World, limits};
 
 fn world(limits: Limits, events: u16) -> World {
     let mut world = World::new(limits);

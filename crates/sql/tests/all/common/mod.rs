@@ -1,7 +1,6 @@
 //! A store in memory with an engine over it.
 
 #![allow(dead_code, unreachable_pub, reason = "no test uses all of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use eye_event::{BatchHeader, EventRef, Problem, Problems, RejectionRef, Timestamp};
 use eye_log::SharedLog;
 use eye_log::memory::MemoryLog;
-use eye_query::{Field, Filter, FunnelQuery, PathsQuery, RetentionQuery, TrendQuery};
+use eye_query::{Field, Filter, FunnelQuery, Interval, Measure, PathsQuery, RetentionQuery, TrendQuery};
 use eye_sql::{Ask, Encoder, Engine, Error, Format, Limits, Questions};
 use eye_store::table::TableLocation;
 use eye_store::{Request, Store, StoreSettings, Table, TableKind, TableOptions};
@@ -114,6 +113,29 @@ impl World {
         }
     }
 
+    /// Stores one event of the application "web".
+    pub fn ingest_at(&mut self, micros: i64, event_id: &str, category: &str, data: &str) {
+        self.made += 1;
+        let received_at = Timestamp::from_micros(START + i64::from(self.made) * 1_000_000);
+        let header = BatchHeader { application: "web", token: "t", received_at };
+        let mut request = Request::new(&header, PARTITIONS, 0);
+        request.push_event(&EventRef {
+            event_id,
+            session_id: "session-1",
+            category,
+            name: "n",
+            timestamp: Timestamp::from_micros(micros),
+            timestamp_raw: None,
+            sent_at: None,
+            user_id: None,
+            anonymous_id: None,
+            data,
+            context: None,
+            problems: Problems::default(),
+        });
+        self.runtime.block_on(self.store.ingest(request)).unwrap();
+    }
+
     pub fn ask(&self, sql: &str) -> Ask {
         Ask { sql: sql.to_owned(), parameters: Vec::new(), token: "t".to_owned(), allowed: None }
     }
@@ -175,8 +197,24 @@ pub fn by_category(allowed: Option<Vec<String>>) -> TrendQuery {
 struct Plain;
 
 impl Questions for Plain {
-    fn trend(&self, _: &str, allowed: Option<Vec<String>>) -> Result<TrendQuery, String> {
-        Ok(by_category(allowed))
+    /// By category, within other times and by other intervals if that is asked.
+    fn trend(&self, body: &str, allowed: Option<Vec<String>>) -> Result<TrendQuery, String> {
+        let asked: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        let mut query = by_category(allowed);
+        let time = |name: &str| asked[name].as_i64().map(Timestamp::from_micros);
+        query.from = time("from").unwrap_or(query.from);
+        query.to = time("to").unwrap_or(query.to);
+        query.compare = asked["compare"] == true;
+        if asked["top"] == 1 {
+            query.top = 1;
+        }
+        if asked["interval"] == "month" {
+            query.interval = Interval::Month;
+        }
+        if let Some(measure) = asked["measure"].as_str() {
+            query.measure = measure.parse::<Measure>().map_err(|_| format!("{measure} is no measure"))?;
+        }
+        Ok(query)
     }
 
     fn funnel(&self, _: &str, _: Option<Vec<String>>) -> Result<FunnelQuery, String> {
