@@ -205,7 +205,7 @@ impl From<eye_sql::Error> for ApiError {
         let code = match error {
             Error::Invalid { .. } => Code::InvalidSql,
             Error::Refused(_) => Code::RefusedSql,
-            Error::Limit { .. } => Code::LimitReached,
+            Error::Limit { .. } | Error::TooMuch(_) => Code::LimitReached,
             Error::Busy { .. } | Error::Cancelled => Code::Busy,
             Error::Store(error) => return error.into(),
             Error::Internal(_) => return Self::internal(&error),

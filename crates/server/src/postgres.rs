@@ -14,23 +14,45 @@ mod session;
 mod words;
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgwire::api::ConnectionManager;
-use pgwire::tokio::process_socket;
+use bytes::{Buf as _, BytesMut};
+use pgwire::api::{ClientInfo as _, ConnectionManager, PgWireConnectionState, PgWireServerHandlers as _};
+use pgwire::error::PgWireResult;
+use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
+use pgwire::tokio::server::{MaybeTls, negotiate_tls, process_error, process_message};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::shutdown::Shutdown;
 use crate::state::AppState;
-use session::Handlers;
+use session::{Handlers, fatal};
 
 /// How often it is looked whether a client that waits is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A pause after the system had no socket left to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// As many clients as may be connected may log in at once, and never fewer than this. More are closed.
+const LOGINS_MIN: usize = 16;
+/// A client that has not shown its token by then is closed.
+const LOGIN_TIME_MAX: Duration = Duration::from_secs(60);
+/// All that a client may send before it has shown its token.
+const LOGIN_BYTES_MAX: usize = 32 * 1024;
+/// One message of a client that is logged in: a statement with its parameters.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Room that is made for each read.
+const READ_BYTES: usize = 8 * 1024;
+/// A client that is silent for so long is asked whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// And again after so long, so many times.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMES: u32 = 6;
 
 /// Binds the port.
 ///
@@ -46,7 +68,9 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 
 /// Serves until the process stops. Statements that run then are stopped.
 pub(crate) async fn serve(listener: TcpListener, state: AppState, shutdown: Shutdown) {
-    let places = Arc::new(Semaphore::new(state.settings.postgres_connections_max));
+    let most = state.settings.postgres_connections_max;
+    let places = Arc::new(Semaphore::new(most));
+    let logins = Arc::new(Semaphore::new(most.max(LOGINS_MIN)));
     let manager = Arc::new(ConnectionManager::new());
     let mut connections = JoinSet::new();
     loop {
@@ -59,11 +83,14 @@ pub(crate) async fn serve(listener: TcpListener, state: AppState, shutdown: Shut
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let place = Arc::clone(&places).try_acquire_owned().ok();
-        let handlers = Handlers::new(state.clone(), Arc::clone(&manager), place.is_some());
+        // A stranger too many is closed at once: it costs nothing more.
+        let Ok(login) = Arc::clone(&logins).try_acquire_owned() else { continue };
+        if let Err(error) = keep_alive(&stream) {
+            tracing::debug!(%error, "a connection of a PostgreSQL client is not watched by the system");
+        }
+        let handlers = Handlers::new(state.clone(), Arc::clone(&manager), Arc::clone(&places));
         connections.spawn(async move {
-            let _place = place;
-            if let Err(error) = connection(stream, handlers).await {
+            if let Err(error) = connection(stream, handlers, login).await {
                 tracing::debug!(%error, "a connection of a PostgreSQL client ended");
             }
         });
@@ -71,23 +98,168 @@ pub(crate) async fn serve(listener: TcpListener, state: AppState, shutdown: Shut
     connections.shutdown().await;
 }
 
+/// A client that has gone without a word is noticed by the system.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    let often = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    SockRef::from(stream).set_tcp_keepalive(&often.with_retries(KEEPALIVE_TIMES))
+}
+
 /// One connection, until it is over or its client has gone, even in the middle of a statement.
-async fn connection(stream: TcpStream, handlers: Handlers) -> std::io::Result<()> {
-    let stream = stream.into_std()?;
-    let watched = TcpStream::from_std(stream.try_clone()?)?;
-    tokio::select! {
-        done = process_socket(TcpStream::from_std(stream)?, None, Arc::new(handlers)) => done,
-        () = gone(watched) => Ok(()),
+///
+/// As `pgwire::tokio::process_socket`, but for [`Input`] and for a login that fails: it is over, whatever failed.
+async fn connection(stream: TcpStream, handlers: Handlers, login: OwnedSemaphorePermit) -> std::io::Result<()> {
+    let mut login = Some(login);
+    let deadline = Instant::now() + LOGIN_TIME_MAX;
+    let Ok(negotiated) = tokio::time::timeout_at(deadline, negotiate_tls(stream, None)).await else { return Ok(()) };
+    let Some(mut socket) = negotiated? else { return Ok(()) };
+    let mut input = Input::new(socket.read_buffer_mut().split());
+    let startup = handlers.startup_handler();
+    let simple = handlers.simple_query_handler();
+    let extended = handlers.extended_query_handler();
+    let copy = handlers.copy_handler();
+    let cancel = handlers.cancel_handler();
+    let mut watched = None;
+    loop {
+        let is_login = !handlers.is_logged_in();
+        let (state, version) = (socket.state(), socket.protocol_version());
+        let next = input.next(socket.get_mut(), state, version, is_login);
+        let next = if is_login {
+            let Ok(next) = tokio::time::timeout_at(deadline, next).await else { return Ok(()) };
+            next
+        } else {
+            next.await
+        };
+        let message = match next {
+            Ok(None | Some(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
+            Ok(Some(message)) => message,
+            Err(error) => return process_error(&mut socket, error, false).await,
+        };
+        let is_extended = message.is_extended_query();
+        let is_cancel = matches!(message, PgWireFrontendMessage::CancelRequest(_));
+        let step = async {
+            let done = process_message(
+                message,
+                &mut socket,
+                Arc::clone(&startup),
+                Arc::clone(&simple),
+                Arc::clone(&extended),
+                Arc::clone(&copy),
+                Arc::clone(&cancel),
+            );
+            let Err(error) = done.await else { return Ok(!is_cancel) };
+            let goes_on = !error.is_fatal() && handlers.is_logged_in();
+            process_error(&mut socket, error, is_extended).await?;
+            Ok::<_, std::io::Error>(goes_on)
+        };
+        let goes_on = match &watched {
+            Some(watched) => tokio::select! {
+                goes_on = step => goes_on?,
+                () = gone(watched) => false,
+            },
+            None => step.await?,
+        };
+        if !goes_on {
+            return Ok(());
+        }
+        if login.is_some() && handlers.is_logged_in() {
+            login = None;
+            watched = twin(socket.get_ref())?;
+        }
+    }
+}
+
+/// The same socket once more, to look at it while it is in use.
+fn twin(socket: &MaybeTls) -> std::io::Result<Option<TcpStream>> {
+    let MaybeTls::Plain(stream) = socket else { return Ok(None) };
+    let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+    TcpStream::from_std(twin).map(Some)
+}
+
+/// What a client has sent and is no whole message yet. `pgwire` would keep up to a gigabyte of it.
+struct Input {
+    bytes: BytesMut,
+    /// How many bytes have come in all.
+    total: usize,
+}
+
+impl Input {
+    fn new(bytes: BytesMut) -> Self {
+        Self { total: bytes.len(), bytes }
+    }
+
+    /// The next message; `None` once the client has closed.
+    async fn next(
+        &mut self,
+        stream: &mut MaybeTls,
+        state: PgWireConnectionState,
+        version: ProtocolVersion,
+        is_login: bool,
+    ) -> PgWireResult<Option<PgWireFrontendMessage>> {
+        let mut context = DecodeContext::new(version);
+        context.awaiting_frontend_ssl = false;
+        context.awaiting_frontend_startup = matches!(state, PgWireConnectionState::AwaitingStartup);
+        loop {
+            self.check(context.awaiting_frontend_startup, is_login)?;
+            if let Some(message) = PgWireFrontendMessage::decode(&mut self.bytes, &context)? {
+                return Ok(Some(message));
+            }
+            self.bytes.reserve(READ_BYTES);
+            let count = stream.read_buf(&mut self.bytes).await?;
+            if count == 0 {
+                return Ok(None);
+            }
+            self.total = self.total.saturating_add(count);
+        }
+    }
+
+    /// Whether the message that has begun may come. Only the first one of a client has no type before its length.
+    fn check(&self, is_first: bool, is_login: bool) -> PgWireResult<()> {
+        if is_login && self.total > LOGIN_BYTES_MAX {
+            return Err(fatal("54000", &format!("more than {LOGIN_BYTES_MAX} bytes came before the login was done")));
+        }
+        let start = usize::from(!is_first);
+        let Some(mut length) = self.bytes.get(start..start + 4) else { return Ok(()) };
+        let length = usize::try_from(length.get_u32()).unwrap_or(usize::MAX);
+        let most = if is_login { LOGIN_BYTES_MAX } else { MESSAGE_BYTES_MAX };
+        if length > most {
+            return Err(fatal("54000", &format!("a message may have {most} bytes here, not {length}")));
+        }
+        if length < 4 {
+            return Err(fatal("08P01", "a message has at least the four bytes of its length"));
+        }
+        Ok(())
     }
 }
 
 /// Returns once the other end has closed the connection.
-async fn gone(stream: TcpStream) {
+async fn gone(stream: &TcpStream) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         // Anything else is bytes that wait to be read, or none.
         if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(Duration::ZERO, stream.peek(&mut [0])).await {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_taken(bytes: &[u8], is_first: bool, is_login: bool) -> bool {
+        Input::new(BytesMut::from(bytes)).check(is_first, is_login).is_ok()
+    }
+
+    #[test]
+    fn what_may_be_read_has_an_end() {
+        assert!(is_taken(b"", true, true) && is_taken(b"Q\0\0\0", false, true));
+        assert!(is_taken(b"\0\0\x80\0", true, true) && !is_taken(b"\0\0\x80\x01", true, true));
+        assert!(is_taken(b"p\0\0\x80\0", false, true) && !is_taken(b"p\0\0\x80\x01", false, true));
+        assert!(is_taken(b"Q\0\x10\0\0", false, false) && !is_taken(b"Q\0\x10\0\x01", false, false));
+        assert!(!is_taken(b"Q\x3f\xff\xff\xfd", false, true) && !is_taken(b"Q\xff\xff\xff\xff", false, false));
+        assert!(!is_taken(b"Q\0\0\0\x03", false, false));
+        // Small messages count together until the login is done.
+        let many = b"H\0\0\0\x04".repeat(LOGIN_BYTES_MAX);
+        assert!(!is_taken(&many, false, true) && is_taken(&many, false, false));
     }
 }

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -313,7 +315,7 @@ fn a_revoked_token_reads_nothing_more() {
         println!("skipped: there is no psql");
         return;
     };
-    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::io::{BufRead as _, BufReader};
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     input.write_all(b"SELECT count(*) FROM events;\n").unwrap();
@@ -331,4 +333,200 @@ fn a_revoked_token_reads_nothing_more() {
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     child.wait().unwrap();
     assert!(text.is_empty() && errors.contains("revoked"), "{text}{errors}");
+}
+
+/// The length, version 3.0, the user and an end.
+const STARTUP: &[u8] = b"\0\0\0\x12\0\x03\0\0user\0eye\0\0";
+
+/// A client that speaks the protocol itself, and wrongly where it is told to.
+struct Raw(TcpStream);
+
+impl Raw {
+    /// Connects and says who it is.
+    fn begin(server: &Server) -> Self {
+        let mut raw = Self::connect(server);
+        raw.0.write_all(STARTUP).unwrap();
+        raw
+    }
+
+    fn connect(server: &Server) -> Self {
+        let address = address(server);
+        let part = |name: &str| address.split(' ').find_map(|part| part.strip_prefix(name)).unwrap();
+        let stream = TcpStream::connect((part("host="), part("port=").parse::<u16>().unwrap())).unwrap();
+        // Less than what a login may take; it only ends a hang.
+        stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(40))).unwrap();
+        Self(stream)
+    }
+
+    /// The same, and logs in.
+    fn log_in(server: &Server) -> Self {
+        let mut raw = Self::begin(server);
+        assert_eq!(raw.show_token(server).last().map(|message| message.0), Some('Z'));
+        raw
+    }
+
+    /// Sends the token; what comes then, up to an error or until it may ask.
+    fn show_token(&mut self, server: &Server) -> Vec<(char, Vec<u8>)> {
+        assert_eq!(self.next().unwrap(), ('R', vec![0, 0, 0, 3]));
+        self.send('p', format!("{}\0", server.token()).as_bytes());
+        self.until("ZE")
+    }
+
+    fn send(&mut self, kind: char, body: &[u8]) {
+        self.0.write_all(&message(kind, body)).unwrap();
+    }
+
+    /// The next message; `None` once the server has closed.
+    fn next(&mut self) -> Option<(char, Vec<u8>)> {
+        let mut head = [0; 5];
+        let mut filled = 0;
+        while filled < head.len() {
+            match self.0.read(&mut head[filled..]) {
+                Ok(0) => return None,
+                Ok(count) => filled += count,
+                Err(error) if is_closed(&error) => return None,
+                Err(error) => panic!("the server neither answers nor closes: {error}"),
+            }
+        }
+        let length = u32::from_be_bytes(head[1..].try_into().unwrap()) - 4;
+        let mut body = vec![0; usize::try_from(length).unwrap()];
+        match self.0.read_exact(&mut body) {
+            Ok(()) => Some((char::from(head[0]), body)),
+            Err(error) if is_closed(&error) => None,
+            Err(error) => panic!("the server neither answers nor closes: {error}"),
+        }
+    }
+
+    /// The messages up to the first of one of these kinds.
+    fn until(&mut self, kinds: &str) -> Vec<(char, Vec<u8>)> {
+        let mut messages = Vec::new();
+        loop {
+            messages.push(self.next().expect("the server closed"));
+            if messages.last().is_some_and(|last| kinds.contains(last.0)) {
+                return messages;
+            }
+        }
+    }
+
+    /// Asks in a simple message. The kinds of what comes back, and the error if there is one.
+    fn ask(&mut self, statements: &str) -> (String, Option<String>) {
+        self.send('Q', format!("{statements}\0").as_bytes());
+        let messages = self.until("Z");
+        let error = messages.iter().find(|message| message.0 == 'E');
+        (kinds(&messages), error.map(|message| String::from_utf8_lossy(&message.1).into_owned()))
+    }
+}
+
+/// The server may close with bytes of ours unread.
+fn is_closed(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe)
+}
+
+fn message(kind: char, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [[u8::try_from(kind).unwrap()].as_slice(), length.as_slice(), body].concat()
+}
+
+fn kinds(messages: &[(char, Vec<u8>)]) -> String {
+    messages.iter().map(|message| message.0).collect()
+}
+
+#[test]
+fn a_limit_of_rows_that_is_none_gives_every_row() {
+    let server = start(&["--sql-rows-max", "1000"]);
+    let mut raw = Raw::log_in(&server);
+    let parse = message('P', b"\0SELECT value FROM generate_series(1, 5)\0\0\0");
+    let bind = message('B', b"\0\0\0\0\0\0\0\0");
+    let execute = |rows: i32| message('E', &[[0].as_slice(), rows.to_be_bytes().as_slice()].concat());
+    let sync = message('S', b"");
+    for all in [0, -1, i32::MIN, i32::MAX, 1001, 1000, 6] {
+        for (limits, expected) in [
+            (vec![all], "12DDDDDCZ"),
+            (vec![2, all], "12DDsDDDCZ"),
+            (vec![2, 2, all], "12DDsDDsDCZ"),
+            (vec![5, all], "12DDDDDsCZ"),
+            (vec![all, all], "12DDDDDCCZ"),
+        ] {
+            let executes: Vec<u8> = limits.iter().flat_map(|rows| execute(*rows)).collect();
+            raw.0.write_all(&[parse.as_slice(), &bind, &executes, &sync].concat()).unwrap();
+            assert_eq!(kinds(&raw.until("Z")), expected, "{limits:?}");
+        }
+    }
+    // What has no rows is answered as before.
+    let begin = message('P', b"\0BEGIN\0\0\0");
+    raw.0.write_all(&[begin.as_slice(), &bind, &execute(-1), &sync].concat()).unwrap();
+    assert_eq!(kinds(&raw.until("Z")), "12CZ");
+    assert_eq!(raw.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+}
+
+#[test]
+fn the_rows_of_one_message_have_an_end_in_bytes() {
+    let server = start(&["--sql-memory-bytes-max", "16MiB"]);
+    let mut raw = Raw::log_in(&server);
+    let large = format!("SELECT value, '{}' FROM generate_series(1, 200000)", "x".repeat(100));
+    let (kinds, error) = raw.ask(&format!("SELECT 1; {large}; SELECT 2"));
+    let error = error.unwrap();
+    assert_eq!(kinds, "TDCEZ", "{error}");
+    assert!(error.contains("C54000") && error.contains("bytes (sql_memory_bytes_max)"), "{error}");
+    assert_eq!(raw.ask("SELECT 1; SELECT 2"), ("TDCTDCZ".to_owned(), None));
+    // One of its own goes out as it comes.
+    let (kinds, error) = raw.ask(&large);
+    assert_eq!((kinds.matches('D').count(), error), (200_000, None));
+}
+
+#[test]
+fn a_client_that_has_not_logged_in_cannot_fill_the_memory() {
+    let server = start(&[]);
+    let header = [b"Q".as_slice(), &0x3fff_fffd_u32.to_be_bytes()].concat();
+    let many = message('H', b"").repeat(16 * 1024);
+    for bytes in [[header, vec![b'x'; 1024 * 1024]].concat(), many] {
+        let mut raw = Raw::begin(&server);
+        assert_eq!(raw.next().unwrap(), ('R', vec![0, 0, 0, 3]));
+        // It may be closed before all is sent.
+        if let Err(error) = raw.0.write_all(&bytes) {
+            assert!(is_closed(&error), "{error}");
+        }
+        while let Some((kind, _)) = raw.next() {
+            assert!("EZ".contains(kind), "{kind}");
+        }
+        assert_eq!(Raw::log_in(&server).ask("SELECT 1"), ("TDCZ".to_owned(), None));
+    }
+    // One that has logged in is told.
+    let mut raw = Raw::log_in(&server);
+    assert_eq!(raw.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+    raw.0.write_all(&[b"Q".as_slice(), &(1024 * 1024 + 1_u32).to_be_bytes()].concat()).unwrap();
+    let (kind, text) = raw.next().unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(kind == 'E' && text.contains("FATAL") && text.contains("C54000"), "{text}");
+    while raw.next().is_some() {}
+}
+
+#[test]
+fn strangers_have_an_end_and_keep_nobody_out_who_is_in() {
+    let server = start(&["--postgres-connections-max", "1"]);
+    let mut client = Raw::log_in(&server);
+    // Once it is answered its place among those that log in is free.
+    assert_eq!(client.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+    let strangers: Vec<Raw> = (0..16).map(|_| Raw::connect(&server)).collect();
+    assert_eq!(Raw::connect(&server).next(), None, "one too many is closed");
+    assert_eq!(client.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+    drop(strangers);
+    // They are noticed one after the other.
+    let told = (0..400).find_map(|_| {
+        let mut raw = Raw::connect(&server);
+        let _ = raw.0.write_all(STARTUP);
+        let Some(first) = raw.next() else {
+            std::thread::sleep(Duration::from_millis(25));
+            return None;
+        };
+        assert_eq!(first.0, 'R');
+        raw.send('p', format!("{}\0", server.token()).as_bytes());
+        raw.until("ZE").pop()
+    });
+    let (kind, text) = told.expect("no stranger was let go");
+    let text = String::from_utf8(text).unwrap();
+    assert!(kind == 'E' && text.contains("C53300") && text.contains("postgres_connections_max"), "{text}");
+    assert_eq!(client.ask("SELECT 1"), ("TDCZ".to_owned(), None));
 }

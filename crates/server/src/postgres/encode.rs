@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, Schema, TimeUnit,
-    TimestampMicrosecondType,
+    TimestampMicrosecondType, UInt64Type,
 };
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -46,13 +46,23 @@ fn format_of(format: &Format, place: usize) -> FieldFormat {
     }
 }
 
-/// The type of PostgreSQL for one of the types that [`conformed`] gives, or for a parameter.
+/// The type of PostgreSQL that a client is told for a parameter: one of those that it may send in binary too.
+pub(super) fn type_of_parameter(kind: &DataType) -> Type {
+    match type_of(kind) {
+        Type::NUMERIC => Type::TEXT,
+        kind => kind,
+    }
+}
+
+/// The type of PostgreSQL for one of the types that [`conformed`] gives.
 pub(super) fn type_of(kind: &DataType) -> Type {
     match kind {
         DataType::Boolean => Type::BOOL,
         DataType::Int16 => Type::INT2,
         DataType::Int32 => Type::INT4,
         DataType::Int64 => Type::INT8,
+        // The largest do not fit into an INT8.
+        DataType::UInt64 => Type::NUMERIC,
         DataType::Float32 => Type::FLOAT4,
         DataType::Float64 => Type::FLOAT8,
         DataType::Binary => Type::BYTEA,
@@ -64,6 +74,7 @@ pub(super) fn type_of(kind: &DataType) -> Type {
             Type::INT2 => Type::INT2_ARRAY,
             Type::INT4 => Type::INT4_ARRAY,
             Type::INT8 => Type::INT8_ARRAY,
+            Type::NUMERIC => Type::NUMERIC_ARRAY,
             Type::FLOAT4 => Type::FLOAT4_ARRAY,
             Type::FLOAT8 => Type::FLOAT8_ARRAY,
             Type::DATE => Type::DATE_ARRAY,
@@ -85,13 +96,14 @@ fn conformed(kind: &DataType) -> DataType {
         | DataType::Int16
         | DataType::Int32
         | DataType::Int64
+        | DataType::UInt64
         | DataType::Float32
         | DataType::Float64
         | DataType::Binary
         | DataType::Date32 => kind.clone(),
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::UInt32 => DataType::Int64,
         DataType::Float16 => DataType::Float32,
         DataType::LargeBinary | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Date64 => DataType::Date32,
@@ -156,6 +168,7 @@ fn binary(column: &dyn Array, row: usize, out: &mut BytesMut) {
         DataType::Int16 => out.put_i16(column.as_primitive::<Int16Type>().value(row)),
         DataType::Int32 => out.put_i32(column.as_primitive::<Int32Type>().value(row)),
         DataType::Int64 => out.put_i64(column.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt64 => numeric(column.as_primitive::<UInt64Type>().value(row), out),
         DataType::Float32 => out.put_f32(column.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => out.put_f64(column.as_primitive::<Float64Type>().value(row)),
         DataType::Binary => out.put_slice(column.as_binary::<i32>().value(row)),
@@ -179,6 +192,24 @@ fn binary(column: &dyn Array, row: usize, out: &mut BytesMut) {
     }
 }
 
+/// A NUMERIC in binary: how many digits of base 10,000 there are, the weight of the first, the sign, how many decimal
+/// places are shown, and the digits.
+fn numeric(value: u64, out: &mut BytesMut) {
+    let mut digits = Vec::new();
+    let mut left = value;
+    while left > 0 {
+        digits.push((left % 10_000) as i16);
+        left /= 10_000;
+    }
+    // There are five at most.
+    let count = digits.len() as i16;
+    out.put_i16(count);
+    out.put_i16((count - 1).max(0));
+    out.put_i16(0);
+    out.put_i16(0);
+    digits.iter().rev().for_each(|digit| out.put_i16(*digit));
+}
+
 fn write_text(column: &dyn Array, row: usize, out: &mut String) {
     use std::fmt::Write as _;
     // Writing to a string cannot fail.
@@ -187,6 +218,7 @@ fn write_text(column: &dyn Array, row: usize, out: &mut String) {
         DataType::Int16 => write!(out, "{}", column.as_primitive::<Int16Type>().value(row)),
         DataType::Int32 => write!(out, "{}", column.as_primitive::<Int32Type>().value(row)),
         DataType::Int64 => write!(out, "{}", column.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt64 => write!(out, "{}", column.as_primitive::<UInt64Type>().value(row)),
         DataType::Float32 => write!(out, "{}", float(f64::from(column.as_primitive::<Float32Type>().value(row)), true)),
         DataType::Float64 => write!(out, "{}", float(column.as_primitive::<Float64Type>().value(row), false)),
         DataType::Binary => {
@@ -258,7 +290,9 @@ fn float(value: f64, is_short: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray};
+    use arrow::array::{
+        Int64Array, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray, UInt64Array, UInt64Builder,
+    };
 
     use super::*;
 
@@ -286,5 +320,29 @@ mod tests {
         let binary = [1, 1, 25, 3, 1_i32].map(i32::to_be_bytes).concat();
         let elements = [with_length(b"a\"b"), (-1_i32).to_be_bytes().to_vec(), with_length(b"")].concat();
         assert_eq!(shown(texts, true), with_length(&[binary, elements].concat()));
+    }
+
+    #[test]
+    fn large_counts_are_no_nulls() {
+        let numeric =
+            |parts: &[i16]| with_length(&parts.iter().flat_map(|part| part.to_be_bytes()).collect::<Vec<_>>());
+        for (value, text, binary) in [
+            (0, "0", numeric(&[0, 0, 0, 0])),
+            (7, "7", numeric(&[1, 0, 0, 0, 7])),
+            (10_000, "10000", numeric(&[2, 1, 0, 0, 1, 0])),
+            (1_u64 << 63, "9223372036854775808", numeric(&[5, 4, 0, 0, 922, 3372, 368, 5477, 5808])),
+            (u64::MAX, "18446744073709551615", numeric(&[5, 4, 0, 0, 1844, 6744, 737, 955, 1615])),
+        ] {
+            let column: ArrayRef = Arc::new(UInt64Array::from(vec![value]));
+            assert_eq!(type_of(&conformed(column.data_type())), Type::NUMERIC);
+            assert_eq!(shown(Arc::clone(&column), false), with_length(text.as_bytes()));
+            assert_eq!(shown(column, true), binary, "{value}");
+        }
+        let mut list = ListBuilder::new(UInt64Builder::new());
+        list.append_value([Some(u64::MAX), None]);
+        let list: ArrayRef = Arc::new(list.finish());
+        assert_eq!(type_of(&conformed(list.data_type())), Type::NUMERIC_ARRAY);
+        assert_eq!(shown(list, false), with_length(b"{18446744073709551615,NULL}"));
+        assert_eq!(type_of_parameter(&DataType::UInt64), Type::TEXT);
     }
 }

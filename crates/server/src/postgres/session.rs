@@ -12,17 +12,22 @@ use parking_lot::Mutex;
 use pgwire::api::auth::cleartext::CleartextPasswordAuthStartupHandler;
 use pgwire::api::auth::{AuthSource, DefaultServerParameterProvider, LoginInfo, Password, StartupHandler};
 use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
-use pgwire::api::portal::{Format, Portal};
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
+use pgwire::api::portal::{Format, Portal, PortalExecutionState};
+use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_partial_query_response};
 use pgwire::api::results::{
     DescribePortalResponse, DescribeStatementResponse, FieldInfo, QueryResponse, Response, Tag,
 };
 use pgwire::api::stmt::{QueryParser, StoredStatement};
-use pgwire::api::store::PortalStore;
-use pgwire::api::{ClientInfo, ClientPortalStore, ConnectionManager, PgWireServerHandlers, Type};
+use pgwire::api::store::{Entry, PortalStore};
+use pgwire::api::{
+    ClientInfo, ClientPortalStore, ConnectionHandle, ConnectionManager, DEFAULT_NAME, PgWireConnectionState,
+    PgWireServerHandlers, Type,
+};
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::data::DataRow;
+use pgwire::messages::extendedquery::Execute;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::encode;
 use super::words::{self, Word};
@@ -37,9 +42,15 @@ pub(super) struct Handlers {
 }
 
 impl Handlers {
-    /// `has_place` is false for a client too many: it is told so once it has spoken.
-    pub(super) fn new(state: AppState, manager: Arc<ConnectionManager>, has_place: bool) -> Self {
-        Self { session: Arc::new(Session { state, has_place, token: Mutex::new(None) }), manager }
+    /// A client takes one of `places` with its password; one too many is told so.
+    pub(super) fn new(state: AppState, manager: Arc<ConnectionManager>, places: Arc<Semaphore>) -> Self {
+        let session = Session { state, places, place: Mutex::new(None), token: Mutex::new(None) };
+        Self { session: Arc::new(session), manager }
+    }
+
+    /// Whether the client has shown a token that may read.
+    pub(super) fn is_logged_in(&self) -> bool {
+        self.session.token.lock().is_some()
     }
 }
 
@@ -70,7 +81,9 @@ impl PgWireServerHandlers for Handlers {
 /// Who is connected.
 struct Session {
     state: AppState,
-    has_place: bool,
+    places: Arc<Semaphore>,
+    /// Kept while the client is connected.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
     token: Mutex<Option<String>>,
 }
 
@@ -92,21 +105,23 @@ impl AuthSource for Door {
 
     async fn verify_password(&self, _: &LoginInfo, password: &[u8]) -> PgWireResult<Option<()>> {
         let session = &self.0;
-        if !session.has_place {
+        let token = std::str::from_utf8(password).unwrap_or_default().trim_end_matches('\0').trim().to_owned();
+        session.caller(&token).map_err(|error| fatal("28P01", error.detail()))?;
+        // Only now: a stranger takes no place of those who may be here.
+        let Ok(place) = Arc::clone(&session.places).try_acquire_owned() else {
             let most = session.state.settings.postgres_connections_max;
             return Err(fatal(
                 "53300",
                 &format!("{most} clients are connected (postgres_connections_max): try again later"),
             ));
-        }
-        let token = std::str::from_utf8(password).unwrap_or_default().trim_end_matches('\0').trim().to_owned();
-        session.caller(&token).map_err(|error| fatal("28P01", error.detail()))?;
+        };
+        *session.place.lock() = Some(place);
         *session.token.lock() = Some(token);
         Ok(Some(()))
     }
 }
 
-fn fatal(code: &str, message: &str) -> PgWireError {
+pub(super) fn fatal(code: &str, message: &str) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), message.to_owned())))
 }
 
@@ -120,7 +135,7 @@ fn refusal(error: eye_sql::Error, sql: &str) -> PgWireError {
     let (code, spot) = match &error {
         Error::Invalid { spot, .. } => ("42601", *spot),
         Error::Refused(_) => ("25006", None),
-        Error::Limit { .. } => ("54000", None),
+        Error::Limit { .. } | Error::TooMuch(_) => ("54000", None),
         Error::Busy { .. } => ("53300", None),
         Error::Cancelled => ("57014", None),
         Error::Store(_) => ("58030", None),
@@ -173,14 +188,25 @@ impl Session {
     }
 
     /// The response to one statement of several, with all its rows: its turn is over when the next one begins.
-    async fn gather(&self, sql: &str, rows_left: &mut usize) -> PgWireResult<Response> {
+    async fn gather(&self, sql: &str, rows_left: &mut usize, bytes_left: &mut usize) -> PgWireResult<Response> {
         let mut answer = match self.respond(sql, Vec::new(), Format::UnifiedText).await? {
             Response::Query(answer) => answer,
             other => return Ok(other),
         };
         let mut rows = Vec::new();
         while let Some(row) = answer.data_rows.next().await {
-            rows.push(row?);
+            let row = row?;
+            let bytes = row.data.len().saturating_add(size_of::<DataRow>());
+            rows.push(row);
+            *bytes_left = bytes_left.checked_sub(bytes).ok_or_else(|| {
+                let most = self.state.settings.sql_memory_bytes_max;
+                error(
+                    "54000",
+                    format!(
+                        "the message gives more than {most} bytes (sql_memory_bytes_max): send its statements apart"
+                    ),
+                )
+            })?;
             *rows_left = rows_left.checked_sub(1).ok_or_else(|| {
                 let most = self.state.settings.sql_rows_max;
                 error(
@@ -206,7 +232,8 @@ impl Session {
         let store = self.state.store.clone();
         let described = self.state.sql.describe(ask, move || store.snapshot()).await;
         let described = described.map_err(|error| refusal(error, sql))?;
-        let parameters = described.parameters.iter().map(|kind| kind.as_ref().map_or(Type::TEXT, encode::type_of));
+        let parameters =
+            described.parameters.iter().map(|kind| kind.as_ref().map_or(Type::TEXT, encode::type_of_parameter));
         Ok((encode::fields(&described.columns, format), parameters.collect()))
     }
 }
@@ -243,9 +270,10 @@ impl SimpleQueryHandler for Session {
             return Err(error("54000", message));
         }
         let mut rows_left = self.state.settings.sql_rows_max;
+        let mut bytes_left = self.state.settings.sql_memory_bytes_max;
         let mut responses = Vec::new();
         for statement in statements {
-            match self.gather(&statement, &mut rows_left).await {
+            match self.gather(&statement, &mut rows_left, &mut bytes_left).await {
                 Ok(response) => responses.push(response),
                 // What came before it has been answered, what comes after it is not asked.
                 Err(PgWireError::UserError(info)) if info.severity == "ERROR" => {
@@ -302,6 +330,54 @@ impl ExtendedQueryHandler for Session {
         self.respond(&portal.statement.statement, parameters(portal)?, format).await
     }
 
+    /// Rows go out as they come. `pgwire` would gather them first, with room for as many as the client may take.
+    async fn on_execute<C>(&self, client: &mut C, mut message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = String>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let portal = client.portal_store().get_portal(message.name.as_deref().unwrap_or(DEFAULT_NAME));
+        let portal = match portal {
+            Some(Entry::Value(portal)) if words::read(&portal.statement.statement).is_none() => portal,
+            // What has no rows.
+            _ => {
+                message.max_rows = 0;
+                return self._on_execute(client, message).await;
+            }
+        };
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let rows_max = rows_asked_for(message.max_rows, self.state.settings.sql_rows_max);
+        let state = portal.state();
+        let mut state = state.lock().await;
+        // A portal whose statement fails keeps nothing of it.
+        let mut answer = match std::mem::take(&mut *state) {
+            PortalExecutionState::Suspended(answer) => answer,
+            PortalExecutionState::Finished => QueryResponse::new(Arc::new(Vec::new()), stream::empty()),
+            PortalExecutionState::Initial => {
+                let format = portal.result_column_format.clone();
+                let values = parameters(&portal)?;
+                let handle = client.session_extensions().get::<Arc<ConnectionHandle>>();
+                let response = tokio::select! {
+                    response = self.respond(&portal.statement.statement, values, format) => response?,
+                    () = cancelled(handle) => return Err(PgWireError::QueryCanceled),
+                };
+                let Response::Query(answer) = response else {
+                    return Err(error("XX000", "a statement was answered without rows"));
+                };
+                answer
+            }
+        };
+        let has_more = send_partial_query_response(client, &mut answer, rows_max).await?;
+        *state = if has_more { PortalExecutionState::Suspended(answer) } else { PortalExecutionState::Finished };
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
+    }
+
     async fn do_describe_statement<C>(
         &self,
         _: &mut C,
@@ -337,6 +413,22 @@ impl ExtendedQueryHandler for Session {
     }
 }
 
+/// How many rows an Execute gets at most; 0 is all of them.
+fn rows_asked_for(asked: i32, most: usize) -> usize {
+    usize::try_from(asked).ok().filter(|asked| *asked <= most).unwrap_or_default()
+}
+
+/// Ends once the client asks to stop the statement that begins now.
+#[expect(clippy::redundant_allocation, reason = "so it comes out of the client's extensions")]
+async fn cancelled(handle: Option<Arc<Arc<ConnectionHandle>>>) {
+    match handle {
+        Some(handle) => {
+            let _ = handle.start_query().await.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// The values that a client has bound.
 fn parameters(portal: &Portal<String>) -> PgWireResult<Vec<Parameter>> {
     let value = |(place, bytes): (usize, &Option<bytes::Bytes>)| {
@@ -357,7 +449,11 @@ fn parameters(portal: &Portal<String>) -> PgWireResult<Vec<Parameter>> {
 fn text(kind: &Type, bytes: &[u8]) -> Option<Parameter> {
     let text = std::str::from_utf8(bytes).ok()?;
     Some(match *kind {
-        Type::BOOL => Parameter::Bool(matches!(text, "t" | "true" | "on" | "1")),
+        Type::BOOL => Parameter::Bool(match text.trim().to_ascii_lowercase().as_str() {
+            "t" | "true" | "y" | "yes" | "on" | "1" => true,
+            "f" | "false" | "n" | "no" | "off" | "0" => false,
+            _ => return None,
+        }),
         Type::INT2 | Type::INT4 | Type::INT8 => Parameter::Int(text.trim().parse().ok()?),
         Type::FLOAT4 | Type::FLOAT8 => Parameter::Float(text.trim().parse().ok()?),
         _ => Parameter::Text(text.to_owned()),
@@ -391,5 +487,30 @@ mod tests {
     fn places_are_counted_in_characters() {
         assert_eq!(position("SELECT é,\n  x", Spot { line: 2, column: 3 }), Some(13));
         assert_eq!(position("SELECT x", Spot { line: 1, column: 8 }), Some(8));
+    }
+
+    #[test]
+    fn a_limit_that_is_none_is_none() {
+        for (asked, rows) in [(0, 0), (-1, 0), (i32::MIN, 0), (i32::MAX, 0), (11, 0), (10, 10), (1, 1)] {
+            assert_eq!(rows_asked_for(asked, 10), rows, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_boolean_is_read_in_every_spelling() {
+        for (spellings, expected) in [
+            (["t", "true", "y", "yes", "on", "1", "TRUE", "True", " tRuE\t", "ON"], Some(true)),
+            (["f", "false", "n", "no", "off", "0", "FALSE", "False", " fAlSe\t", "OFF"], Some(false)),
+            (["", " ", "2", "tr", "yess", "null", "-1", "1.0", "t f", "wahr"], None),
+        ] {
+            for spelling in spellings {
+                let read = match text(&Type::BOOL, spelling.as_bytes()) {
+                    Some(Parameter::Bool(read)) => Some(read),
+                    None => None,
+                    Some(_) => panic!("{spelling:?} is no boolean"),
+                };
+                assert_eq!(read, expected, "{spelling:?}");
+            }
+        }
     }
 }
