@@ -31,6 +31,8 @@ use crate::token::Grant;
 const READ_BYTES: usize = 1 << 20;
 /// Uses in one record, so that a record stays under a megabyte.
 const USES_PER_RECORD: usize = 10_000;
+/// A use is written down if it is so much later than the last one that was; when the process stops, any.
+const USE_KEPT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a copy waits for readers to see the newest record: no longer than a sync takes.
 const FILES_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -165,7 +167,20 @@ impl Registry {
     /// # Errors
     /// `Log`; what was not appended is tried again by the next call.
     pub fn persist_last_used(&self, now: Timestamp) -> Result<usize> {
-        let unsaved = self.state().unsaved_uses();
+        self.persist_uses(now, Duration::ZERO)
+    }
+
+    /// The same for tokens whose last use came a day or more after the one that the log knows: called ever so often, it
+    /// writes at most once a day for each token, since nothing is ever taken out of the log.
+    ///
+    /// # Errors
+    /// `Log`; what was not appended is tried again by the next call.
+    pub fn persist_last_used_daily(&self, now: Timestamp) -> Result<usize> {
+        self.persist_uses(now, USE_KEPT_AFTER)
+    }
+
+    fn persist_uses(&self, now: Timestamp, after: Duration) -> Result<usize> {
+        let unsaved = self.state().unsaved_uses(after);
         for part in unsaved.chunks(USES_PER_RECORD) {
             let tokens = part.iter().cloned().collect();
             self.commit(&Actor::System, now, |_| Ok(Fact::TokensUsed(TokensUsed { tokens })))?;

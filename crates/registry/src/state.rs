@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use eye_event::Timestamp;
 
@@ -340,11 +341,15 @@ impl State {
         Arc::make_mut(&mut self.tokens[index]).scopes = scopes;
     }
 
-    /// The uses that the log does not know yet.
-    pub(crate) fn unsaved_uses(&self) -> Vec<(TokenId, Timestamp)> {
+    /// The uses that the log does not know yet; those only that came so long after the one it knows.
+    pub(crate) fn unsaved_uses(&self, after: Duration) -> Vec<(TokenId, Timestamp)> {
+        let after = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
         let unsaved = |token: &Arc<Token>| {
             let last = token.last_used.get()?;
-            (Some(last) > token.last_used_saved).then(|| (token.id.clone(), last))
+            let is_unsaved = token
+                .last_used_saved
+                .is_none_or(|saved| last > saved && last.micros().saturating_sub(saved.micros()) >= after);
+            is_unsaved.then(|| (token.id.clone(), last))
         };
         self.tokens.iter().filter_map(unsaved).collect()
     }

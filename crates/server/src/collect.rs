@@ -145,7 +145,7 @@ fn body_error(error: BodyError) -> ApiError {
 }
 
 /// Runs something that takes long for a large body without holding up the thread's other connections.
-fn off_the_runtime<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub(crate) fn off_the_runtime<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     if bytes > LARGE_BODY_BYTES { tokio::task::block_in_place(work) } else { work() }
 }
 

@@ -31,6 +31,10 @@ const SQL_TEXT_MAX: usize = 32 * 1024;
 /// Half of what the offsets of a column of texts can count.
 const COMPACTION_MEMORY_MAX: usize = 1 << 30;
 
+/// With the quarter by which recovery may exceed it, less than the offsets of a column of texts can count: all that is hot
+/// may become one slice.
+const HOT_BYTES_MAX: usize = 3 << 29;
+
 /// What retention counts in.
 const DAY_SECONDS: u64 = 86_400;
 
@@ -87,6 +91,10 @@ impl Settings {
             (
                 self.body_budget_bytes_max >= self.body_bytes_max,
                 "body_budget_bytes_max must be at least body_bytes_max: one body has to fit",
+            ),
+            (
+                self.hot_bytes_max <= HOT_BYTES_MAX,
+                "hot_bytes_max must be at most 1536MiB: a slice of texts above 2 GiB cannot be read",
             ),
             (
                 self.hot_bytes_max >= self.flush_bytes_max,

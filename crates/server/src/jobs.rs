@@ -20,7 +20,7 @@ struct Job {
 
 /// The table.
 const JOBS: [Job; 2] = [
-    Job { name: "persist last use of tokens", every: Duration::from_secs(60), run: persist_last_used },
+    Job { name: "persist last use of tokens", every: Duration::from_secs(60), run: persist_last_used_daily },
     Job { name: "read files for the catalogue", every: Duration::from_secs(1), run: read_for_catalogue },
 ];
 /// Between two looks whether the process stops.
@@ -54,6 +54,11 @@ async fn repeat(job: Job, state: AppState) {
             Err(error) => tracing::error!(job = job.name, %error, "background job panicked"),
         }
     }
+}
+
+/// Writes down when each token was last used, if what is written is a day old. Blocks.
+fn persist_last_used_daily(state: &AppState) -> Result<(), String> {
+    state.registry.persist_last_used_daily(state.clock.now()).map(drop).map_err(|error| error.to_string())
 }
 
 /// Writes down when each token was last used. Blocks.

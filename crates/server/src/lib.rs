@@ -8,7 +8,10 @@
 //! | `router` | every route, put together |
 //! | `collect`, `seed` | events in: the native API and the seed's |
 //! | `ask`, `live` | events out |
-//! | `manage` | applications, tokens, users |
+//! | `postgres` | SQL for PostgreSQL clients |
+//! | `manage` | applications, tokens, users, audit; flush, compaction, erasures, backup, jobs |
+//! | `auth`, `fields`, `error`, `state` | who asks, bodies and parameters, errors, what handlers share |
+//! | `command`, `first_start`, `jobs`, `shutdown` | the flags; the first start; the background; the way down |
 //! | `health`, `metrics` | how it is doing |
 //! | `openapi`, `pages` | what it says about itself |
 //! | `cli`, `verify` | the command line, and the check of a data folder |

@@ -1,4 +1,5 @@
-//! Applications, tokens and users, for administrators; and the one call that makes the first of them.
+//! Applications, tokens and users, for administrators, and the one call that makes the first of them; and what operators
+//! ask for: flush, compaction, erasures, backup, jobs.
 //!
 //! Every change is a record of the registry's log: when the answer is sent, the change survives a crash and stands in
 //! the audit trail. Secrets are in exactly one answer, the one that makes them.

@@ -20,7 +20,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::auth::Caller;
-use crate::collect::{allow_origin, answer_preflight};
+use crate::collect::{allow_origin, answer_preflight, off_the_runtime};
 use crate::edge::body;
 use crate::error::ApiError;
 use crate::router::secure;
@@ -183,17 +183,20 @@ async fn collect(state: &AppState, parts: &Parts, body: Body) -> Answer {
         return Err(seed::permission_denied().into());
     }
     let received = body::read(state, &parts.headers, body).await?;
+    let bytes = received.bytes.len();
+    let _turn = state.turns.take(bytes).await?;
     let received_at = state.clock.now();
     let header = BatchHeader { application: caller.application()?, token: caller.grant.token.as_str(), received_at };
-    let mut request = eye_store::Request::new(&header, state.settings.partitions, received.bytes.len());
-    let taken = match seed::decode_event(&received.bytes, content_type(&parts.headers)) {
-        Ok(event) => match check(&event.draft(), received_at, &state.seed_limits) {
+    let mut request = eye_store::Request::new(&header, state.settings.partitions, bytes);
+    let decoded = off_the_runtime(bytes, || seed::decode_event(&received.bytes, content_type(&parts.headers)));
+    let taken = match decoded {
+        Ok(event) => off_the_runtime(bytes, || match check(&event.draft(), received_at, &state.seed_limits) {
             Ok(checked) => {
                 request.push_event(&checked.event());
                 Ok(event.echo())
             }
             Err(refused) => Err((refused.code, seed::refused(&refused))),
-        },
+        }),
         // A body in an unknown media type is not looked at: there is nothing to keep.
         Err(error) if error.status == StatusCode::UNSUPPORTED_MEDIA_TYPE => return Err(error.into()),
         Err(error) => Err((reason(&error), error)),

@@ -1,6 +1,6 @@
 //! `eye serve`: start-up in order, and the way down ([`crate::shutdown`] has that order).
 //!
-//! Lock the data folder, open the registry, the logs and the tables, let the store replay, take the address, prepare
+//! Lock the data folder, open the registry, the logs and the tables, let the store replay, take the addresses, prepare
 //! the first start, serve. Whatever cannot be opened stops the start with a message that names it: damage is never
 //! skipped.
 
@@ -143,11 +143,6 @@ impl Opened {
         let address = listener.local_addr().map_err(|error| cannot_listen(settings.listen, &error))?;
         let url = settings.public_url.clone().unwrap_or_else(|| local_url(address));
         let metrics = Metrics::new().map_err(|error| format!("cannot make the metrics: {error}"))?;
-        let (stopper, shutdown) = shutdown::pair();
-        let clock = Clock::new();
-        let first = first_start::prepare(&self.registry, clock.now()).map_err(|error| error.to_string())?;
-        first_start::ensure_cli_token(&self.registry, settings, clock.now())?;
-        write_address(settings, &local_url(address))?;
         let postgres = match settings.postgres_listen {
             Some(address) => Some(postgres::bind(address).await?),
             None => None,
@@ -155,6 +150,13 @@ impl Opened {
         let folder = settings.sql_spill_path();
         let sql = eye_sql::Engine::open(sql_limits(settings), &folder, Arc::new(Bodies));
         let sql = sql.map_err(|error| format!("cannot prepare the folder {} for SQL: {error}", folder.display()))?;
+        let signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+        write_address(settings, &local_url(address))?;
+        let (stopper, shutdown) = shutdown::pair();
+        let clock = Clock::new();
+        // What the first start makes is shown once, and never again: whatever else may fail comes before it.
+        let first = first_start::prepare(&self.registry, clock.now()).map_err(|error| error.to_string())?;
+        first_start::ensure_cli_token(&self.registry, settings, clock.now())?;
         let state = AppState::new(Shared {
             store: self.store.clone(),
             sql,
@@ -172,7 +174,6 @@ impl Opened {
         });
         crash_point(CrashPoint::BeforeServing);
         let jobs = jobs::start(&state);
-        let signals = Signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let (hurry, hurried) = oneshot::channel();
         tokio::spawn(watch_signals(signals, stopper, hurry));
         let text = match &first {
@@ -374,6 +375,7 @@ fn open_table(settings: &Settings, runtime: &Runtime, kind: TableKind, name: &st
     let place = place.child(name).map_err(failed)?;
     let options = TableOptions {
         partitions: settings.partitions,
+        slices_bytes_max: settings.slices_bytes_max,
         runs_bytes_max: settings.runs_bytes_max,
         ..TableOptions::new(kind, Timestamp::now())
     };

@@ -5,9 +5,9 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::{Server, connect, eye, http, read_answer};
 use rustix::process::Signal;
@@ -94,6 +94,25 @@ fn an_address_in_use_is_named() {
     let second = run(folder.path(), &["--listen", address], &[]);
     assert_eq!(second.status.code(), Some(1));
     assert!(stderr(&second).contains(address) && stderr(&second).contains("--listen"), "{}", stderr(&second));
+}
+
+#[test]
+fn a_first_start_that_fails_does_not_use_up_its_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = ["serve", "--data", "data", "--listen", "127.0.0.1:0"];
+    let failed = run(folder.path(), &[&serve[..], &["--postgres-listen", address.as_str()]].concat(), &[]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stderr(&failed).contains(&address), "{}", stderr(&failed));
+    assert!(!stdout(&failed).contains("eye_sk_"), "{}", stdout(&failed));
+    let mut process = eye(folder.path()).args(serve).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let banner: Vec<_> = lines.take_while(|line| !line.starts_with("API and documentation:")).collect();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let banner = banner.join("\n");
+    assert!(banner.contains("Authorization: Token eye_sk_") && banner.contains("/setup#"), "{banner}");
 }
 
 /// Flags, environment, and what the error must say.

@@ -248,6 +248,27 @@ fn the_last_use_is_kept_when_it_is_persisted() {
 }
 
 #[test]
+fn a_token_that_is_used_all_day_is_written_down_once_a_day() {
+    let (registry, log) = with_shop();
+    let (token, _) = registry.create_token(&CLI, at(1), secret_token("a")).unwrap();
+    let last_used = |registry: &eye_registry::Registry| registry.state().token(&token.id).unwrap().last_used_at();
+    let before = payloads(&log).len();
+    let minutes = 24 * 60;
+    for minute in 0..=minutes {
+        registry.note_used(&token.id, at(60 * minute));
+        registry.persist_last_used_daily(at(60 * minute)).unwrap();
+    }
+    assert_eq!(payloads(&log).len() - before, 2, "the first use, and the one a day later");
+    let last = at(60 * minutes + 1);
+    registry.note_used(&token.id, last);
+    assert_eq!(registry.persist_last_used_daily(last).unwrap(), 0);
+    assert_eq!(last_used(&registry), Some(last), "exact while it is open");
+    assert_eq!(last_used(&open(&log)), Some(at(60 * minutes)));
+    assert_eq!(registry.persist_last_used(last).unwrap(), 1);
+    assert_eq!(last_used(&open(&log)), Some(last), "and after it has stopped");
+}
+
+#[test]
 fn applications_are_checked() {
     let (registry, _log) = with_shop();
     assert!(is_invalid(registry.create_application(&CLI, at(1), "The Shop", None), "name"));

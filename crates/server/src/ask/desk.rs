@@ -148,6 +148,9 @@ fn view(store: &Store, at: Option<(u64, Position)>) -> ApiResult<View> {
     // The snapshot first: what is taken away after it was made is still in it.
     let snapshot = store.snapshot();
     let Some((version, position)) = at else { return Ok(View::whole(snapshot)) };
+    if snapshot.hides_events() {
+        return Err(removed(version, "at"));
+    }
     still_whole(store, snapshot.version(), version, "at")?;
     Ok(View::seen(snapshot, version, position))
 }
@@ -158,12 +161,14 @@ pub(super) fn still_whole(store: &Store, newest: u64, version: u64, field: &'sta
         let detail = format!("{field} names version {version}, and the table is at {newest}");
         return Err(ApiError::invalid_parameter(field, detail + ": send what an answer has named"));
     }
-    if !store.keeps_events_since(version)? {
-        let detail =
-            format!("events were removed since version {version}, so that answer cannot be given again: ask anew");
-        return Err(ApiError::new(Code::Gone, detail).field(field));
-    }
-    Ok(())
+    if store.keeps_events_since(version)? { Ok(()) } else { Err(removed(version, field)) }
+}
+
+fn removed(version: u64, field: &'static str) -> ApiError {
+    let detail = format!(
+        "events were removed since version {version}, or hidden for a while, so that answer cannot be given again: ask anew"
+    );
+    ApiError::new(Code::Gone, detail).field(field)
 }
 
 /// Waits until everything up to `wanted`, out of a parameter, is in the answers.

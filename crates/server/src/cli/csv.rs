@@ -11,7 +11,8 @@ use super::input::Input;
 
 /// A record may be this long: far above what an event may be.
 const RECORD_BYTES_MAX: usize = 4 << 20;
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// What some programs write before the first line of UTF-8.
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The columns of an export.
 pub(crate) const COLUMNS: [&str; 16] = [

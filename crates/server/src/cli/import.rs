@@ -138,12 +138,13 @@ fn import(context: &Context<'_>, args: &Args, client: &Client, file: &Path) -> R
         rejected_file: None,
         is_complete: true,
     };
-    let rejects = Rejects::open(file, done)?;
     if state.as_ref().is_some_and(|state| state.complete) {
-        imported.rejected_file = rejects.finish()?;
+        imported.rejected_file = Rejects::open(file, done)?.finish()?;
         return Ok((imported, Ok(())));
     }
     let mut rows = Rows::open(file, args.format, shape)?;
+    // What an earlier import refused goes only if this one begins.
+    let rejects = Rejects::open(file, done)?;
     let (total, read) = rows.progress();
     let bar = progress_bar(context, total);
     let watcher = Watcher { bar: &bar, read: &read, rejects: &rejects, state: Mutex::new(state) };
@@ -171,6 +172,8 @@ fn import(context: &Context<'_>, args: &Args, client: &Client, file: &Path) -> R
     bar.finish_and_clear();
     refused_here.into_iter().for_each(|rejection| tally.reject(rejection));
     tally.rejections.sort_by_key(|rejection| rejection.line);
+    // Before the state, which may never be ahead of it.
+    imported.rejected_file = rejects.finish()?;
     let state = watcher.state.into_inner();
     if let Some(mut state) = state {
         state.complete = result.is_ok();
@@ -180,7 +183,6 @@ fn import(context: &Context<'_>, args: &Args, client: &Client, file: &Path) -> R
     imported.is_complete = result.is_ok();
     imported.others = applications.others;
     imported.tally = tally;
-    imported.rejected_file = rejects.finish()?;
     Ok((imported, result))
 }
 
@@ -202,7 +204,7 @@ impl Watch for Watcher<'_> {
         self.bar.set_message(short(tally));
         self.bar.set_position(self.read.load(Ordering::Relaxed));
         if let Some(state) = self.state.lock().as_mut()
-            && let Err(failure) = state.advance(tally.answered_to)
+            && let Err(failure) = state.advance(tally.answered_to, || self.rejects.sync())
         {
             note(&format!("warning: {failure}"));
         }

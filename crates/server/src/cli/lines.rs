@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::csv::BOM;
 use super::failure::{Failure, Result};
 use super::input::Input;
 
@@ -60,7 +61,7 @@ impl Lines {
         Ok(line.map(|line| Line { bytes: with_id(&line.bytes, new_id), ..line }))
     }
 
-    /// The next line that is not blank, without blanks around it.
+    /// The next line that is not blank, without blanks around it and without the mark that a file may begin with.
     pub(crate) fn next_as_it_is(&mut self) -> Result<Option<Line>> {
         loop {
             let mut bytes = Vec::new();
@@ -77,7 +78,8 @@ impl Lines {
                     LINE_BYTES_MAX >> 20
                 )));
             }
-            let text = bytes.trim_ascii();
+            let marked = bytes.strip_prefix(BOM).filter(|_| self.number == 1);
+            let text = marked.unwrap_or(&bytes).trim_ascii();
             if !text.is_empty() {
                 return Ok(Some(Line { number: self.number, bytes: text.to_vec() }));
             }
@@ -125,6 +127,18 @@ pub(crate) fn with_id(line: &[u8], new_id: impl FnOnce() -> String) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mark_at_the_beginning_of_a_file_is_no_part_of_its_first_line() {
+        let text = b"\xef\xbb\xbf{\"x\":1}\n\xef\xbb\xbf{}\n";
+        let lines = || Lines::new(Input::over("test".to_owned(), std::io::Cursor::new(text.to_vec()), None).unwrap());
+        let sent = lines().next().unwrap().unwrap();
+        assert_eq!(sent.number, 1);
+        assert!(sent.bytes.starts_with(b"{\"event_id\":\"") && sent.bytes.ends_with(b",\"x\":1}"), "{sent:?}");
+        let mut lines = lines();
+        assert_eq!(lines.next_as_it_is().unwrap(), Some(Line { number: 1, bytes: b"{\"x\":1}".to_vec() }));
+        assert_eq!(lines.next_as_it_is().unwrap(), Some(Line { number: 2, bytes: b"\xef\xbb\xbf{}".to_vec() }));
+    }
 
     #[test]
     fn a_line_gets_an_id_only_if_it_has_none() {

@@ -9,6 +9,9 @@ use super::table::{Setting, Settings, TABLE};
 
 /// Environment variables that are not settings: the command line's address and token, and the file's path.
 const OTHER_VARIABLES: [&str; 3] = ["EYE_URL", "EYE_TOKEN", "EYE_CONFIG"];
+/// What Kubernetes sets for a Service with the name `eye`: no setting of ours begins so.
+const KUBERNETES_VARIABLES: [&str; 2] = ["EYE_SERVICE_", "EYE_PORT_"];
+const KUBERNETES_PORT: &str = "EYE_PORT";
 
 /// The file that is read if there is one and no other was named.
 const DEFAULT_FILE: &str = "eye.toml";
@@ -89,7 +92,7 @@ pub(crate) fn resolve_text(
         }
     }
     for (variable, text) in environment {
-        if !OTHER_VARIABLES.contains(&variable.as_str()) && !eye_fault::VARIABLES.contains(&variable.as_str()) {
+        if !is_other(&variable) {
             let setting = setting_of_variable(&variable)?;
             resolved.set(setting, &text, Origin::Environment)?;
         }
@@ -123,6 +126,14 @@ impl Resolved {
     pub(crate) fn origin(&self, name: &str) -> &Origin {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
+}
+
+/// True for what is no setting, and is not ours to complain about.
+fn is_other(variable: &str) -> bool {
+    OTHER_VARIABLES.contains(&variable)
+        || eye_fault::VARIABLES.contains(&variable)
+        || variable == KUBERNETES_PORT
+        || KUBERNETES_VARIABLES.iter().any(|start| variable.starts_with(start))
 }
 
 fn find(name: &str) -> Option<&'static Setting> {
@@ -240,6 +251,21 @@ mod tests {
         assert!(error.contains("EYE_LISTN") && error.contains("did you mean EYE_LISTEN?"), "{error}");
         let error = from("", &[("EYE_QQQQQQQQQQQQQ", "x")], &[]).unwrap_err();
         assert!(!error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn variables_of_a_kubernetes_service_are_passed_over() {
+        let variables = [
+            ("EYE_SERVICE_HOST", "10.0.0.7"),
+            ("EYE_SERVICE_PORT", "7070"),
+            ("EYE_SERVICE_PORT_HTTP", "7070"),
+            ("EYE_PORT", "tcp://10.0.0.7:7070"),
+            ("EYE_PORT_7070_TCP", "tcp://10.0.0.7:7070"),
+            ("EYE_PORT_7070_TCP_ADDR", "10.0.0.7"),
+        ];
+        assert!(from("", &variables, &[]).unwrap().origins.is_empty());
+        assert!(from("", &[("EYE_PORTS", "1")], &[]).is_err());
+        assert!(TABLE.iter().all(|setting| !is_other(&setting.variable())));
     }
 
     #[test]

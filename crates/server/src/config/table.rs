@@ -95,14 +95,14 @@ settings! {
         partitions: SmallCount = "1", "Partitions of the log. Fixed when the data folder is made.";
     }
     "From the log to the table" {
-        flush_rows_max: Count = "500000", "Rows in the hot buffer at which it is flushed to the table.";
-        flush_bytes_max: Size = "64MiB", "Bytes in the hot buffer at which it is flushed.";
+        flush_rows_max: Count = "500000", "Rows in the hot buffer of a partition at which it is flushed to the table.";
+        flush_bytes_max: Size = "64MiB", "Bytes in the hot buffer of a partition at which it is flushed.";
         flush_age_max: Time = "60s", "Age of the oldest row in the hot buffer at which it is flushed.";
-        hot_bytes_max: Size = "192MiB", "Bytes in the hot buffer above which collecting waits for the flush, then answers 503.";
+        hot_bytes_max: Size = "192MiB", "Bytes in the hot buffer above which collecting waits for the flush, then answers 503. At most 1536MiB.";
         ingest_wait_max: Time = "5s", "How long collecting waits before it answers 503.";
         dedup_window: Time = "24h", "How long an event id is remembered: within it a repeat is a duplicate, exactly.";
-        dedup_ids_max: Count = "50000000", "Event ids remembered at most; above it the window shortens, and says so.";
-        live_backlog_rows: Count = "10000", "Events kept for live tails that fell behind or come back.";
+        dedup_ids_max: Count = "50000000", "Event ids remembered at most, for each partition; above it the window shortens, and says so.";
+        live_backlog_rows: Count = "10000", "Events kept, for each partition, for live tails that fell behind or come back.";
         log_keep_commits: Count = "10", "Commits of the table whose part of the log is kept as a safety tail.";
         log_segment_bytes_max: Size = "64MiB", "A file of the log that would grow beyond this is followed by a new one; whole files are removed. At least 64KiB.";
         log_room_bytes: Size = "1MiB", "Zeros written ahead of small writes to the log, because a sync that does not make a file longer is quicker. `0B`: none.";
@@ -116,6 +116,7 @@ settings! {
         rejection_retention: Time = "0s", "How long rejections are kept: whole days after the one on which they were received. 0: for ever.";
         retention_period: Time = "1h", "How often it is looked for what is too old, in the background. 0: never.";
         vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
+        slices_bytes_max: Size = "64MiB", "Memory for parts of the table's files that stay decoded because lists asked for them twice, as the newest events are. 0B: nothing stays, and each page of a list decodes its events anew.";
         runs_bytes_max: Size = "128MiB", "Memory for whose rows stand where in the table's files, kept between questions about sessions and users: about 20 bytes a session. 0B: nothing is kept, and each such question reads it anew.";
         catalogue_rows_max: Count = "5000000", "Newest events that the catalogue of fields and values is made of; older ones are counted. 0: only those that a question has time for.";
         catalogue_bytes_max: Size = "64MiB", "Memory for that catalogue, roughly.";

@@ -158,8 +158,13 @@ impl Wanted {
         let texts = [stored.rejection.sample, stored.rejection.message, stored.rejection.field];
         let holds = |id: &String| {
             let escaped = serde_json::to_string(id).unwrap_or_default();
-            let escaped = escaped.trim_matches('"');
-            texts.iter().any(|text| text.contains(id.as_str()) || text.contains(escaped))
+            let quoted = escaped.strip_prefix('"').and_then(|escaped| escaped.strip_suffix('"'));
+            let escaped = quoted.unwrap_or(id.as_str());
+            let is_in = |text: &str| text.contains(id.as_str()) || text.contains(escaped);
+            texts.iter().any(|text| {
+                let decoded = form_decoded(text);
+                is_in(text) || is_in(&unescaped(text)) || is_in(&decoded) || is_in(&unescaped(&decoded))
+            })
         };
         !self.has_line
             && application.as_deref().is_none_or(|name| name == stored.application)
@@ -167,6 +172,60 @@ impl Wanted {
             && to.is_none_or(|to| stored.received_at < to)
             && self.ids.iter().all(holds)
     }
+}
+
+/// A text with JSON's escapes undone, wherever they stand. What is no escape stays as it is: a sample may be broken.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let (char, bytes) = escape(&rest[at..]).unwrap_or(('\\', 1));
+        out.push(char);
+        rest = &rest[at + bytes..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What the escape at the beginning of this text says, and how long it is.
+fn escape(text: &str) -> Option<(char, usize)> {
+    let char = match *text.as_bytes().get(1)? {
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        byte @ (b'"' | b'\\' | b'/') => char::from(byte),
+        b'u' => {
+            let first = code_unit(text.get(2..6)?)?;
+            if let Some(char) = char::from_u32(u32::from(first)) {
+                return Some((char, 6));
+            }
+            let second = code_unit(text.get(6..12)?.strip_prefix("\\u")?)?;
+            return char::decode_utf16([first, second]).next()?.ok().map(|char| (char, 12));
+        }
+        _ => return None,
+    };
+    Some((char, 2))
+}
+
+/// Four hexadecimal digits.
+fn code_unit(digits: &str) -> Option<u16> {
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+}
+
+/// A text as a form would be read: percent signs decoded, and a plus is a space.
+fn form_decoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(['&', '=']) {
+        let (coded, end) = part.split_at(part.trim_end_matches(['&', '=']).len());
+        // With neither sign in it, it is one name.
+        out.extend(url::form_urlencoded::parse(coded.as_bytes()).map(|(name, _)| name));
+        out.push_str(end);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -182,7 +241,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_is_chosen_if_the_ids_stand_in_it_as_they_are_or_escaped() {
+    fn what_is_no_escape_stays_as_it_is() {
+        for text in ["", "ü\\", r"\x\u12", r"\u+123", r"\ude00", r"\u00fü"] {
+            assert_eq!(unescaped(text), text);
+        }
+        assert_eq!(unescaped(r"\\n\n\u0041"), "\\n\nA");
+        assert_eq!(form_decoded("100%&a%4=%&&==b%3d+"), "100%&a%4=%&&==b= ");
+    }
+
+    #[test]
+    fn a_rejection_is_chosen_if_the_ids_stand_in_it_in_whatever_spelling() {
         let chooses = |wanted: &Wanted, sample: &str| {
             wanted.chooses(&StoredRejection {
                 application: "web",
@@ -196,6 +264,19 @@ mod tests {
         assert!(chooses(&wanted(&["ann"]), r#"{"user":"ann""#));
         assert!(!chooses(&wanted(&["ann", "s-1"]), r#"{"user":"ann""#), "both must be there");
         assert!(chooses(&wanted(&["a\"b"]), r#"{"user":"a\"b""#));
+        for sample in
+            [r#"{"user":"m\u00fcller"}"#, r#"{"user":"m\u00FCller"#, "user=m%C3%BCller&x=1", "user=%22m%5Cu00fcller%22"]
+        {
+            assert!(chooses(&wanted(&["müller"]), sample), "{sample}");
+            assert!(!chooses(&wanted(&["maier"]), sample), "{sample}");
+        }
+        assert!(chooses(&wanted(&["a/b"]), r#"{"user":"a\/b"}"#));
+        assert!(chooses(&wanted(&["a@b"]), "session_id=a%40b"));
+        assert!(chooses(&wanted(&["a b"]), "x=1&session_id=a+b"));
+        assert!(chooses(&wanted(&["a😀"]), r#"{"user":"a\ud83d\ude00"}"#));
+        assert!(!chooses(&wanted(&["\""]), r"x\ny"), "a backslash is no quote");
+        assert!(!chooses(&wanted(&["a\""]), r#"{"p":"x:\a\b"}"#), "a backslash is no quote");
+        assert!(chooses(&wanted(&["a\""]), r#"{"p":"a\""}"#));
         assert!(chooses(&wanted(&[]), "anything of the application"));
         assert!(!chooses(&Wanted { has_line: true, ..wanted(&["ann"]) }, "ann"));
         let filter = Filter { to: Some(Timestamp::from_micros(5)), ..Filter::default() };

@@ -7,7 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
 use eye_event::Timestamp;
-use eye_store::{CompactionFigures, Erasure, RetentionFigures, Status};
+use eye_store::{CompactionFigures, Erasure, RetentionFigures, Status, VACUUM_EVERY};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -92,7 +92,7 @@ fn list(settings: &Settings, status: &Status, erasures: &[Erasure]) -> Vec<JobOu
         },
         JobOut {
             name: "vacuum",
-            period_seconds: every(settings.compaction_period),
+            period_seconds: every(settings.compaction_period).map(|period| period.max(VACUUM_EVERY.as_secs_f64())),
             runs,
             failures,
             last_success,

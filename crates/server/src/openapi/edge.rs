@@ -23,6 +23,8 @@ struct NewEvent {
     name: String,
     /// When it occurred: RFC 3339, `YYYY-MM-DD HH:MM:SS.ffffff` in UTC, or an epoch number. Never rewritten.
     timestamp: Option<String>,
+    /// When the client sent it, by its own clock; that of the envelope otherwise.
+    sent_at: Option<String>,
     /// The payload, kept as sent.
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,

@@ -4,6 +4,7 @@
 //! another and sent as they come, so that a long list takes no more memory than two pages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::Router;
@@ -18,6 +19,7 @@ use eye_query::{Cancel, Cursor, EVENTS_LIMIT_MAX, EventsQuery, Filter, Order, Pr
 use eye_store::{Snapshot, StoredEvent};
 use futures_util::stream;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
@@ -32,6 +34,9 @@ use crate::state::AppState;
 const LISTS_MAX: usize = 32;
 /// Pages on their way between the reader and the client.
 const PAGES_AHEAD: usize = 1;
+/// A client that takes no page for so long is gone, whatever its connection says: its turn and its snapshot must go some
+/// day. Slow ones need a while for a page.
+const STALL_MAX: Duration = Duration::from_secs(600);
 
 /// The routes of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -126,6 +131,19 @@ impl Drop for CancelOnDrop {
 /// One page on its way: its bytes, and whether it is the last.
 type Page = Result<(Vec<u8>, bool), Failure>;
 
+/// The way of pages to the client.
+struct Pages {
+    sender: mpsc::Sender<Page>,
+    handle: Handle,
+}
+
+impl Pages {
+    /// Sends one; false if nobody takes it. Blocks.
+    fn send(&self, page: Page) -> bool {
+        self.handle.block_on(self.sender.send_timeout(page, STALL_MAX)).is_ok()
+    }
+}
+
 async fn list(state: &AppState, turns: &Turns, question: Question, allowed: Option<Vec<String>>) -> Answer {
     let turn = Arc::clone(&turns.0)
         .try_acquire_owned()
@@ -134,35 +152,30 @@ async fn list(state: &AppState, turns: &Turns, question: Question, allowed: Opti
     let cancel = Arc::new(Cancel::new());
     let guard = CancelOnDrop(Arc::clone(&cancel));
     let snapshot = state.store.snapshot();
+    let to_client = Pages { sender, handle: Handle::current() };
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        send_pages(&snapshot, &question, allowed, &cancel, &sender);
+        send_pages(&snapshot, &question, allowed, &cancel, &to_client);
     });
     let stopped = || ApiError::internal(&"the reader of a list stopped without an answer");
     let (first, is_last) = pages.recv().await.ok_or_else(stopped)??;
     if is_last {
         return Ok(json(StatusCode::OK, first));
     }
-    let rest = stream::unfold((pages, guard), |(mut pages, guard)| async move {
-        let page = match pages.recv().await? {
-            Ok((bytes, _)) => Ok(Bytes::from(bytes)),
+    let rest = stream::unfold(Some((pages, guard)), |reading| async move {
+        let (mut pages, guard) = reading?;
+        Some(match pages.recv().await {
+            Some(Ok((bytes, is_last))) => (Ok(Bytes::from(bytes)), (!is_last).then_some((pages, guard))),
             // The status is sent already: the connection is cut, so that no client takes a part for the whole.
-            Err(_) => Err(std::io::Error::other("the list could not be read to its end")),
-        };
-        Some((page, (pages, guard)))
+            Some(Err(_)) | None => (Err(std::io::Error::other("the list could not be read to its end")), None),
+        })
     });
     let first = stream::once(async move { Ok(Bytes::from(first)) });
     Ok(json(StatusCode::OK, Body::from_stream(stream::StreamExt::chain(first, rest))))
 }
 
 /// Reads page after page, sends each as a part of one JSON array.
-fn send_pages(
-    snapshot: &Snapshot,
-    question: &Question,
-    allowed: Option<Vec<String>>,
-    cancel: &Cancel,
-    pages: &mpsc::Sender<Page>,
-) {
+fn send_pages(snapshot: &Snapshot, question: &Question, allowed: Option<Vec<String>>, cancel: &Cancel, pages: &Pages) {
     let mut cursor = None;
     let mut prefix = b'[';
     loop {
@@ -170,11 +183,11 @@ fn send_pages(
         let (rows, next) = match page {
             Ok(Some(Rows { rows, next })) => (rows, next),
             Ok(None) => {
-                let _ = pages.blocking_send(Err(seed::not_found().into()));
+                pages.send(Err(seed::not_found().into()));
                 return;
             }
             Err(error) => {
-                let _ = pages.blocking_send(Err(Failure::Edge(error.into())));
+                pages.send(Err(Failure::Edge(error.into())));
                 return;
             }
         };
@@ -191,7 +204,7 @@ fn send_pages(
             bytes.push(b']');
         }
         // A send that fails: the client has gone.
-        if pages.blocking_send(Ok((bytes, is_last))).is_err() || is_last {
+        if !pages.send(Ok((bytes, is_last))) || is_last {
             return;
         }
         cursor = next;

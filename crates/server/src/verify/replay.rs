@@ -127,6 +127,15 @@ fn walk(partition: &mut Partition<'_>, ledger: &mut Ledger, draft: &mut Draft) -
         }
     }
     let (events, rejections) = partition.removed;
+    if events + rejections > 0 && !missing.is_empty() && !partition.has_ledger {
+        draft.notices.push(format!(
+            "{}: {} of its entries are not in the table: erased, too old, or lost; without the ledger nobody can tell",
+            log_name(partition.id),
+            missing.len()
+        ));
+        draft.skip(&[Invariant::ExactlyOnePlace]);
+        return Ok(());
+    }
     if events + rejections > 0 && !missing.is_empty() {
         // The log may still hold what was erased or was too old, and what repeats it. The books prove that nothing else is
         // missing: each of the stored is counted there.

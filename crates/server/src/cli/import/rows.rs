@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::open;
 use super::parquet::ParquetRows;
 use super::shape::{Cell, Misfit, Shape};
-use crate::cli::csv::{COLUMNS, Records, unguarded};
+use crate::cli::csv::{BOM, COLUMNS, Records, unguarded};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::is_stdin;
 use crate::cli::lines::{Line, Lines, with_id};
@@ -74,10 +74,11 @@ impl Rows {
     /// Opens a file and looks at its head.
     pub(crate) fn open(path: &Path, format: Format, shape: Shape) -> Result<Self> {
         let name = path.display().to_string();
-        let format = if format == Format::Auto { guess(path)? } else { format };
+        let is_file = is_file(path)?;
+        let format = if format == Format::Auto && is_file { guess(path)? } else { format };
         if format == Format::Parquet {
-            if is_stdin(Some(&path.to_owned())) {
-                return Err(Failure::usage("Parquet cannot be read from standard input: give a file"));
+            if !is_file {
+                return Err(parquet_in_a_stream());
             }
             let rows = ParquetRows::open(path)?;
             shape.check_columns(&rows.columns(), &name)?;
@@ -88,8 +89,11 @@ impl Rows {
         let (mut total, read) = (input.bytes_total, Arc::clone(&input.bytes_read));
         let mut format = format;
         if format == Format::Auto {
-            // Packed, or standard input: what is inside tells.
+            // Packed, or a stream: what is inside tells.
             let start = input.reader.fill_buf().map_err(|error| Failure::file(&name, &error))?;
+            if !is_file && start.starts_with(&PARQUET_MAGIC) {
+                return Err(parquet_in_a_stream());
+            }
             format = match first_text_byte(start) {
                 Some(b'[') => return Err(array(&name)),
                 Some(b'{') | None => Format::Ndjson,
@@ -120,11 +124,20 @@ impl Rows {
     }
 }
 
+/// True if it can be read more than once: no standard input, no pipe.
+pub(super) fn is_file(path: &Path) -> Result<bool> {
+    if is_stdin(Some(&path.to_owned())) {
+        return Ok(false);
+    }
+    path.metadata().map(|metadata| metadata.is_file()).map_err(|error| Failure::file(path.display(), &error))
+}
+
+fn parquet_in_a_stream() -> Failure {
+    Failure::usage("Parquet cannot be read from standard input or a pipe: give a file")
+}
+
 /// By the first bytes of the file itself; `Auto` where they do not tell.
 fn guess(path: &Path) -> Result<Format> {
-    if is_stdin(Some(&path.to_owned())) {
-        return Ok(Format::Auto);
-    }
     let mut start = [0; PARQUET_MAGIC.len()];
     let mut file = File::open(path).map_err(|error| Failure::file(path.display(), &error))?;
     // Too short a file is no Parquet; what else is wrong with it is said by who reads it.
@@ -133,7 +146,7 @@ fn guess(path: &Path) -> Result<Format> {
 }
 
 fn first_text_byte(bytes: &[u8]) -> Option<u8> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
@@ -272,6 +285,40 @@ mod tests {
         assert_ne!(row_id(7, b"a"), row_id(7, b"b"));
         // printf '\7\0\0\0\0\0\0\0a' | sha256sum, with version 8 and variant 0b10 set.
         assert_eq!(row_id(7, b"a"), "b88bc082-04d4-8730-8b30-67ec2b7a0d45");
+    }
+
+    #[test]
+    fn a_pipe_with_a_name_is_read_from_its_first_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (own, text) = (path.clone(), "timestamp,session_id,category,name\n2022-01-09T09:15:27Z,s,c,n\n");
+        let writer = std::thread::spawn(move || std::fs::write(own, text));
+        let mut rows = Rows::open(&path, Format::Auto, Shape::new(&[], &[]).unwrap()).unwrap();
+        let row = rows.next().unwrap().unwrap();
+        let event: serde_json::Value = serde_json::from_slice(&row.line.unwrap()).unwrap();
+        for (field, value) in
+            [("timestamp", "2022-01-09T09:15:27Z"), ("session_id", "s"), ("category", "c"), ("name", "n")]
+        {
+            assert_eq!(event[field], value, "{event}");
+        }
+        assert!(rows.next().unwrap().is_none());
+        writer.join().unwrap().unwrap();
+        let refused = Rows::open(&path, Format::Parquet, Shape::new(&[], &[]).unwrap()).err().unwrap().to_string();
+        assert!(refused.contains("a pipe: give a file"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_with_a_mark_at_its_beginning_loses_no_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.ndjson");
+        std::fs::write(&path, "\u{feff}{\"who\":\"ann\",\"application\":\"web\"}\n").unwrap();
+        let shape = Shape::new(&["who=user_id".parse().unwrap()], &["category=page".parse().unwrap()]).unwrap();
+        let row = Rows::open(&path, Format::Auto, shape).unwrap().next().unwrap().unwrap();
+        assert_eq!((row.number, row.application.as_deref()), (1, Some("web")));
+        let event: serde_json::Value = serde_json::from_slice(&row.line.unwrap()).unwrap();
+        assert_eq!((&event["user_id"], &event["category"]), (&"ann".into(), &"page".into()), "{event}");
+        assert_eq!(event["event_id"], row_id(1, &row.text));
     }
 
     #[test]

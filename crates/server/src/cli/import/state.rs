@@ -77,13 +77,14 @@ impl State {
         Ok(Self { rows: found.rows, complete: found.complete, ..new })
     }
 
-    /// Everything up to this row has its answer; written down from time to time.
-    pub(super) fn advance(&mut self, rows: u64) -> Result<()> {
+    /// Everything up to this row has its answer; written down from time to time, after what must be durable first.
+    pub(super) fn advance(&mut self, rows: u64, first: impl FnOnce() -> Result<()>) -> Result<()> {
         self.rows = self.rows.max(rows);
         if self.saved_at.is_some_and(|at| at.elapsed() < SAVE_PERIOD) {
             return Ok(());
         }
         self.saved_at = Some(Instant::now());
+        first()?;
         self.save()
     }
 
@@ -112,4 +113,22 @@ fn fingerprint(path: &Path) -> io::Result<String> {
     file.take(ENDS_BYTES).read_to_end(&mut ends)?;
     let hash: String = Sha256::digest(&ends).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{bytes} bytes, {hash}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_to_be_done_before_its_refused_rows_are_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("rows.ndjson");
+        fs::write(&input, "{}\n").unwrap();
+        let load = || State::load(&input, "http://localhost", "").unwrap();
+        let failed = load().advance(3, || Err(Failure::usage("the disk is full")));
+        assert!(failed.is_err());
+        assert_eq!(load().rows, 0);
+        load().advance(3, || Ok(())).unwrap();
+        assert_eq!(load().rows, 3);
+    }
 }
