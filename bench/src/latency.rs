@@ -15,13 +15,13 @@ use crate::traffic::{Fresh, Numbers, event};
 /// Nothing is flushed before the end.
 pub(crate) const NEVER_FLUSH: [&str; 8] = [
     "--flush-bytes-max",
-    "64GiB",
+    "1536MiB",
     "--flush-rows-max",
     "1000000000",
     "--flush-age-max",
     "24h",
     "--hot-bytes-max",
-    "128GiB",
+    "1536MiB",
 ];
 /// As soon as one flush is done, the next is due.
 const ALWAYS_FLUSH: [&str; 2] = ["--flush-rows-max", "2000"];
