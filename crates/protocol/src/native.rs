@@ -1,9 +1,9 @@
 //! The native API's body: one object, an array, NDJSON, or the envelope `{"token"?, "sent_at"?, "events": [...]}`.
 //!
-//! The common body is read once, by serde_json, into fields that borrow from it. Only an item that this refuses is read
-//! again, slowly, to find the field to blame (`item`). Each item stands alone: it becomes a draft or a rejection, and
-//! its neighbours never notice. What fails the whole body is text that cannot be cut into items: a syntax error in
-//! an array or an envelope. In NDJSON every line is cut already, so a bad line is one rejection.
+//! A body is read once, into drafts that borrow from it. Each item stands alone: it becomes a draft or a rejection that
+//! names the field to blame (`item`), and its neighbours never notice. What fails the whole body is text that cannot be
+//! cut into items: a syntax error in an array or an envelope. In NDJSON every line is cut already, so a bad line is one
+//! rejection.
 //!
 //! NDJSON is known by its content type, or by its first line: a whole object, with more lines after it. An unlabelled
 //! body may also hold objects one after another with other whitespace, or none, between them.
@@ -16,7 +16,7 @@ use eye_event::{Draft, RejectCode, Rejection, Timestamp};
 use memchr::memchr;
 
 use crate::scan::{self, Kind, ScanError, What};
-use item::Fields;
+use item::Envelope;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -154,12 +154,12 @@ fn line(text: &str) -> Result<Draft<'_>, Rejection> {
         let message = format!("not JSON at byte {} of the line: {error}; send one JSON object a line", error.at);
         Rejection::new(RejectCode::NotJson, "", message)
     };
-    let (fields, end) = item::take(text, 0).map_err(not_json)?;
+    let (draft, end) = item::take(text, 0, drop).map_err(not_json)?;
     let after = scan::skip_whitespace(text.as_bytes(), end);
     if after < text.len() {
         return Err(not_json(ScanError { at: after, what: What::ExtraData }));
     }
-    fields.map(|fields| fields.into_draft(None))
+    draft
 }
 
 fn line_not_utf8(byte: usize) -> Rejection {
@@ -168,10 +168,8 @@ fn line_not_utf8(byte: usize) -> Rejection {
 
 /// A body that starts with an object: one event, an envelope, or several objects.
 fn object(text: &str, start: usize, max: usize) -> Result<Decoded<'_>, BodyError> {
-    let (mut fields, end, is_unusual) = match item::fast(text, start) {
-        Some((fields, end)) => (Ok(fields), end, false),
-        None => item::take(text, start).map(|(fields, end)| (fields, end, true)).map_err(not_json)?,
-    };
+    let mut envelope = Envelope::default();
+    let (draft, end) = item::take(text, start, |member| envelope.member(member)).map_err(not_json)?;
     let after = scan::skip_whitespace(text.as_bytes(), end);
     if after < text.len() {
         return match text.as_bytes()[after] {
@@ -179,18 +177,12 @@ fn object(text: &str, start: usize, max: usize) -> Result<Decoded<'_>, BodyError
             _ => Err(not_json(ScanError { at: after, what: What::ExtraData })),
         };
     }
-    if is_unusual && let Some(envelope) = item::envelope(&text[start..end]) {
-        fields = Ok(envelope?);
-    }
-    if let Ok(envelope) = &fields
-        && let Some(events) = envelope.events()
-    {
+    if let Some(events) = envelope.events()? {
         let sent_at = envelope.sent_at();
         let (items, _) = array(events, 0, sent_at, max)?;
         return Ok(Decoded { sent_at, token: envelope.token(), items });
     }
     check_count(0, max)?;
-    let draft = fields.map(|fields| fields.into_draft(None));
     Ok(Decoded { sent_at: None, token: None, items: vec![Item { bytes: &text.as_bytes()[start..end], draft }] })
 }
 
@@ -232,8 +224,10 @@ fn push_item<'a>(
     at: usize,
     sent_at: Option<Timestamp>,
 ) -> Result<usize, BodyError> {
-    let (fields, end) = item::take(text, at).map_err(not_json)?;
-    let draft = fields.map(|fields: Fields<'a>| fields.into_draft(sent_at));
+    let (mut draft, end) = item::take(text, at, drop).map_err(not_json)?;
+    if let Ok(draft) = &mut draft {
+        draft.sent_at = draft.sent_at.or(sent_at);
+    }
     items.push(Item { bytes: &text.as_bytes()[at..end], draft });
     Ok(end)
 }
