@@ -12,6 +12,7 @@
 //! | `manage` | applications, tokens, users, audit; flush, compaction, erasures, backup, jobs |
 //! | `auth`, `fields`, `error`, `state` | who asks, bodies and parameters, errors, what handlers share |
 //! | `command`, `first_start`, `jobs`, `shutdown` | the flags; the first start; the background; the way down |
+//! | `priority` | who goes first |
 //! | `health`, `metrics` | how it is doing |
 //! | `openapi`, `pages` | what it says about itself |
 //! | `cli`, `verify` | the command line, and the check of a data folder |
@@ -36,6 +37,7 @@ mod metrics;
 mod openapi;
 mod pages;
 mod postgres;
+mod priority;
 mod router;
 mod seed;
 mod serve;

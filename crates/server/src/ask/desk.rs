@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::error::{ApiError, ApiResult, Code};
+use crate::priority::giving_way;
 use crate::state::AppState;
 
 /// Questions that are worked on at once; more wait.
@@ -114,7 +115,7 @@ impl Desk {
     ) -> ApiResult<Response> {
         let question = |view: &View, cancel: &Cancel| {
             view.source().take_hot();
-            giving_way(|| question(view, cancel))
+            giving_way("question", || question(view, cancel))
         };
         self.ask(state, when, question).await
     }
@@ -128,19 +129,6 @@ impl Desk {
         let turn = tokio::time::timeout(TURN_WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
         turn.map_err(|_| busy())?.map_err(|_| busy())
     }
-}
-
-/// Works on a thread of its own that gives way to ingest, as all threads do that it starts. Blocks.
-fn giving_way<T: Send>(work: impl FnOnce() -> ApiResult<T> + Send) -> ApiResult<T> {
-    std::thread::scope(|scope| {
-        let run = || {
-            eye_store::give_way();
-            work()
-        };
-        let thread = std::thread::Builder::new().name("question".to_owned()).spawn_scoped(scope, run);
-        let thread = thread.map_err(|error| ApiError::internal(&error))?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 /// What the question reads. Blocks.
@@ -212,29 +200,5 @@ impl From<eye_query::Error> for ApiError {
             eye_query::Error::Panicked => Self::internal(&error),
             eye_query::Error::Store(error) => error.into(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::process::getpriority_process;
-    use rustix::thread::gettid;
-
-    use super::*;
-
-    #[test]
-    fn all_threads_of_a_long_question_give_way_by_as_much_and_whoever_asks_does_not() {
-        let niceness = || getpriority_process(Some(gettid())).unwrap();
-        let started = |start: fn()| {
-            let run = move || {
-                start();
-                niceness()
-            };
-            std::thread::scope(|scope| scope.spawn(run).join().unwrap())
-        };
-        let before = niceness();
-        let seen = giving_way(|| Ok((niceness(), started(|| {}), started(eye_store::give_way)))).unwrap();
-        let given = (before + 10).min(19);
-        assert_eq!((seen, niceness()), ((given, given, given), before));
     }
 }

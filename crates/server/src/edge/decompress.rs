@@ -3,8 +3,8 @@
 //! 33 KB of zstd can become 1 GiB. So: the limit counts *decompressed* bytes and is checked after every step, every step
 //! is charged to the budget of all bodies, windows are bounded (zstd 8 MiB, brotli 16 MiB by its format), only
 //! one encoding is taken, and bytes after the end are refused. A body that grows suspiciously is measured first, keeping
-//! nothing, and only then decoded: a bomb costs time, not memory. Small bodies are decoded where they are; what is not
-//! done after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work.
+//! nothing, and only then decoded: a bomb costs time, not memory, and others go first. Small bodies are decoded where
+//! they are; what is not done after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work.
 
 use std::io::{Cursor, Read};
 
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::budget::Charge;
 use crate::error::{ApiError, ApiResult, Code};
+use crate::priority::giving_way;
 
 /// Decoded at most on a thread of the runtime: about a third of a millisecond.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -86,7 +87,11 @@ pub(crate) async fn decompress(
     let work = if work.run(INLINE_BYTES_MAX)? {
         work
     } else {
-        let rest = tokio::task::spawn_blocking(move || work.run(usize::MAX).map(|_| work));
+        let is_suspicious = work.is_suspicious();
+        let rest = tokio::task::spawn_blocking(move || {
+            let mut run = || work.run(usize::MAX).map(drop);
+            if is_suspicious { giving_way("decompress", run) } else { run() }.map(|()| work)
+        });
         rest.await.map_err(|error| ApiError::internal(&error))??
     };
     drop(turn);
