@@ -2,7 +2,8 @@
 //!
 //! Good clients send single events at a fixed rate over connections they keep; a request's time counts from when it was
 //! to be sent. Beside them, in turn: nobody, sockets that are opened and left alone, decompression bombs, and more load
-//! than the server can take. All of it shares this machine's cores with the server, which makes it worse than it is.
+//! than the server can take. All of it shares this machine's cores with the server; those who misbehave have machines of
+//! their own in the world, so here their threads get what the server and the good clients leave of the cores.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use rustix::thread::gettid;
 
 use crate::load::{Measured, Requests as _, request};
 use crate::options::Options;
@@ -29,6 +31,8 @@ const OVERLOAD: usize = 256;
 const BATCH_EVENTS: usize = 500;
 /// So many answers in a row, as quick as before, and it is over.
 const CALM_ANSWERS: usize = 50;
+/// The lowest priority there is.
+const ELSEWHERE_NICENESS: i32 = 19;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs everything and prints it.
@@ -52,6 +56,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
     overload(&server, span, p99, &mut report)?;
     report.print();
     Ok(())
+}
+
+/// The calling thread takes no core from whom it bothers.
+fn be_elsewhere() {
+    let _ = setpriority_process(Some(gettid()), ELSEWHERE_NICENESS);
 }
 
 /// Opens as many files as the system allows: the usual limit is a tenth of the sockets here.
@@ -82,6 +91,7 @@ fn bombs(server: &Server, span: Duration, p99: f64, report: &mut Report) -> Resu
     let measured = scope(|scope| {
         for _ in 0..BOMBS {
             scope.spawn(|| {
+                be_elsewhere();
                 while !is_over.load(Ordering::Relaxed) {
                     if matches!(once(server.address, &bomb), Ok(413 | 503)) {
                         refused.fetch_add(1, Ordering::Relaxed);
@@ -107,6 +117,7 @@ fn overload(server: &Server, span: Duration, p99: f64, report: &mut Report) -> R
     let measured = scope(|scope| {
         for _ in 0..OVERLOAD {
             scope.spawn(|| {
+                be_elsewhere();
                 while !is_over.load(Ordering::Relaxed) {
                     let Some(whole) = fresh.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                     match once(server.address, &whole) {
