@@ -7,6 +7,8 @@ use crate::Error;
 use crate::run::{cache, command, root, run};
 
 /// A cargo tool by name: the one on the path, else one built into the cache. Returns the program to run.
+///
+/// Not optimized: each is built for some seconds of work.
 pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf, Error> {
     if answers(name) {
         return Ok(PathBuf::from(name));
@@ -14,8 +16,9 @@ pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf, Error> {
     let folder = cache()?.join(format!("{name}-{version}"));
     let program = folder.join("bin").join(name);
     if !program.exists() {
-        let mut install = command(env!("CARGO"), &["install", "--locked", "--version", version, name, "--root"])?;
-        install.arg(&folder);
+        let mut install =
+            command(env!("CARGO"), &["install", "--debug", "--locked", "--version", version, name, "--root"])?;
+        install.arg(&folder).env("CARGO_PROFILE_DEV_DEBUG", "none");
         run(install)?;
     }
     Ok(program)
