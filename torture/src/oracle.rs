@@ -3,196 +3,23 @@
 //! Clients note every event before it is sent and every acknowledgement after it came. What is read back (from the API,
 //! the raw log, the table) is held against that. Everything here is a pure function of these notes, so that each
 //! violation has a test with made-up observations: an oracle that cannot fail proves nothing.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `findings` | the violations by name, and what was found |
+//! | `row` | an event as some reader sees it |
+//! | `views` | what two readers see, against each other |
+
+mod findings;
+mod row;
+mod views;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
-/// Findings of one kind that are kept; the others are as bad.
-const KEPT_MAX: usize = 5;
-
-/// What can be wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Violation {
-    /// An acknowledged event is not there, or a good one was refused or taken for a repeat.
-    Lost,
-    /// An event is there twice, a repeat was stored again, or an offset was used twice.
-    Doubled,
-    /// Something is there that nobody sent.
-    Invented,
-    /// An event is there with other bytes, another time or in another session.
-    Changed,
-    /// A session is not in order, or offsets do not rise with acknowledgements.
-    OutOfOrder,
-    /// An event has another offset than the one that was acknowledged.
-    OffsetChanged,
-    /// A reader saw an event, or was told of it, and later did not see it.
-    Vanished,
-    /// received = stored + duplicate + rejected does not hold, or does not agree with the clients.
-    LedgerWrong,
-    /// A second reader of the table sees other rows than the API.
-    TableDiffers,
-    /// The raw log does not hold what the API shows.
-    LogDiffers,
-    /// `eye verify` found something.
-    VerifyFailed,
-    /// The server does not start, stop or answer as it should, or ended by itself.
-    NotRecovered,
-    /// An answer was sent before a sync had made it durable.
-    AckedEarly,
-    /// Something was relied on before it was durable: a file, a name, a commit before a trim.
-    NotDurable,
-    /// What was erased, or was too old, is there again or still.
-    NotErased,
-    /// A test did not test what it is there for: a sabotage that nobody noticed, a crash point that nobody came to, a load
-    /// of which nothing was taken.
-    NotTested,
-}
-
-/// A violation, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Which.
-    pub violation: Violation,
-    /// What exactly.
-    pub detail: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.violation, self.detail)
-    }
-}
-
-/// Findings, the first few of each kind in words and all of them counted.
-#[derive(Clone, Debug, Default)]
-pub struct Findings {
-    kept: Vec<Finding>,
-    counts: BTreeMap<Violation, u64>,
-}
-
-impl Findings {
-    /// Adds one.
-    pub fn add(&mut self, violation: Violation, detail: impl Into<String>) {
-        let count = self.counts.entry(violation).or_default();
-        *count += 1;
-        if *count <= KEPT_MAX as u64 {
-            self.kept.push(Finding { violation, detail: detail.into() });
-        }
-    }
-
-    /// Adds all of another.
-    pub fn extend(&mut self, other: Self) {
-        for (violation, count) in &other.counts {
-            let kept = other.kept.iter().filter(|finding| finding.violation == *violation);
-            let kept: Vec<_> = kept.map(|finding| finding.detail.clone()).collect();
-            let rest = count.saturating_sub(kept.len() as u64);
-            kept.into_iter().for_each(|detail| self.add(*violation, detail));
-            *self.counts.entry(*violation).or_default() += rest;
-        }
-    }
-
-    /// True if nothing is wrong.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
-    }
-
-    /// How often each violation was found.
-    #[must_use]
-    pub const fn counts(&self) -> &BTreeMap<Violation, u64> {
-        &self.counts
-    }
-
-    /// The first few in words.
-    #[must_use]
-    pub fn kept(&self) -> &[Finding] {
-        &self.kept
-    }
-
-    /// The names of the violations, such as `Lost 3, Doubled 1`.
-    #[must_use]
-    pub fn names(&self) -> String {
-        let names: Vec<String> =
-            self.counts.iter().map(|(violation, count)| format!("{violation:?} {count}")).collect();
-        names.join(", ")
-    }
-}
-
-/// A place in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// The partition.
-    pub partition: u16,
-    /// The offset in it.
-    pub offset: u64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.partition, self.offset)
-    }
-}
-
-/// The bytes of an event in short: CRC-32 and length. Enough to know others from them, and the same in Python.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Digest {
-    crc: u32,
-    length: u32,
-}
-
-impl Digest {
-    /// Of these bytes.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        const TABLE: [u32; 256] = crc_table();
-        let crc = bytes.iter().fold(!0_u32, |crc, byte| TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8));
-        Self { crc: !crc, length: bytes.len() as u32 }
-    }
-
-    /// Of what an event says: category, name and payload, with a NUL between, so that no byte can move from one to another.
-    #[must_use]
-    pub fn of_event(category: &str, name: &str, data: &str) -> Self {
-        Self::of([category, name, data].join("\0").as_bytes())
-    }
-
-    /// From what another reader computed.
-    #[must_use]
-    pub const fn from_parts(crc: u32, length: u32) -> Self {
-        Self { crc, length }
-    }
-}
-
-const fn crc_table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        let mut value = index as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 1 == 1 { 0xedb8_8320 ^ (value >> 1) } else { value >> 1 };
-            bit += 1;
-        }
-        table[index] = value;
-        index += 1;
-    }
-    table
-}
-
-/// An event as some reader sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The client's id.
-    pub id: String,
-    /// Its session.
-    pub session: String,
-    /// The client's time, in microseconds since 1970.
-    pub timestamp: i64,
-    /// Where it lies.
-    pub place: Place,
-    /// Category, name and payload.
-    pub content: Digest,
-}
+pub use findings::{Finding, Findings, Violation};
+pub use row::{Digest, Place, Row};
+pub use views::{check_later_view, check_log, check_order, check_table};
 
 /// What is known of one event that was sent.
 #[derive(Clone, Debug)]
@@ -431,88 +258,6 @@ fn check_row(row: &Row, sent: &Sent, findings: &mut Findings) {
     }
 }
 
-/// A session is (timestamp, offset) descending.
-pub fn check_order(rows: &[Row], findings: &mut Findings) {
-    for pair in rows.windows(2) {
-        let key = |row: &Row| (row.timestamp, row.place.offset);
-        if key(&pair[1]) >= key(&pair[0]) {
-            let detail = format!("session {}: {} stands after {}", pair[0].session, pair[1].id, pair[0].id);
-            findings.add(Violation::OutOfOrder, detail);
-        }
-    }
-}
-
-/// What a second reader of the table sees, and up to where the table says it has the log, against the API's rows.
-#[must_use]
-pub fn check_table(api: &[Row], table: &[Row], flushed: &BTreeMap<u16, u64>) -> Findings {
-    let mut findings = Findings::default();
-    let in_table = |row: &&Row| flushed.get(&row.place.partition).is_some_and(|flushed| row.place.offset <= *flushed);
-    let expected: HashMap<Place, &Row> = api.iter().filter(in_table).map(|row| (row.place, row)).collect();
-    let mut seen = HashSet::new();
-    for row in table {
-        if !seen.insert(row.place) {
-            findings.add(Violation::TableDiffers, format!("the table holds {} twice", row.place));
-        }
-        if expected.get(&row.place).is_none_or(|expected| *expected != row) {
-            findings
-                .add(Violation::TableDiffers, format!("the table holds {} at {}, the API does not", row.id, row.place));
-        }
-    }
-    for row in expected.values().filter(|row| !seen.contains(&row.place)) {
-        let detail = format!("the API shows {} at {}, flushed, but the table does not hold it", row.id, row.place);
-        findings.add(Violation::TableDiffers, detail);
-    }
-    findings
-}
-
-/// What lies in the raw log against the API's rows. Every event of the log is in the API at its own place or is a repeat
-/// of one further ahead; every row past `flushed` is in the log. `log` is in the log's order.
-#[must_use]
-pub fn check_log(api: &[Row], log: &[Row], flushed: &BTreeMap<u16, u64>) -> Findings {
-    let mut findings = Findings::default();
-    let rows: HashMap<Place, &Row> = api.iter().map(|row| (row.place, row)).collect();
-    let stored: HashMap<(&str, &str), &Row> = api.iter().map(|row| ((&*row.session, &*row.id), row)).collect();
-    let mut in_log = HashSet::new();
-    for entry in log {
-        in_log.insert(entry.place);
-        match rows.get(&entry.place) {
-            Some(row) if *row == entry => {}
-            Some(_) => findings.add(Violation::LogDiffers, format!("{}: the log holds other bytes", entry.place)),
-            None => {
-                let is_repeat = stored.get(&(&*entry.session, &*entry.id)).is_some_and(|row| row.place < entry.place);
-                if !is_repeat {
-                    let detail = format!("the log holds {} at {}, the API does not show it", entry.id, entry.place);
-                    findings.add(Violation::LogDiffers, detail);
-                }
-            }
-        }
-    }
-    let is_behind = |row: &&Row| flushed.get(&row.place.partition).is_none_or(|flushed| row.place.offset > *flushed);
-    for row in api.iter().filter(is_behind).filter(|row| !in_log.contains(&row.place)) {
-        let detail = format!("the API shows {} at {}, which is in neither the table nor the log", row.id, row.place);
-        findings.add(Violation::LogDiffers, detail);
-    }
-    findings
-}
-
-/// The next view of a session after an earlier one: within the stretch that both show, nothing is gone. `is_whole`: the
-/// later one reaches to the session's end.
-#[must_use]
-pub fn check_later_view(earlier: &[Row], later: &[Row], is_whole: bool) -> Findings {
-    let mut findings = Findings::default();
-    check_order(later, &mut findings);
-    let key = |row: &Row| (row.timestamp, row.place.offset);
-    let end = later.last().map(key);
-    let there: HashSet<&str> = later.iter().map(|row| row.id.as_str()).collect();
-    for row in earlier.iter().filter(|row| is_whole || end.is_some_and(|end| key(row) >= end)) {
-        if !there.contains(row.id.as_str()) {
-            let detail = format!("session {}: {} at {} was there a moment ago", row.session, row.id, row.place);
-            findings.add(Violation::Vanished, detail);
-        }
-    }
-    findings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -545,19 +290,6 @@ mod tests {
 
     fn check(rows: &[Row]) -> Vec<Violation> {
         names(&witness().check_rows(&[rows.to_vec()]))
-    }
-
-    #[test]
-    fn the_digest_is_the_crc_that_python_has_too() {
-        assert_eq!(Digest::of(b"123456789"), Digest::from_parts(0xcbf4_3926, 9));
-    }
-
-    #[test]
-    fn the_digest_knows_category_and_name_and_where_they_end() {
-        let others = [("d", "n", DATA), ("c", "m", DATA), ("cn", "", DATA), ("", "cn", DATA), ("c", "n", "{\"n\":2}")];
-        for (category, name, data) in others {
-            assert_ne!(Digest::of_event(category, name, data), Digest::of_event("c", "n", DATA));
-        }
     }
 
     #[test]
@@ -707,16 +439,5 @@ mod tests {
         ] {
             assert_eq!(names(&check_log(&api, &log, &flushed)), [Violation::LogDiffers], "{log:?}");
         }
-    }
-
-    #[test]
-    fn findings_are_counted_beyond_those_kept() {
-        let mut findings = Findings::default();
-        (0..9).for_each(|n| findings.add(Violation::Lost, n.to_string()));
-        let mut all = Findings::default();
-        all.add(Violation::Doubled, "x");
-        all.extend(findings);
-        assert_eq!(all.names(), "Lost 9, Doubled 1");
-        assert_eq!(all.kept().len(), 1 + KEPT_MAX);
     }
 }

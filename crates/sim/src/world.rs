@@ -1,21 +1,24 @@
 //! The actions of a run: what a seed makes of a node's life.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `traffic` | requests |
+//! | `life` | ends and starts |
+//! | `upkeep` | compaction, erasure, retention |
 
+mod life;
+mod traffic;
 mod upkeep;
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
-
-use eye_event::{Problem, Problems, Timestamp, partition_of};
 use eye_log::PartitionId;
 use eye_log::disk::sim::{Fault, Operation};
-use eye_store::{Kind, Outcome, Snapshot};
+use eye_store::Snapshot;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::check::{self, Wrong, require, wrong};
-use crate::model::{Entry, Event, Model, PARTITIONS, Sent};
+use crate::model::{Model, PARTITIONS, Sent};
 use crate::node::{Node, set_now};
 use crate::objects::Toxic;
 use crate::trace::Trace;
@@ -29,8 +32,6 @@ const BACK_SECONDS: i64 = 50;
 const SESSIONS: u8 = 8;
 /// Snapshots held at once.
 const HELD_MAX: usize = 4;
-
-type Answer = Pin<Box<dyn Future<Output = eye_store::Result<Vec<Outcome>>> + Send>>;
 
 /// Something that happens to a node.
 #[derive(Clone, Debug)]
@@ -330,149 +331,6 @@ impl World {
         }
     }
 
-    // Requests.
-
-    fn request(&mut self, size: usize, partition: Option<u16>) -> Sent {
-        self.now += self.random.random_range(0..SECOND);
-        self.highest = self.highest.max(self.now);
-        self.tick();
-        let mut entries = Vec::with_capacity(size);
-        while entries.len() < size {
-            if self.random.random_bool(0.05) && partition.is_none_or(|partition| partition == 0) {
-                entries.push(Entry::Rejection(format!("{{ not json {}", self.random.random_range(0..100))));
-                continue;
-            }
-            let event = self.event();
-            if partition.is_none_or(|partition| partition_of(&event.session_id, PARTITIONS) == partition) {
-                entries.push(Entry::Event(event));
-            }
-        }
-        Sent {
-            application: self.pick(&["web", "app"]),
-            token: self.pick(&["t1", "t2", "t3"]),
-            received_at: Timestamp::from_micros(self.now),
-            entries,
-        }
-    }
-
-    fn event(&mut self) -> Event {
-        self.fresh += 1;
-        let event_id = match self.random.random_bool(0.5) {
-            true => format!("event-{}", self.random.random_range(0..30)),
-            false => format!("0190f3b2-7b7e-7000-8000-{:012x}", self.fresh),
-        };
-        // Late by years, exactly now, or in the future.
-        let timestamp = self.now
-            + match self.random.random_range(0..4) {
-                0 => 0,
-                1 => -self.random.random_range(0..600 * SECOND),
-                2 => -self.random.random_range(0..100_000_000 * SECOND),
-                _ => self.random.random_range(0..100_000_000 * SECOND),
-            };
-        let is_odd = self.random.random_bool(0.1);
-        let length = if self.random.random_bool(0.05) { self.random.random_range(0..3000) } else { 5 };
-        Event {
-            event_id,
-            session_id: format!("session-{}", self.random.random_range(0..SESSIONS)),
-            name: self.pick(&["view", "click", "größer", "покупка"]).to_owned(),
-            timestamp: Timestamp::from_micros(timestamp),
-            timestamp_raw: is_odd.then(|| "yesterday".to_owned()),
-            sent_at: self.random.random_bool(0.3).then(|| Timestamp::from_micros(self.now - SECOND)),
-            user_id: self.random.random_bool(0.3).then(|| format!("user-{}", self.fresh % 7)),
-            data: format!(r#"{{"n":{},"x":"{}"}}"#, self.fresh, "y".repeat(length)),
-            context: self.random.random_bool(0.2).then(|| r#"{"library":"sim"}"#.to_owned()),
-            problems: if is_odd { Problems::NONE.with(Problem::TimestampUnreadable) } else { Problems::NONE },
-        }
-    }
-
-    /// Sends a request that must be acknowledged, exactly as the model says.
-    fn send(&mut self, sent: &Sent) -> Result<(), Wrong> {
-        let store = &self.node.up().map_err(wrong)?.store;
-        let answer = self.node.runtime.block_on(store.ingest(sent.request()));
-        let outcomes = answer.map_err(|error| format!("a request was refused although nothing is wrong: {error}"))?;
-        self.compare(sent, &outcomes)
-    }
-
-    fn compare(&mut self, sent: &Sent, outcomes: &[Outcome]) -> Result<(), Wrong> {
-        let expected = self.model.take(sent);
-        let stored = expected.iter().filter(|outcome| matches!(outcome, Outcome::Stored { .. })).count();
-        self.trace.push(format!("  {} entries, {stored} stored", expected.len()));
-        match outcomes.iter().zip(&expected).position(|(found, expected)| found != expected) {
-            Some(at) => {
-                let entry = &sent.entries[at];
-                Err(format!("the answer is {:?} and must be {:?} for {entry:?}", outcomes[at], expected[at]))
-            }
-            None => require(outcomes.len() == expected.len(), || format!("{} answers", outcomes.len())),
-        }
-    }
-
-    /// Sends requests to one partition, whose log may refuse them.
-    fn send_some(&mut self, partition: u16, requests: usize, may_break: bool) -> Result<(), Wrong> {
-        for _ in 0..requests {
-            let size = self.size();
-            let sent = self.request(size, Some(partition));
-            let store = &self.node.up().map_err(wrong)?.store;
-            match self.node.runtime.block_on(store.ingest(sent.request())) {
-                Ok(outcomes) => self.compare(&sent, &outcomes)?,
-                Err(error) if error.kind() == Kind::Full => self.trace.push("  full".to_owned()),
-                Err(error) if may_break => {
-                    self.trace.push(format!("  not acknowledged: {:?}", error.kind()));
-                    require(store.ready().is_err(), || "the log is broken and the store is ready".to_owned())?;
-                    self.unsure[usize::from(partition)].push(sent);
-                }
-                Err(error) => return Err(format!("a full disk must only be full: {error}")),
-            }
-        }
-        Ok(())
-    }
-
-    /// Queues requests while no sync ends: the first of each partition is a group of its own, the others the next.
-    fn queue(&mut self, sizes: &[usize]) -> Result<Vec<(Sent, Answer)>, Wrong> {
-        self.node.disks.iter().for_each(eye_log::disk::sim::SimDisk::hold_syncs);
-        let mut waiting = Vec::new();
-        for size in sizes {
-            let sent = self.request(*size, None);
-            let store = self.node.up().map_err(wrong)?.store.clone();
-            let request = sent.request();
-            let mut answer: Answer = Box::pin(async move { store.ingest(request).await });
-            let once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)));
-            if let Poll::Ready(early) = self.node.runtime.block_on(once) {
-                return Err(format!("answered before it was durable: {early:?}"));
-            }
-            for (partition, disk) in (0..PARTITIONS).zip(&self.node.disks) {
-                if sent.record(partition).is_some() {
-                    disk.wait_for_held_sync();
-                }
-            }
-            waiting.push((sent, answer));
-        }
-        Ok(waiting)
-    }
-
-    fn ingest_together(&mut self, sizes: &[usize]) -> Result<(), Wrong> {
-        let waiting = self.queue(sizes)?;
-        self.node.disks.iter().for_each(eye_log::disk::sim::SimDisk::release_syncs);
-        for (sent, answer) in waiting {
-            let outcomes = self.node.runtime.block_on(answer).map_err(wrong)?;
-            self.compare(&sent, &outcomes)?;
-        }
-        Ok(())
-    }
-
-    fn crash_in_ingest(&mut self, sizes: &[usize], power: Option<u64>) -> Result<(), Wrong> {
-        let waiting = self.queue(sizes)?;
-        self.node.crash(power);
-        for (sent, answer) in waiting {
-            if let Ok(outcomes) = self.node.runtime.block_on(answer) {
-                return Err(format!("acknowledged before it was durable: {outcomes:?}"));
-            }
-            for partition in 0..PARTITIONS {
-                self.unsure[usize::from(partition)].extend(sent.record(partition));
-            }
-        }
-        self.reopen()
-    }
-
     // Flushes.
 
     /// A flush that may fail; what it did is looked at later.
@@ -504,111 +362,6 @@ impl World {
     fn tick(&self) {
         set_now(self.now);
         self.node.objects.set_now(self.now);
-    }
-
-    // Ends and starts.
-
-    fn restart(&mut self) -> Result<(), Wrong> {
-        let stopped = self.node.stop();
-        if !self.passed {
-            stopped.map_err(|error| format!("the node does not stop in order: {error}"))?;
-        }
-        self.node.crash(None);
-        self.open()
-    }
-
-    fn crash(&mut self, power: Option<u64>) -> Result<(), Wrong> {
-        self.node.crash(power);
-        self.reopen()
-    }
-
-    /// Starts again. One start in four meets a fault, and the process dies once more.
-    fn reopen(&mut self) -> Result<(), Wrong> {
-        if self.random.random_bool(0.25) {
-            let power = if self.random.random_bool(0.5) { Some(self.random.random()) } else { None };
-            if self.random.random_bool(0.2) {
-                self.trace.push("  outage at start".to_owned());
-                self.node.objects.refuse(true, true);
-            } else {
-                let operations = [
-                    Operation::Read,
-                    Operation::Write,
-                    Operation::Sync,
-                    Operation::SyncDir,
-                    Operation::Create,
-                    Operation::Truncate,
-                ];
-                let (operation, nth) = (self.pick(&operations), self.random.random_range(1..5));
-                let fault = self.pick(&[Fault::Io, Fault::NoSpace]);
-                let partition = self.random.random_range(0..self.node.disks.len());
-                self.trace.push(format!("  start with {operation:?} {nth} {fault:?} on {partition}"));
-                self.node.disks[partition].fail(operation, nth, fault);
-            }
-            match self.node.open() {
-                Ok(()) => {
-                    self.started()?;
-                    self.trace.push("  started all the same".to_owned());
-                }
-                Err(error) => {
-                    require(error.kind() != Kind::Corrupt, || format!("a fault is taken for damage: {error}"))?;
-                    self.trace.push(format!("  not started: {:?}", error.kind()));
-                }
-            }
-            self.node.crash(power);
-        }
-        self.open()
-    }
-
-    fn open(&mut self) -> Result<(), Wrong> {
-        self.node.open().map_err(|error| format!("the node does not start: {error}"))?;
-        self.started()
-    }
-
-    /// After a start: what was not acknowledged is there or not, a prefix of it, and from now on for ever.
-    fn started(&mut self) -> Result<(), Wrong> {
-        self.life += 1;
-        self.passed = false;
-        for (partition, log) in (0_u16..).zip(&self.node.up().map_err(wrong)?.logs) {
-            let end = log.end().0;
-            for record in std::mem::take(&mut self.unsure[usize::from(partition)]) {
-                if self.model.last(partition) + record.entries.len() as u64 >= end {
-                    break;
-                }
-                self.model.take_record(partition, &record);
-            }
-            let last = self.model.last(partition);
-            require(end == last + 1, || {
-                format!("the log of {partition} ends at {end} and must end at {}: lost or made up", last + 1)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The power fails in a moment in which the newest commit of the events is not whole.
-    fn tear(&mut self, seed: u64) -> Result<(), Wrong> {
-        self.node.crash(Some(seed));
-        let name = |version: u64, end: &str| format!("events/_delta_log/{version:020}.{end}");
-        let Node { runtime, objects, .. } = &self.node;
-        let torn = runtime.block_on(async {
-            let mut newest = self.version;
-            while objects.has(&name(newest + 1, "json")).await {
-                newest += 1;
-            }
-            // Nobody writes a checkpoint of a commit that is not durable.
-            let checkpoint = name(newest, "checkpoint.parquet");
-            let is_possible = newest > 0 && !objects.has_late(&checkpoint) && !objects.has(&checkpoint).await;
-            if is_possible { objects.tear(&name(newest, "json")).await } else { Ok(false) }
-        });
-        let torn = torn.map_err(wrong)?;
-        self.trace.push(format!("  torn: {torn}"));
-        if !torn {
-            return self.reopen();
-        }
-        // Its rows come from the log again: the version and `flushed` go back this one time.
-        self.version = 0;
-        self.flushed = [0; PARTITIONS as usize];
-        self.reopen()?;
-        self.expire_again()
     }
 
     // Questions.

@@ -9,6 +9,9 @@
 //! ```
 //!
 //! A thread that fails or panics stops writes: the store then refuses ingest, and says why, until it is opened again.
+//! What threads and callers have in common is in `shared`.
+
+mod shared;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -21,78 +24,29 @@ use eye_log::{NewRecord, SharedLog};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
+pub(crate) use shared::{Hot, Shared};
+
 use crate::buffer::Generation;
-use crate::compact::{CompactReport, CompactionFigures, Eagerness};
+use crate::compact::{CompactReport, Eagerness};
 use crate::erase::Job;
 use crate::error::{Error, Kind, Result};
 use crate::flush::Flushed;
 use crate::ledger::{Counts, Ledger};
 use crate::live::LiveTail;
 use crate::mask::Mask;
-use crate::partition::Partition;
 use crate::position::Position;
 use crate::recover;
 use crate::request::{Applied, Outcome, Request};
-use crate::retention::RetentionFigures;
 use crate::settings::{DedupRecall, StoreSettings};
 use crate::snapshot::Snapshot;
 use crate::status::Status;
-use crate::table::{Found, Removal, Table, TableVersion};
+use crate::table::{Found, Removal, Table};
+use shared::View;
 
 /// The store. Cheap to clone; the last clone to go does not close it: call [`Store::close`].
 #[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) settings: StoreSettings,
-    pub(crate) now: fn() -> Timestamp,
-    pub(crate) partitions: Vec<Partition>,
-    pub(crate) events: Table,
-    pub(crate) rejections: Table,
-    pub(crate) view: RwLock<View>,
-    /// Bytes of log records in all hot buffers.
-    pub(crate) hot_bytes: AtomicUsize,
-    /// Rises whenever something was applied or flushed.
-    pub(crate) tick: watch::Sender<u64>,
-    /// The flush thread sleeps on it.
-    pub(crate) flush_wanted: (Mutex<bool>, Condvar),
-    pub(crate) flushes: AtomicU64,
-    /// Why the last flush of each partition failed, if it did.
-    pub(crate) flush_errors: Mutex<Vec<Option<String>>>,
-    /// Held by whoever compacts, vacuums or takes rows out: one at a time.
-    pub(crate) compacting: Mutex<()>,
-    pub(crate) compaction: Mutex<CompactionFigures>,
-    pub(crate) retention: Mutex<RetentionFigures>,
-    /// Every erasure, the oldest first.
-    pub(crate) erasures: Mutex<Vec<Job>>,
-    /// Held by whoever accepts an erasure.
-    pub(crate) accepting: Mutex<()>,
-    /// So many wait for an erasure to stop soon.
-    pub(crate) cancelling: AtomicUsize,
-    /// Held by whoever reads the dedup window back.
-    pub(crate) recalling: Mutex<()>,
-    pub(crate) failed: OnceLock<Error>,
-    pub(crate) opening: AtomicBool,
-    pub(crate) closing: AtomicBool,
-    pub(crate) stopping: AtomicBool,
-    pub(crate) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-}
-
-/// What snapshots are made of. Changed as a whole, so that every row is in exactly one place.
-pub(crate) struct View {
-    pub(crate) events: Arc<TableVersion>,
-    pub(crate) rejections: Arc<TableVersion>,
-    /// Rows of both that nobody sees any more.
-    pub(crate) mask: Arc<Mask>,
-    pub(crate) hot: Vec<Hot>,
-}
-
-/// The hot buffer of one partition: what is being flushed, and what takes new rows.
-pub(crate) struct Hot {
-    pub(crate) flushing: Option<Arc<Generation>>,
-    pub(crate) active: Arc<Generation>,
 }
 
 /// What opening found.
@@ -469,86 +423,5 @@ impl Store {
         }
         progress(total, total);
         Ok(total)
-    }
-}
-
-impl Shared {
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let view = self.view.read();
-        let hot: Vec<_> = view
-            .hot
-            .iter()
-            .flat_map(|hot| hot.flushing.iter().chain(std::iter::once(&hot.active)))
-            .map(Generation::view)
-            .collect();
-        let flushed = self.partitions.iter().map(|partition| view.events.flushed(partition.id)).collect();
-        // The last view of a partition is its active generation's, which has applied the most.
-        let applied = self.partitions.iter().map(|partition| {
-            let views = hot.iter().filter(|view| view.partition() == partition.id);
-            views.map(|view| view.applied).max().unwrap_or_default()
-        });
-        Snapshot {
-            events: Arc::clone(&view.events),
-            rejections: Arc::clone(&view.rejections),
-            mask: Arc::clone(&view.mask),
-            position: Position::new(applied.collect()),
-            flushed: Position::new(flushed),
-            hot,
-        }
-    }
-
-    pub(crate) fn position(&self) -> Position {
-        Position::new(self.partitions.iter().map(Partition::applied).collect())
-    }
-
-    /// `Err` once a thread failed or a log was poisoned.
-    pub(crate) fn healthy(&self) -> Result<()> {
-        match self.failed.get() {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
-    }
-
-    /// The logs' health too: for readiness, not for every request.
-    pub(crate) fn ready(&self) -> Result<()> {
-        self.healthy()?;
-        if self.closing.load(Ordering::Acquire) {
-            return Err(Error::new(Kind::Unavailable, "the service is stopping"));
-        }
-        self.partitions.iter().try_for_each(|partition| partition.log.health().map_err(Error::from))
-    }
-
-    pub(crate) fn want_flush(&self) {
-        *self.flush_wanted.0.lock() = true;
-        self.flush_wanted.1.notify_all();
-    }
-
-    pub(crate) fn moved(&self) {
-        self.tick.send_modify(|tick| *tick = tick.wrapping_add(1));
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.hot_bytes.load(Ordering::Acquire) > self.settings.hot_bytes_max
-    }
-
-    fn is_behind(&self) -> bool {
-        self.partitions.iter().any(|partition| partition.applied() < partition.log.end().previous())
-    }
-
-    pub(crate) fn fail(&self, error: Error) {
-        tracing::error!(error = %error, "the store has failed: it takes no more events until it is opened again");
-        let _ = self.failed.set(error);
-        self.fail_waiters_if_failed();
-        self.moved();
-    }
-
-    /// Answers who waits for a record that will never be applied.
-    fn fail_waiters_if_failed(&self) {
-        let Some(error) = self.failed.get() else { return };
-        for partition in &self.partitions {
-            for (_, waiter) in partition.waiters.lock().drain() {
-                let _ = waiter.send(Err(error.clone()));
-            }
-        }
     }
 }

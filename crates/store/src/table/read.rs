@@ -1,52 +1,38 @@
 //! Rows out of a data file, reading and decoding no more than what is asked for.
 //!
-//! Footers (with page index) and session blooms are read once and kept with the file. A session's way: bloom filter →
-//! row groups; page index → pages whose bounds enclose it; the session column of those pages → exact rows; the wanted
-//! columns of those rows. All calls block; see [`TableFile`].
+//! Here is what may be asked; how it is done lies below. All calls block; see [`TableFile`].
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `footer` | what a file says of itself, read once and kept with it |
+//! | `session` | one session's rows |
+//! | `decode` | from bytes, checked, to rows |
+
+mod decode;
+mod footer;
+mod session;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
+use arrow::array::{RecordBatch, StringArray, UInt32Array};
+use arrow::compute::take_record_batch;
 use eye_event::Timestamp;
-use parquet::DecodeResult;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection};
-use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
-use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{
-    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData,
-};
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::statistics::Statistics;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
-use super::bloom::{Bloom, Probe};
+pub(super) use footer::{Blooms, Footer};
+
 use super::extra::{self, Extra};
 use super::kept::{Asked, Key};
-use super::pages::Pages;
 use super::version::TableFile;
-use crate::columns::{Columns, required, text_column};
+use crate::columns::{Columns, text_column};
 use crate::error::{Error, Kind, Result};
-
-/// The end of a file that is read at once in the hope that footer and page index lie in it.
-const TAIL_BYTES: u64 = 64 * 1024;
+use footer::leaf;
 
 /// So many groups of rows, each away from the one before, lie on so many pages of their slice that it is decoded whole.
 const SCATTERED_GROUPS: usize = 16;
 /// Rows so far apart are in different groups: about a page of ids.
 const GROUP_DISTANCE: u32 = 512;
-
-/// Ranges of rows, and the gaps between them, are few if they have so many rows on average: twice as many as the library
-/// demands to skip from one range to the next.
-const RANGE_ROWS_MIN: usize = 64;
-
-/// Columns that [`TableFile::read_coded`] leaves as dictionaries.
-const CODED_COLUMNS: [&str; 3] = ["application", "category", "name"];
-/// Columns that [`TableFile::read_coded`] leaves where they were decompressed, and only points to.
-const VIEWED_COLUMNS: [&str; 6] = ["event_id", "session_id", "user_id", "anonymous_id", "data", "context"];
 
 /// The name of the column in which [`TableFile::read_coded`] gives the values at this path of `data`; `None` if values at
 /// it never have one.
@@ -67,27 +53,6 @@ pub struct RowGroupInfo {
     /// The latest row's time (of rejections: `received_at`).
     pub timestamp_max: Timestamp,
 }
-
-/// What is kept of a file's footer.
-pub(crate) struct Footer {
-    reader: ArrowReaderMetadata,
-    /// The same, with columns of few texts left as the dictionaries they are, and others not copied.
-    coded: ArrowReaderMetadata,
-    row_groups: Vec<RowGroupInfo>,
-    session_column: Option<usize>,
-    /// Whether it has extra columns: another program's file may have any, which mean something else.
-    has_extra: bool,
-}
-
-impl Footer {
-    fn data_paths(&self) -> Vec<Vec<String>> {
-        let names = self.reader.schema().fields().iter().map(|field| field.name().as_str());
-        names.filter(|_| self.has_extra).filter_map(extra::path_of_column).collect()
-    }
-}
-
-/// The session bloom of each row group; `None` where there is none.
-pub(crate) struct Blooms(Vec<Option<Bloom>>);
 
 /// All calls read files or the object store: make them from threads that may block, never from the runtime's workers.
 impl TableFile {
@@ -268,85 +233,6 @@ impl TableFile {
         self.read(row_group, Columns::ALL, None)
     }
 
-    /// Every row of this session, one batch per slice that holds some, in the order of the file.
-    ///
-    /// # Errors
-    /// As [`TableFile::row_groups`].
-    pub fn session(&self, session_id: &str, columns: Columns) -> Result<Vec<RecordBatch>> {
-        let mut found = Vec::new();
-        for row_group in self.row_groups_of(session_id)? {
-            let rows = self.session_rows(row_group, session_id)?;
-            if rows.is_empty() {
-                continue;
-            }
-            // Their ids have been read, and are all the same.
-            let batch = self.read(row_group, columns.without(Columns::SESSION_ID), Some(&rows))?;
-            found.push(if columns.contains(Columns::SESSION_ID) {
-                self.with_session(&batch, session_id)?
-            } else {
-                batch
-            });
-        }
-        Ok(found)
-    }
-
-    /// These rows, all of one session, with its column.
-    fn with_session(&self, batch: &RecordBatch, session_id: &str) -> Result<RecordBatch> {
-        let ids = StringArray::from_iter_values(std::iter::repeat_n(session_id, batch.num_rows()));
-        let field = Arc::new(Field::new("session_id", DataType::Utf8, false));
-        let fields = batch.schema().fields().iter().cloned().chain([field]).collect::<Vec<_>>();
-        let columns = batch.columns().iter().cloned().chain([Arc::new(ids) as ArrayRef]).collect();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|error| Error::new(Kind::Internal, format!("cannot put rows of {} together: {error}", self.path)))
-    }
-
-    /// False only if no row of this session is in the file.
-    ///
-    /// # Errors
-    /// As [`TableFile::row_groups`].
-    pub fn may_hold_session(&self, session_id: &str) -> Result<bool> {
-        Ok(!self.row_groups_of(session_id)?.is_empty())
-    }
-
-    /// The row groups whose bloom does not exclude the session. A footer that is not cached yet is read.
-    fn row_groups_of(&self, session_id: &str) -> Result<Vec<usize>> {
-        let blooms = &self.blooms()?.0;
-        let probe = Probe::new(session_id);
-        let may_hold = |bloom: &Option<Bloom>| bloom.as_ref().is_none_or(|bloom| bloom.may_hold(&probe));
-        Ok((0..).zip(blooms).filter(|(_, bloom)| may_hold(bloom)).map(|(index, _)| index).collect())
-    }
-
-    /// The numbers of a session's rows in one row group.
-    fn session_rows(&self, row_group: usize, session_id: &str) -> Result<Vec<u32>> {
-        let pages = self.session_pages(row_group, session_id)?;
-        if pages.is_empty() {
-            return Ok(Vec::new());
-        }
-        let batch = self.decode(row_group, Columns::SESSION_ID, Some(pages.clone()))?;
-        let sessions = required(text_column(&batch, "session_id")?, "session_id")?;
-        let numbers = pages.into_iter().flatten();
-        let rows = numbers.zip(sessions.iter()).filter(|(_, session)| *session == Some(session_id));
-        Ok(rows.filter_map(|(row, _)| u32::try_from(row).ok()).collect())
-    }
-
-    /// The row ranges of the pages whose bounds enclose the session; the whole row group if it has no page index.
-    fn session_pages(&self, row_group: usize, session_id: &str) -> Result<Vec<Range<usize>>> {
-        let footer = self.footer()?;
-        let whole = 0..self.row_group(row_group)?.rows;
-        let metadata = footer.reader.metadata();
-        let index = footer.session_column.and_then(|column| page_index(metadata, row_group, column));
-        let Some((ColumnIndexMetaData::BYTE_ARRAY(bounds), starts)) = index else {
-            return Ok(vec![whole]);
-        };
-        let ends = starts.iter().skip(1).copied().chain(std::iter::once(whole.end));
-        let id = session_id.as_bytes();
-        let encloses = |page: usize| {
-            bounds.min_value(page).is_none_or(|low| low <= id) && bounds.max_value(page).is_none_or(|high| id <= high)
-        };
-        let pages = starts.iter().copied().zip(ends).enumerate().filter(|(page, _)| encloses(*page));
-        Ok(pages.map(|(_, (start, end))| start..end).collect())
-    }
-
     pub(super) fn row_group(&self, row_group: usize) -> Result<RowGroupInfo> {
         self.footer()?
             .row_groups
@@ -355,214 +241,9 @@ impl TableFile {
             .ok_or_else(|| Error::new(Kind::Invalid, format!("{} has no row group {row_group}", self.path)))
     }
 
-    fn decode(&self, row_group: usize, columns: Columns, rows: Option<Vec<Range<usize>>>) -> Result<RecordBatch> {
-        let footer = self.footer()?;
-        self.decode_with(&footer.reader, row_group, &projection(footer, columns), rows)
-    }
-
-    fn decode_with(
-        &self,
-        reader: &ArrowReaderMetadata,
-        row_group: usize,
-        fields: &[usize],
-        rows: Option<Vec<Range<usize>>>,
-    ) -> Result<RecordBatch> {
-        let total = self.row_group(row_group)?.rows;
-        let wanted = rows.as_ref().map_or(total, |rows| rows.iter().map(Range::len).sum());
-        let columns = ProjectionMask::roots(reader.parquet_schema(), fields.iter().copied());
-        // With more ranges the library may decode what lies between them too, which was not read.
-        let are_few = rows.as_ref().is_none_or(|rows| (2 * rows.len() + 1) * RANGE_ROWS_MIN <= total);
-        let rows = rows.map(|rows| RowSelection::from_consecutive_ranges(rows.into_iter(), total));
-        // Files of other programs may be compressed in any way.
-        let batches = match self.sums.is_some() && wanted > 0 && are_few {
-            true => self.read_pages(reader, row_group, columns, rows, wanted)?,
-            false => {
-                let builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
-                    .with_row_groups(vec![row_group])
-                    .with_batch_size(wanted.max(1))
-                    .with_projection(columns);
-                let builder = rows.into_iter().fold(builder, ParquetPushDecoderBuilder::with_row_selection);
-                self.drive(builder.build().map_err(|error| self.damaged(&error))?)?
-            }
-        };
-        let batch = match <[RecordBatch; 1]>::try_from(batches) {
-            Ok([batch]) => batch,
-            Err(batches) if batches.is_empty() => {
-                let schema = reader.schema().project(fields);
-                RecordBatch::new_empty(schema.map_err(|error| self.damaged(&error))?.into())
-            }
-            Err(batches) => concat_batches(&batches[0].schema(), &batches)
-                .map_err(|error| Error::new(Kind::Internal, format!("cannot join rows of {}: {error}", self.path)))?,
-        };
-        if batch.num_rows() == wanted { Ok(batch) } else { Err(self.damaged(&"a row group is short of rows")) }
-    }
-
-    fn read_pages(
-        &self,
-        reader: &ArrowReaderMetadata,
-        row_group: usize,
-        columns: ProjectionMask,
-        rows: Option<RowSelection>,
-        wanted: usize,
-    ) -> Result<Vec<RecordBatch>> {
-        let damaged = |error: ParquetError| self.damaged(&error);
-        let metadata = reader.metadata();
-        let ranges = Pages::ranges(metadata, row_group, &columns, rows.as_ref());
-        let all: Vec<Range<u64>> = ranges.iter().flat_map(|(_, ranges)| ranges).cloned().collect();
-        let pages = Pages::new(metadata, row_group, ranges, self.ranges(&all)?);
-        let fields = Some(reader.schema().fields());
-        let levels = parquet_to_arrow_field_levels(reader.parquet_schema(), columns, fields).map_err(damaged)?;
-        let batches =
-            ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, wanted, rows).map_err(damaged)?;
-        batches.collect::<std::result::Result<_, _>>().map_err(|error| self.damaged(&error))
-    }
-
-    fn drive(&self, mut decoder: ParquetPushDecoder) -> Result<Vec<RecordBatch>> {
-        let mut batches = Vec::new();
-        loop {
-            match decoder.try_decode().map_err(|error| self.damaged(&error))? {
-                DecodeResult::NeedsData(ranges) => {
-                    let bytes = self.ranges(&ranges)?;
-                    decoder.push_ranges(ranges, bytes).map_err(|error| self.damaged(&error))?;
-                }
-                DecodeResult::Data(batch) => batches.push(batch),
-                DecodeResult::Finished => return Ok(batches),
-            }
-        }
-    }
-
-    fn footer(&self) -> Result<&Footer> {
-        if let Some(footer) = self.footer.get() {
-            return Ok(footer);
-        }
-        // Two readers may load it at once: both get the same, one is dropped.
-        let loaded = self.load_footer()?;
-        Ok(self.footer.get_or_init(|| loaded))
-    }
-
-    fn load_footer(&self) -> Result<Footer> {
-        let damaged = |error: ParquetError| self.damaged(&error);
-        let mut decoder = ParquetMetaDataPushDecoder::try_new(self.bytes)
-            .map_err(damaged)?
-            .with_page_index_policy(PageIndexPolicy::Optional);
-        let tail = self.bytes.saturating_sub(TAIL_BYTES)..self.bytes;
-        let mut needed = vec![tail];
-        let metadata = loop {
-            let bytes = self.ranges(&needed)?;
-            decoder.push_ranges(needed, bytes).map_err(damaged)?;
-            match decoder.try_decode().map_err(damaged)? {
-                DecodeResult::NeedsData(ranges) => needed = ranges,
-                DecodeResult::Data(metadata) => break metadata,
-                DecodeResult::Finished => return Err(self.damaged(&"its footer ends early")),
-            }
-        };
-        let row_groups = self.describe(&metadata)?;
-        let session_column = leaf(&metadata, "session_id");
-        let metadata: Arc<ParquetMetaData> = metadata.into();
-        let reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new()).map_err(damaged)?;
-        let is_ours = self.sha256.is_some() && self.sums.is_some();
-        let has_extra =
-            is_ours && Extra::of_file(reader.schema().fields().iter().map(|field| field.name().as_str())).is_some();
-        let options = ArrowReaderOptions::new().with_schema(coded_schema(reader.schema(), has_extra));
-        let coded = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
-        Ok(Footer { reader, coded, row_groups, session_column, has_extra })
-    }
-
-    fn describe(&self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupInfo>> {
-        let time = leaf(metadata, "timestamp").or_else(|| leaf(metadata, "received_at"));
-        let describe = |(index, group): (usize, &parquet::file::metadata::RowGroupMetaData)| {
-            let bounds = match time.and_then(|time| group.column(time).statistics()) {
-                Some(Statistics::Int64(bounds)) => bounds.min_opt().copied().zip(bounds.max_opt().copied()),
-                _ => None,
-            };
-            let Some((min, max)) = bounds else {
-                return Err(self.damaged(&"a row group has no bounds of its times"));
-            };
-            Ok(RowGroupInfo {
-                index,
-                rows: usize::try_from(group.num_rows()).unwrap_or_default(),
-                timestamp_min: Timestamp::from_micros(min),
-                timestamp_max: Timestamp::from_micros(max),
-            })
-        };
-        metadata.row_groups().iter().enumerate().map(describe).collect()
-    }
-
-    fn blooms(&self) -> Result<&Blooms> {
-        if let Some(blooms) = self.blooms.get() {
-            return Ok(blooms);
-        }
-        let loaded = self.load_blooms()?;
-        Ok(self.blooms.get_or_init(|| loaded))
-    }
-
-    fn load_blooms(&self) -> Result<Blooms> {
-        let footer = self.footer()?;
-        let metadata = footer.reader.metadata();
-        let place = |group: &parquet::file::metadata::RowGroupMetaData| {
-            let column = group.column(footer.session_column?);
-            let start = u64::try_from(column.bloom_filter_offset()?).ok()?;
-            let length = u64::try_from(column.bloom_filter_length()?).ok()?;
-            Some(start..start.checked_add(length)?)
-        };
-        let places: Vec<Option<Range<u64>>> = metadata.row_groups().iter().map(place).collect();
-        let ranges: Vec<Range<u64>> = places.iter().flatten().cloned().collect();
-        let mut bytes = self.ranges(&ranges)?.into_iter();
-        let read = |bytes: Bytes| Bloom::from_bytes(&bytes).map_err(|error| self.damaged(&error));
-        let blooms = places.iter().map(|place| place.as_ref().and_then(|_| bytes.next()).map(read).transpose());
-        blooms.collect::<Result<_>>().map(Blooms)
-    }
-
-    /// Parts of the file, checked: whatever is decoded is what was written.
-    fn ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let Some(sums) = &self.sums else { return self.io.ranges(self.path.as_str(), ranges) };
-        if ranges.iter().any(|range| range.start > range.end || range.end > self.bytes) {
-            return Err(self.damaged(&"a part of it would lie past its end"));
-        }
-        let blocks = sums.around(ranges, self.bytes);
-        let read = self.io.ranges(self.path.as_str(), &blocks)?;
-        for (block, bytes) in blocks.iter().zip(&read) {
-            let rotten = |byte| self.damaged(&format_args!("what was written from byte {byte} on has changed"));
-            sums.check(block.start, bytes).map_err(rotten)?;
-        }
-        let part = |range: &Range<u64>| {
-            let index = blocks.partition_point(|block| block.start <= range.start).saturating_sub(1);
-            let start = blocks.get(index).and_then(|block| usize::try_from(range.start - block.start).ok())?;
-            let end = start.checked_add(usize::try_from(range.end - range.start).ok()?)?;
-            read.get(index).filter(|bytes| end <= bytes.len()).map(|bytes| bytes.slice(start..end))
-        };
-        let parts: Option<_> = ranges.iter().map(part).collect();
-        parts.ok_or_else(|| self.damaged(&"a part of it could not be read"))
-    }
-
     pub(super) fn damaged(&self, why: &dyn std::fmt::Display) -> Error {
         Error::new(Kind::Corrupt, format!("{} is damaged: {why}", self.path))
     }
-}
-
-/// Of events the wanted columns, of rejections (which have no sessions) all: their places in the file.
-fn projection(footer: &Footer, columns: Columns) -> Vec<usize> {
-    let fields = footer.reader.schema().fields();
-    if footer.session_column.is_none() {
-        return (0..fields.len()).collect();
-    }
-    columns.names().filter_map(|name| fields.find(name).map(|(index, _)| index)).collect()
-}
-
-/// The schema, with columns of few texts as dictionaries and others as views.
-fn coded_schema(schema: &Schema, has_extra: bool) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| {
-        let name = field.name().as_str();
-        let kind = if CODED_COLUMNS.contains(&name) || (has_extra && name.starts_with(extra::DATA_PREFIX)) {
-            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-        } else if VIEWED_COLUMNS.contains(&name) {
-            DataType::Utf8View
-        } else {
-            return Arc::clone(field);
-        };
-        Arc::new(field.as_ref().clone().with_data_type(kind))
-    });
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// What a column of a row group takes when it is decoded; 0 if there is no such column.
@@ -575,24 +256,6 @@ fn column_bytes(metadata: &ParquetMetaData, row_group: usize, name: &str) -> u64
 fn decoded_bytes(chunk: &ColumnChunkMetaData) -> u64 {
     let texts = chunk.unencoded_byte_array_data_bytes().map(|bytes| bytes.saturating_add(4 * chunk.num_values()));
     u64::try_from(chunk.uncompressed_size().max(texts.unwrap_or_default())).unwrap_or_default()
-}
-
-/// The leaf column of a top-level field.
-fn leaf(metadata: &ParquetMetaData, name: &str) -> Option<usize> {
-    let columns = metadata.file_metadata().schema_descr().columns();
-    columns.iter().position(|column| column.path().parts() == [name])
-}
-
-/// A column's page bounds and the first row of each of its pages.
-fn page_index(
-    metadata: &ParquetMetaData,
-    row_group: usize,
-    column: usize,
-) -> Option<(&ColumnIndexMetaData, Vec<usize>)> {
-    let bounds = metadata.column_index()?.get(row_group)?.get(column)?;
-    let pages = metadata.offset_index()?.get(row_group)?.get(column)?.page_locations();
-    let starts = pages.iter().map(|page| usize::try_from(page.first_row_index).ok());
-    Some((bounds, starts.collect::<Option<_>>()?))
 }
 
 /// Row numbers as ranges; `None` if they do not rise or reach `total`.
