@@ -13,9 +13,15 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 use datafusion::scalar::ScalarValue;
+use jiff::SignedDuration;
+use jiff::civil::{Date, date};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
+/// The day from which days are counted.
+const EPOCH: Date = date(1970, 1, 1);
+/// The days of 400 years, after which the calendar repeats itself.
+const CYCLE_DAYS: i64 = 146_097;
 
 /// The engine's function, and ours in front of it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -97,7 +103,7 @@ enum Unit {
     Micros(i64),
     Week,
     /// So many months, which are a whole part of a year.
-    Months(i64),
+    Months(i8),
 }
 
 impl Unit {
@@ -125,30 +131,29 @@ impl Unit {
             // The first day of all was a Thursday.
             Self::Week => (day - (day + 3).rem_euclid(7)).saturating_mul(DAY),
             Self::Months(count) => {
-                let (year, month) = month_of(day);
-                first_day(year, month - (month - 1) % count).saturating_mul(DAY)
+                // The library's years end with 9999, those of times do not.
+                let cycle = day.div_euclid(CYCLE_DAYS) * CYCLE_DAYS;
+                let on = EPOCH + SignedDuration::from_hours(24 * (day - cycle));
+                let first = date(on.year(), on.month() - (on.month() - 1) % count, 1);
+                (cycle + first.duration_since(EPOCH).as_hours() / 24).saturating_mul(DAY)
             }
         }
     }
 }
 
-/// The year and month, from 1, of a day since 1970-01-01. Source: Howard Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms", `civil_from_days`.
-fn month_of(day: i64) -> (i64, i64) {
-    let day = day + 719_468;
-    let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The first day of a month since 1970-01-01. Source: the same paper, `days_from_civil`.
-fn first_day(year: i64, month: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let from_march = (month + 9) % 12;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * from_march + 2) / 5;
-    era * 146_097 + day_of_era - 719_468
+    #[test]
+    fn months_go_on_where_the_years_of_the_library_end() {
+        // A day of 2026, and the same day 10,000 years later.
+        let (micros, later) = (1_787_231_655_678_901, 25 * CYCLE_DAYS * DAY);
+        for unit in ["month", "quarter", "year"].map(|name| Unit::named(name).unwrap()) {
+            assert_eq!(unit.start(micros + later), unit.start(micros) + later);
+            // No time is too early or too late.
+            assert_eq!(unit.start(i64::MIN), i64::MIN);
+            assert!(unit.start(i64::MAX) < i64::MAX);
+        }
+    }
 }
