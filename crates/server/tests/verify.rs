@@ -7,9 +7,11 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use common::{Server, eye};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 /// Every file below a folder, in order.
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -194,4 +196,73 @@ fn a_log_that_lost_its_end_violates_the_meeting_of_log_and_table() {
     assert_eq!(verdict(&report, "acknowledged_means_durable"), "violated");
     assert_eq!(verdict(&report, "exactly_one_place"), "unchecked");
     assert!(report["findings"][0]["what"].as_str().unwrap().contains("not the log that fed it"), "{report}");
+}
+
+/// Sends an event, always the same: what became of it.
+fn send_again(server: &Server) -> Value {
+    let authorization = format!("Token {}", server.token());
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let event = json!([{"event_id": "e", "session_id": "s", "category": "c", "name": "n", "data": {}}]);
+    let url = format!("{}/v1/events", server.url);
+    let answer = common::http("POST", &url, &headers, event.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["results"][0]["status"].clone()
+}
+
+/// A commit with another text has another hash.
+fn sealed(commit: &str) -> String {
+    const PREFIX: &str = r#"{"commitInfo":{"eyeSha256":""#;
+    let rest = commit.strip_prefix(PREFIX).unwrap().get(64..).unwrap();
+    let zeros = "0".repeat(64);
+    let hash = Sha256::digest(format!("{PREFIX}{zeros}{rest}").as_bytes());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{PREFIX}{hash}{rest}")
+}
+
+/// A commit as it was before commits said under which window their events were decided.
+fn without_the_window(commit: &str) -> String {
+    let start = commit.find(r#""dedup":["#).unwrap();
+    let end = start + commit[start..].find(']').unwrap() + 1;
+    match commit[end..].strip_prefix(',') {
+        Some(rest) => format!("{}{rest}", &commit[..start]),
+        None => format!("{}{}", commit[..start].trim_end_matches(','), &commit[end..]),
+    }
+}
+
+#[test]
+fn events_are_judged_by_the_window_under_which_they_were_decided() {
+    let second = || std::thread::sleep(Duration::from_millis(1_100));
+    let mut server = Server::start_with(&["--dedup-window", "1s"]);
+    assert_eq!(send_again(&server), "stored");
+    second();
+    assert_eq!(send_again(&server), "stored");
+    assert!(server.eye(&["flush"]).status.success());
+    server.stop();
+    // The default is a day.
+    assert_eq!(report(&server.data(), 0)["sound"], true);
+    server.restart_with(&[]);
+    second();
+    assert_eq!(send_again(&server), "duplicate");
+    assert!(server.eye(&["flush"]).status.success());
+    server.stop();
+    assert_eq!(report(&server.data(), 0)["sound"], true);
+    let mut command = eye(&server.data());
+    command.args(["verify", "--json", "--data"]).arg(server.data()).env("EYE_DEDUP_WINDOW", "1s");
+    let lowered = command.output().unwrap();
+    assert_eq!(lowered.status.code(), Some(0), "{}", String::from_utf8_lossy(&lowered.stdout));
+
+    let path = find(&server.data(), "table/events/_delta_log", ".json");
+    let commit = fs::read_to_string(&path).unwrap();
+    assert_eq!(sealed(&commit), commit);
+    // Had it been a day from the beginning, the second would be the first again.
+    let doubled = commit.replace(r#""window_seconds":1"#, r#""window_seconds":86400"#);
+    assert_ne!(doubled, commit);
+    fs::write(&path, sealed(&doubled)).unwrap();
+    let found = report(&server.data(), 1);
+    assert_eq!(verdict(&found, "one_identity"), "violated", "{found}");
+    // A commit of before says nothing: nobody knows.
+    fs::write(&path, sealed(&without_the_window(&commit))).unwrap();
+    let found = report(&server.data(), 0);
+    assert_eq!(found["sound"], true, "{found}");
+    assert!(found["notices"].to_string().contains("not called doubled"), "{found}");
 }

@@ -9,6 +9,7 @@
 //! it, by their `received_at`. Replaying the log gives the same answers.
 
 mod entries;
+mod history;
 mod id;
 
 use std::hint::black_box;
@@ -19,6 +20,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
 use self::entries::{Entries, Entry};
+pub use self::history::{DedupHistory, DedupRule};
 use self::id::{Id, IdRef};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;

@@ -215,7 +215,7 @@ impl Shared {
             files.extend(self.events.write_files(&HotRows::new(view))?);
         }
         crash_point(CrashPoint::FlushFilesWritten);
-        let info = CommitInfo { ledger: sealed.ledger.clone() }.to_json();
+        let info = CommitInfo { ledger: sealed.ledger.clone(), dedup: partition.dedup.clone() }.to_json();
         self.events.commit(self.commit(partition, flushed, sealed, files, info))
     }
 

@@ -57,6 +57,7 @@ mod threads;
 pub use backup::{BackupFile, BackupFiles};
 pub use columns::Columns;
 pub use compact::{CompactReport, CompactionFigures, VACUUM_EVERY};
+pub use dedup::{DedupHistory, DedupRule};
 pub use erase::{ErasurePreview, Selection};
 pub use error::{Error, Kind, Result};
 pub use event::{SortKey, Stored, StoredEvent, StoredRejection};

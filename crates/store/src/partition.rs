@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::apply::{ApplyState, Waiters};
 use crate::buffer::Generation;
+use crate::dedup::DedupHistory;
 use crate::ledger::Ledger;
 use crate::live::Backlog;
 use crate::table::NewFile;
@@ -19,6 +20,8 @@ pub(crate) struct Partition {
     pub(crate) id: PartitionId,
     pub(crate) log: SharedLog,
     pub(crate) state: Mutex<ApplyState>,
+    /// Under which settings events were told from repeats, those of now last. Every commit says it.
+    pub(crate) dedup: DedupHistory,
     pub(crate) waiters: Waiters,
     pub(crate) backlog: Mutex<Backlog>,
     pub(crate) flush: Mutex<FlushState>,
@@ -57,12 +60,19 @@ pub(crate) struct Written {
 }
 
 impl Partition {
-    pub(crate) fn new(id: PartitionId, log: SharedLog, state: ApplyState, backlog_rows: usize) -> Self {
+    pub(crate) fn new(
+        id: PartitionId,
+        log: SharedLog,
+        state: ApplyState,
+        dedup: DedupHistory,
+        backlog_rows: usize,
+    ) -> Self {
         let applied = state.applied();
         Self {
             id,
             log,
             state: Mutex::new(state),
+            dedup,
             waiters: Waiters::default(),
             backlog: Mutex::new(Backlog::new(id, backlog_rows, applied)),
             flush: Mutex::new(FlushState::default()),

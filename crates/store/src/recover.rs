@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::ApplyState;
 use crate::buffer::RejectionRow;
 use crate::columns::RejectionColumns;
-use crate::dedup::DedupWindow;
+use crate::dedup::{DedupHistory, DedupWindow};
 use crate::error::{Error, Kind, Result};
 use crate::ledger::Ledger;
 use crate::partition::Partition;
@@ -19,20 +19,24 @@ use crate::table::{Commit, Table, TableVersion};
 /// How much of the log is read at a time.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a commit says besides its rows. Kept under `commitInfo.eye.info`.
+/// What a commit says besides its rows. Kept under `commitInfo.eye.info`, where other readers of the table pass it over.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CommitInfo {
     /// The ledger of the partition as of the commit's last offset: totals since the data folder was made.
     pub ledger: Ledger,
+    /// Under which settings of the dedup window the partition's events were decided, up to the commit's last offset. Commits
+    /// of programs before this one do not say it.
+    #[serde(default, skip_serializing_if = "DedupHistory::is_empty")]
+    pub dedup: DedupHistory,
 }
 
 impl CommitInfo {
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        // A map of strings to numbers always serialises.
+        // Texts and numbers always serialise.
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    /// Reads what a commit said; an empty ledger if the table has no commit of this partition yet.
+    /// Reads what a commit said; nothing if the table has no commit of this partition yet.
     ///
     /// # Errors
     /// `Corrupt` if it is there and cannot be read.
@@ -66,16 +70,15 @@ pub(crate) fn partitions(
     for (id, log) in (0..settings.partitions).map(PartitionId).zip(logs) {
         let flushed = version.flushed(id);
         check_meeting(id, &log, flushed)?;
-        let ledger = match sabotaged(Sabotage::ForgetLedger) {
-            true => Ledger::default(),
-            false => CommitInfo::of(&version, id)?.ledger,
-        };
+        let CommitInfo { ledger, mut dedup } = CommitInfo::of(&version, id)?;
+        let ledger = if sabotaged(Sabotage::ForgetLedger) { Ledger::default() } else { ledger };
+        dedup.begin(flushed.plus(1), settings.dedup_window, settings.dedup_ids_max);
         put_rejections_back(id, &log, (flushed, &ledger), rejections, now)?;
         let window = DedupWindow::new(window_micros, settings.dedup_ids_max);
         let recall = Recall::new(settings, &version, id).filter(|_| !sabotaged(Sabotage::ForgetDedup));
         rows += recall.as_ref().map_or(0, Recall::rows);
         let state = ApplyState::new(id, flushed, rejections.current().flushed(id), ledger, window, recall);
-        partitions.push(Partition::new(id, log, state, settings.live_backlog_rows));
+        partitions.push(Partition::new(id, log, state, dedup, settings.live_backlog_rows));
     }
     Ok((partitions, rows))
 }
@@ -174,4 +177,25 @@ fn check_meeting(id: PartitionId, log: &SharedLog, flushed: Offset) -> Result<()
         return Err(Error::new(Kind::Corrupt, detail));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn commits_without_the_window_are_read_and_it_changes_nothing_else() {
+        let old = json!({"ledger": {"t": {"received": 3, "stored": 1, "duplicate": 1, "rejected": 1}}});
+        let mut info: CommitInfo = serde_json::from_value(old.clone()).unwrap();
+        assert!(info.dedup.is_empty() && info.ledger.total().received == 3);
+        assert_eq!(info.to_json(), old);
+        info.dedup.begin(Offset(4), Duration::from_secs(60), 9);
+        let new = json!({"ledger": old["ledger"], "dedup": [{"from": 4, "window_seconds": 60, "ids_max": 9}]});
+        assert_eq!(info.to_json(), new);
+        assert_eq!(serde_json::from_value::<CommitInfo>(new).unwrap().dedup, info.dedup);
+    }
 }

@@ -1,4 +1,5 @@
-//! Apply when it has to wait, and when a record cannot be applied: what is flushed is what was seen.
+//! Apply when it has to wait, when a record cannot be applied, and when the settings of the dedup window change: what is
+//! flushed is what was seen, and says how it was decided.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
@@ -10,8 +11,10 @@ use bytes::Bytes;
 use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, Timestamp};
 use eye_log::memory::MemoryLog;
 use eye_log::{Offset, PartitionId, SharedLog, append_blocking};
-use eye_store::table::TableLocation;
-use eye_store::{Columns, Erasure, Request, Selection, Store, StoreSettings, Table, TableKind, TableOptions};
+use eye_store::table::{Commit, TableLocation};
+use eye_store::{
+    Columns, CommitInfo, Erasure, Request, Selection, Store, StoreSettings, Table, TableKind, TableOptions,
+};
 use object_store::memory::InMemory;
 use tokio::runtime::{Builder, Runtime};
 
@@ -32,15 +35,20 @@ impl Node {
     /// A store whose hot buffer is full with the first event, so that apply waits before it looks at the next records; it
     /// flushes only when it is told to.
     fn open(&self) -> Store {
-        let settings = StoreSettings { hot_bytes_max: 4, flush_by_itself: false, ..StoreSettings::default() };
-        let table = |kind: TableKind| {
-            let location = TableLocation::remote(&format!("memory:///{}", kind.name())).unwrap();
-            let options = TableOptions::new(kind, START);
-            Table::open(self.objects.clone(), location, options, self.runtime.handle().clone()).unwrap().0
-        };
-        let (events, rejections) = (table(TableKind::Events), table(TableKind::Rejections));
+        self.open_with(StoreSettings::default())
+    }
+
+    fn open_with(&self, settings: StoreSettings) -> Store {
+        let settings = StoreSettings { hot_bytes_max: 4, flush_by_itself: false, ..settings };
+        let (events, rejections) = (self.table(TableKind::Events), self.table(TableKind::Rejections));
         let logs = vec![Arc::clone(&self.log)];
         Store::open(settings, logs, events, rejections, Timestamp::now, &mut |_, _| {}).unwrap().0
+    }
+
+    fn table(&self, kind: TableKind) -> Table {
+        let location = TableLocation::remote(&format!("memory:///{}", kind.name())).unwrap();
+        let options = TableOptions::new(kind, START);
+        Table::open(self.objects.clone(), location, options, self.runtime.handle().clone()).unwrap().0
     }
 
     fn ingest(&self, store: &Store, id: &str) {
@@ -132,4 +140,40 @@ fn a_store_with_a_full_hot_buffer_closes() {
     receiver.recv_timeout(Duration::from_secs(60)).expect("it closes").unwrap();
     assert_eq!(ids(&store), ["first", "second"]);
     assert_eq!(store.snapshot().flushed().of(PartitionId(0)), node.log.end().previous());
+}
+
+#[test]
+fn every_commit_says_under_which_window_events_were_decided() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let node = Node::new();
+    let flush = |id: &str, dedup_window: Duration| {
+        let store = node.open_with(StoreSettings { dedup_window, dedup_ids_max: 9, ..StoreSettings::default() });
+        node.ingest(&store, id);
+        store.flush_blocking().unwrap();
+        store.abandon();
+    };
+    let seconds = |offsets: std::ops::Range<u64>| -> Vec<Option<i64>> {
+        let dedup = CommitInfo::of(&node.table(TableKind::Events).current(), PartitionId(0)).unwrap().dedup;
+        assert_eq!(dedup.latest().ids_max, 9);
+        offsets.map(|offset| dedup.at(Offset(offset)).map(|rule| rule.window_seconds)).collect()
+    };
+    flush("first", HOUR);
+    flush("second", HOUR);
+    flush("third", 2 * HOUR);
+    assert_eq!(seconds(0..5), [None, Some(3600), Some(3600), Some(7200), Some(7200)]);
+
+    // A program that does not write it down has the table for a while.
+    let last = node.append(record("fourth"));
+    let commit = Commit {
+        partition: PartitionId(0),
+        first: last,
+        last,
+        expected_flushed: last.previous(),
+        files: Vec::new(),
+        info: serde_json::json!({"ledger": {}}),
+        now: START,
+    };
+    node.table(TableKind::Events).commit(commit).unwrap();
+    flush("fifth", 2 * HOUR);
+    assert_eq!(seconds(3..6), [None, None, Some(7200)]);
 }

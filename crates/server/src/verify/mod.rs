@@ -269,18 +269,13 @@ fn check_meaning(
     draft: &mut Draft,
     progress: Progress<'_>,
 ) -> Result<(), Refusal> {
-    let window_micros = i64::try_from(settings.dedup_window.as_micros()).unwrap_or(i64::MAX);
     let mut ledger = Ledger::default();
     for id in 0..partitions {
         progress("table and log together", u64::from(id), u64::from(partitions));
         let partition = PartitionId(id);
         let dir = settings.log_path(id);
         let log = open_log(&dir, id).map_err(Refusal::Away)?;
-        let identities = Identities::new(window_micros, settings.dedup_ids_max);
-        let rows = Rows::read(identities, events, rejections, partition, log.start());
-        let rows = rows.map_err(|error| Refusal::Away(error.to_string()))?;
-        let info = CommitInfo::of(events, partition);
-        let info = match info {
+        let info = match CommitInfo::of(events, partition) {
             Ok(info) => info,
             Err(error) => {
                 draft.find(Invariant::NothingVanishes, Some("table/events".to_owned()), None, error.to_string());
@@ -288,10 +283,15 @@ fn check_meaning(
                 continue;
             }
         };
+        // What lies behind the table is decided by the settings of now, as a start would do it.
+        let (mut history, flushed) = (info.dedup.clone(), events.flushed(partition));
+        history.begin(flushed.plus(1), settings.dedup_window, settings.dedup_ids_max);
+        let rows = Rows::read(Identities::new(history), events, rejections, partition, log.start());
+        let rows = rows.map_err(|error| Refusal::Away(error.to_string()))?;
         let mut partition = replay::Partition {
             id: partition,
             log: log.as_ref(),
-            flushed: events.flushed(partition),
+            flushed,
             rejections_flushed: rejections.flushed(partition),
             has_ledger: events.info(partition).is_some(),
             removed: (events.removed(partition).total(), rejections.removed(partition).total()),

@@ -56,7 +56,14 @@ fn check_rows(partition: &Partition<'_>, draft: &mut Draft) {
         let what = format!("the event at offset {offset} is the one at offset {first} again");
         draft.find(Invariant::OneIdentity, Some(format!("events/{file}")), None, what);
     }
-    if partition.rows.identities.is_overfull {
+    if partition.rows.unjudged > 0 {
+        draft.notices.push(format!(
+            "partition {}: {} events repeat one before them within dedup_window as it is set now; no commit says under which \
+             window they were decided, so they are not called doubled",
+            partition.id, partition.rows.unjudged
+        ));
+    }
+    if partition.rows.identities.is_overfull || partition.rows.identities.far_apart > 0 {
         draft.notices.push(format!(
             "partition {}: more event ids than dedup_ids_max within the window: repeats beyond it were not looked for",
             partition.id
@@ -180,7 +187,7 @@ fn take(
                 let identity = (header.application, event.session_id, event.event_id);
                 let is_stored = if is_behind {
                     // Decided as a start would: a repeat within the window is a duplicate.
-                    let is_repeat = partition.rows.identities.is_repeat(identity, header.received_at);
+                    let is_repeat = partition.rows.identities.is_repeat(identity, header.received_at, offset);
                     if !is_repeat {
                         let _ = partition.rows.identities.store(identity, header.received_at, offset);
                     }
@@ -188,8 +195,10 @@ fn take(
                 } else {
                     let is_in_table = partition.rows.events.contains(&offset);
                     let identities = &partition.rows.identities;
-                    let is_repeat =
-                        || !identities.knows(header.received_at) || identities.is_repeat(identity, header.received_at);
+                    let is_repeat = || {
+                        !identities.knows(header.received_at, offset)
+                            || identities.is_repeat(identity, header.received_at, offset)
+                    };
                     if !is_in_table && !is_repeat() {
                         missing.push(format!("the event at offset {offset} is flushed, but it is not in the table"));
                     }
