@@ -75,7 +75,7 @@ proptest! {
             ] {
                 let found = ask(field);
                 prop_assert_eq!(&found.values, &naive(chosen(), value), "{}", field);
-                prop_assert!(found.from_catalogue && found.events_left == 0 && !found.more);
+                prop_assert!(found.from_catalogue && found.events_left == Some(0) && !found.more);
                 prop_assert_eq!(found.events, chosen().count() as u64);
             }
             // Objects and ids are looked up, not kept.
@@ -112,14 +112,48 @@ fn nobody_sees_behind_the_wall() {
     let known = catalogue.catalogue(&source, &whole(allowed.clone()), &Cancel::new()).unwrap();
     let text = serde_json::to_string(&known.applications).unwrap();
     assert!(text.contains("\"web\"") && !text.contains("secret") && !text.contains("hush"), "{text}");
+    assert_eq!((known.events, known.events_left), (10, Some(0)), "of 19");
     for field in ["application", "category", "data.hush", "user_id"] {
         let filter = Filter { allowed: allowed.clone(), ..Filter::default() };
         let found = values(&catalogue, &source, &ValuesQuery { filter, ..asked(field) });
         let text = serde_json::to_string(&found.values).unwrap();
         assert!(!text.contains("secret") && !text.contains("hidden") && !text.contains("hush"), "{text}");
+        assert_eq!((found.events, found.events_left), (10, Some(0)), "{field}: of 19");
     }
     let filter = Filter { allowed, application: Some("secret".into()), ..Filter::default() };
     assert!(values(&catalogue, &source, &ValuesQuery { filter, ..asked("name") }).values.is_empty());
+}
+
+#[test]
+fn totals_are_of_what_the_asker_may_see() {
+    let mut events: Vec<Event> = (1..=20_000).map(|n| event("s", n, n.unsigned_abs())).collect();
+    events.iter_mut().step_by(5).for_each(|event| event.application = "secret".into());
+    let source = Memory::new(&events, 5_000);
+    let allowed = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let totals = |catalogue: &Catalogue, allowed: Option<Vec<String>>| {
+        let found = catalogue.catalogue(&source, &whole(allowed), &Cancel::new()).unwrap();
+        (found.events, found.events_left)
+    };
+    // One question alone does not come to the last of four slices.
+    assert_eq!(totals(&catalogue(), None), (15_000, Some(5_000)));
+    assert_eq!(totals(&catalogue(), allowed(&["web"])), (12_000, None), "nobody knows whose the others are");
+    assert_eq!(totals(&catalogue(), allowed(&[])), (0, None));
+    let read = catalogue();
+    while read.advance(&source).unwrap() {}
+    assert_eq!(totals(&read, None), (20_000, Some(0)));
+    assert_eq!(totals(&read, allowed(&["web"])), (16_000, Some(0)));
+    assert_eq!(totals(&read, allowed(&["web", "secret"])), (20_000, Some(0)));
+    assert_eq!(totals(&read, allowed(&[])), (0, Some(0)));
+
+    // Values out of the catalogue, and out of the newest events.
+    let ask = |catalogue: &Catalogue, field: &str| {
+        let filter = Filter { allowed: allowed(&["web"]), ..Filter::default() };
+        let found = values(catalogue, &source, &ValuesQuery { filter, ..asked(field) });
+        (found.from_catalogue, found.events, found.events_left)
+    };
+    assert_eq!(ask(&read, "name"), (true, 16_000, Some(0)));
+    assert_eq!(ask(&read, "user_id"), (false, 16_000, Some(0)));
+    assert_eq!(ask(&catalogue(), "name"), (true, 12_000, None));
 }
 
 #[test]
@@ -211,7 +245,7 @@ fn a_query_line_chooses_among_the_newest_events() {
     let filter = Filter { line: Some(Arc::new(line.at(Timestamp::from_micros(0)))), ..Filter::default() };
     let found = values(&catalogue(), &source, &ValuesQuery { filter, ..asked("data.n") });
     assert_eq!(found.values.iter().map(|value| value.value.as_str()).collect::<Vec<_>>(), ["36"]);
-    assert!(!found.from_catalogue && found.events == 40 && found.events_left == 0);
+    assert!(!found.from_catalogue && found.events == 40 && found.events_left == Some(0));
 
     let slices = VALUES_ROWS_MAX / 1_000 + 2;
     let long: Vec<Event> = (0..slices as u64 * 1_000)
@@ -219,8 +253,9 @@ fn a_query_line_chooses_among_the_newest_events() {
         .collect();
     let source = Memory::new(&long, 1_000);
     let found = values(&catalogue(), &source, &asked("user_id"));
-    assert_eq!(found.events + found.events_left, long.len() as u64);
-    assert!(found.events <= VALUES_ROWS_MAX as u64 && found.events_left > 0);
+    let left = found.events_left.unwrap();
+    assert_eq!(found.events + left, long.len() as u64);
+    assert!(found.events <= VALUES_ROWS_MAX as u64 && left > 0);
     let newest = format!("u{}", slices - 1);
     assert!(found.values.iter().any(|value| value.value == newest));
     assert!(!found.values.iter().any(|value| value.value == "u0"), "the oldest are not looked at");

@@ -142,3 +142,28 @@ fn wrong_questions_are_refused_by_name() {
     let nobody = common::http("GET", &format!("{}/v1/catalogue", server.url), &[], b"").unwrap();
     assert_eq!(nobody.status, 401);
 }
+
+#[test]
+fn totals_are_of_the_applications_that_the_token_sees() {
+    let server = Server::start();
+    send(&server, &events()[..10]);
+    assert!(server.eye(&["app", "create", "shop"]).status.success());
+    let made = server.eye(&["token", "create", "shop", "--kind", "write", "--application", "shop"]);
+    let shop = String::from_utf8(made.stdout).unwrap();
+    let ask_as = |token: &str, method: &str, path: &str, body: &str| {
+        let authorization = format!("Token {}", token.trim());
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let answer = common::http(method, &format!("{}{path}", server.url), &headers, body.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    ask_as(&shop, "POST", "/v1/events", &Value::from(&events()[..25]).to_string());
+    for path in ["/v1/catalogue", "/v1/values?field=name", "/v1/values?field=user_id"] {
+        let answer = ask_as(&server.token(), "GET", path, "");
+        assert_eq!((&answer["events"], &answer["events_left"]), (&json!(10), &json!(0)), "{path}: {answer}");
+        let answer = ask_as(&server.admin_token(), "GET", path, "");
+        assert_eq!((&answer["events"], &answer["events_left"]), (&json!(35), &json!(0)), "{path}: {answer}");
+    }
+    let shown = String::from_utf8(server.eye(&["values", "--token", &server.token()]).stdout).unwrap();
+    assert!(shown.contains("looked at 10 events"), "{shown}");
+}

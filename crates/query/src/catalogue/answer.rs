@@ -57,10 +57,11 @@ pub struct ValuesOut {
     /// True if the catalogue has them: then each figure is exact for the events looked at. False: they are those of the
     /// newest events.
     pub from_catalogue: bool,
-    /// Events that were looked at.
+    /// Events that were looked at, of those that the asker may see.
     pub events: u64,
-    /// Events that were not: because they are too many, or not yet read after a start.
-    pub events_left: u64,
+    /// Events that were not: because they are too many, or not yet read after a start. Null if there are some, for who may
+    /// not see all applications: nobody knows whose they are.
+    pub events_left: Option<u64>,
     /// The version of the table that the answer saw.
     pub version: u64,
     /// What the answer has seen of the log.
@@ -100,10 +101,11 @@ pub struct CatalogueQuery {
 pub struct CatalogueOut {
     /// Application by application.
     pub applications: Vec<CatalogueApplicationOut>,
-    /// Events that were looked at, of all applications.
+    /// Events that were looked at, of all applications that the asker may see.
     pub events: u64,
-    /// Events that were not: because they are too many, or not yet read after a start.
-    pub events_left: u64,
+    /// Events that were not: because they are too many, or not yet read after a start. Null if there are some, for who may
+    /// not see all applications: nobody knows whose they are.
+    pub events_left: Option<u64>,
     /// The version of the table that the answer saw.
     pub version: u64,
     /// What the answer has seen of the log.
@@ -212,7 +214,7 @@ impl Catalogue {
             more,
             from_catalogue,
             events,
-            events_left,
+            events_left: known_left(query.filter.allowed.as_deref(), events_left),
             version: source.version(),
             offset: source.position().to_string(),
         })
@@ -271,11 +273,15 @@ impl Catalogue {
     pub fn catalogue<S: Source>(&self, source: &S, query: &CatalogueQuery, cancel: &Cancel) -> Result<CatalogueOut> {
         let limit = checked_limit(query.limit, CATALOGUE_LIMIT_MAX)?;
         let View { summaries, events_left } = self.view(source, cancel)?;
-        let mut merged: AHashMap<&str, Application> = AHashMap::new();
+        let allowed = query.allowed.as_deref();
+        let (mut events, mut merged) = (0, AHashMap::<&str, Application>::new());
         for summary in &summaries {
             cancel.check()?;
             for (name, application) in &summary.applications {
-                if is_asked(name, query.allowed.as_deref(), query.application.as_deref()) {
+                if allows(allowed, name) {
+                    events += application.seen.events;
+                }
+                if is_asked(name, allowed, query.application.as_deref()) {
                     merged.entry(name.as_ref()).or_insert_with(Application::new).merge(application);
                 }
             }
@@ -286,8 +292,8 @@ impl Catalogue {
         applications.sort_by(|a, b| a.application.cmp(&b.application));
         Ok(CatalogueOut {
             applications,
-            events: summaries.iter().map(|summary| summary.rows).sum(),
-            events_left,
+            events,
+            events_left: known_left(allowed, events_left),
             version: source.version(),
             offset: source.position().to_string(),
         })
@@ -335,7 +341,9 @@ impl Names {
 
 struct Found {
     values: AHashMap<String, Seen>,
+    /// Of those that the asker may see.
     events: u64,
+    /// Of all.
     events_left: u64,
 }
 
@@ -349,6 +357,11 @@ fn is_asked(application: &str, allowed: Option<&[String]>, wanted: Option<&str>)
     allows(allowed, application) && wanted.is_none_or(|wanted| wanted == application)
 }
 
+/// How many events were not looked at, as far as the asker may know: whose they are only looking at them would tell.
+fn known_left(allowed: Option<&[String]>, events_left: u64) -> Option<u64> {
+    (allowed.is_none() || events_left == 0).then_some(events_left)
+}
+
 fn begins(value: &str, prefix: &str) -> bool {
     prefix.is_empty() || value.to_lowercase().starts_with(prefix)
 }
@@ -360,17 +373,21 @@ fn newest<S: Source>(source: &S, query: &ValuesQuery, prefix: &str, cancel: &Can
     let mut slices = source.slices(filter.from(), filter.to())?;
     slices.retain(|slice| filter.slice_can_match(slice.timestamps()));
     slices.sort_by_key(|slice| Reverse(slice.timestamps().1));
-    let chooser = Chooser::new(filter);
+    let seen_by_asker = Filter { allowed: filter.allowed.clone(), ..Filter::default() };
+    let (chooser, wall) = (Chooser::new(filter), Chooser::new(&seen_by_asker));
     let columns = filter.columns() | query.field.column() | Columns::TIMESTAMP;
+    let mut rows_read = 0;
     for slice in slices {
         let rows = slice.rows() as u64;
-        if found.events > 0 && found.events + rows > VALUES_ROWS_MAX as u64 {
+        if rows_read > 0 && rows_read + rows > VALUES_ROWS_MAX as u64 {
             found.events_left += rows;
             continue;
         }
         cancel.check()?;
-        found.events += rows;
+        rows_read += rows;
         let frame = slice.frame_kept(columns)?;
+        let may_be_seen = wall.choose(&frame, slice.timestamps());
+        found.events += may_be_seen.into_iter().map(u64::from).sum::<u64>();
         let mask = chooser.choose(&frame, slice.timestamps());
         let texts = frame.texts(&query.field);
         for row in (0..frame.rows()).filter(|row| mask[*row]) {

@@ -6,7 +6,8 @@
 //! consistent and nothing to erase.
 //!
 //! Files are read in the background ([`Catalogue::advance`]); a question makes up for at most [`CATCH_UP_ROWS`] rows
-//! itself. What no summary covers is counted in every answer (`events_left`).
+//! itself. What no summary covers is counted in every answer (`events_left`), but to who may see only some applications:
+//! whose events they are, only a summary would tell.
 
 mod answer;
 mod summary;

@@ -269,8 +269,6 @@ impl Application {
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     pub(super) applications: AHashMap<Box<str>, Application>,
-    /// How many events.
-    pub(super) rows: u64,
 }
 
 impl Summary {
@@ -303,7 +301,6 @@ impl Summary {
                 }
             }
         }
-        self.rows += frame.rows() as u64;
     }
 
     fn application(&mut self, name: &str) -> &mut Application {

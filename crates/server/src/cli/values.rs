@@ -44,7 +44,7 @@ struct Values {
     more: bool,
     from_catalogue: bool,
     events: u64,
-    events_left: u64,
+    events_left: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +58,7 @@ struct Value {
 struct Catalogue {
     applications: Vec<Application>,
     events: u64,
-    events_left: u64,
+    events_left: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -149,7 +149,12 @@ fn catalogue(context: &Context<'_>, found: &Catalogue) -> String {
     format!("{names}\n\n{fields}{}", looked_at("", found.events, found.events_left))
 }
 
-fn looked_at(newest: &str, events: u64, left: u64) -> String {
-    let left = if left == 0 { String::new() } else { format!(", not at {} others", thousands(left)) };
+/// `left` is none if there are others and the token may not know how many.
+fn looked_at(newest: &str, events: u64, left: Option<u64>) -> String {
+    let left = match left {
+        Some(0) => String::new(),
+        Some(left) => format!(", not at {} others", thousands(left)),
+        None => ", not at some that are too many or not yet read".to_owned(),
+    };
     format!("\n\nlooked at {newest}{}{left}", counted(events, "event"))
 }
