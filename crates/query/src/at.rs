@@ -138,6 +138,10 @@ impl<S: Source> Source for At<S> {
             }
         })
     }
+
+    fn question_runs_bytes_max(&self) -> usize {
+        self.source.question_runs_bytes_max()
+    }
 }
 
 /// Where a row lies in the log.

@@ -23,8 +23,6 @@ use crate::reads::Reads;
 use crate::source::{Source, SourceSlice};
 use crate::unit::{By, Key, UnitRun};
 
-/// Bytes of runs that one pass holds between the look at them and the rows; the others are read again.
-const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Two bits of each of so many keys are in a word.
 const KEYS_A_WORD: usize = 32;
 /// So many words at most: 16 MiB.
@@ -124,7 +122,8 @@ where
     T: State,
 {
     let slices = if filter.is_impossible() { Vec::new() } else { source.slices(filter.from(), filter.to())? };
-    let pass = Pass { slices: &slices, filter, chooser: Chooser::new(filter), needs, cancel };
+    let held_bytes_max = source.question_runs_bytes_max();
+    let pass = Pass { slices: &slices, filter, chooser: Chooser::new(filter), needs, held_bytes_max, cancel };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(slices.len()).max(1);
     let states = (0..threads).map(|_| make()).collect();
     let states = match needs.by.filter(|_| needs.tells_alone) {
@@ -146,6 +145,8 @@ struct Pass<'p, L> {
     filter: &'p Filter,
     chooser: Chooser<'p>,
     needs: &'p Needs<'p>,
+    /// Of the runs, between the look at them and the rows; the others are read again.
+    held_bytes_max: usize,
     cancel: &'p Cancel,
 }
 
@@ -166,7 +167,8 @@ impl<L: SourceSlice + Sync> Pass<'_, L> {
         let states = self.round(states, |state, number, slice| {
             let left = if let Some(runs) = slice.runs(by.column())? {
                 runs.keys().iter().for_each(|key| marks.add(*key));
-                let is_held = held.fetch_add(runs.bytes(), Ordering::Relaxed) <= HELD_BYTES_MAX;
+                let before = held.fetch_add(runs.bytes(), Ordering::Relaxed);
+                let is_held = before.saturating_add(runs.bytes()) <= self.held_bytes_max;
                 Looked::Marked(is_held.then_some(runs))
             } else {
                 let runs = self.feed(state, (number, slice), None, None)?;

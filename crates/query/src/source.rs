@@ -10,6 +10,9 @@ use eye_store::{Columns, Origin, Position, Result, Runs, Snapshot, StoredEvent, 
 use crate::frame::Frame;
 use crate::reads::Reads;
 
+/// Of a source that does not say otherwise.
+const QUESTION_RUNS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// An immutable view of everything stored. Reads block.
 pub trait Source {
     /// A part of it that can be read on its own.
@@ -44,6 +47,11 @@ pub trait Source {
     /// # Errors
     /// Those of the store.
     fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()>;
+
+    /// Bytes of runs that one question may hold between its look at them and the rows; the others it looks up again.
+    fn question_runs_bytes_max(&self) -> usize {
+        QUESTION_RUNS_BYTES_MAX
+    }
 }
 
 /// A part of a source: a row group of the table or a chunk of the hot buffer.
@@ -124,6 +132,10 @@ impl Source for Snapshot {
 
     fn rejections(&self, visit: &mut dyn FnMut(&StoredRejection<'_>)) -> Result<()> {
         Self::rejections(self, visit)
+    }
+
+    fn question_runs_bytes_max(&self) -> usize {
+        Self::question_runs_bytes_max(self)
     }
 }
 

@@ -25,6 +25,8 @@ const SEGMENT_BYTES_MIN: usize = 64 * 1024;
 const HEADER_BYTES_MIN: usize = 8 * 1024;
 /// Less is not enough to merge what was sorted on disk.
 const SQL_MEMORY_MIN: usize = 16 * 1024 * 1024;
+/// What a PostgreSQL client says of itself, or its token, has to fit.
+const POSTGRES_BYTES_MIN: usize = 1024;
 /// The text of a statement has to fit into a small JSON body, escapes included.
 const SQL_TEXT_MAX: usize = 32 * 1024;
 
@@ -85,9 +87,13 @@ impl Settings {
             (self.sql_queries_max > 0, "sql_queries_max must be at least 1"),
             (self.sql_queries_per_token_max > 0, "sql_queries_per_token_max must be at least 1"),
             (self.postgres_connections_max > 0, "postgres_connections_max must be at least 1"),
+            (self.postgres_login_timeout > Duration::ZERO, "postgres_login_timeout must be longer than 0s"),
+            (self.postgres_login_bytes_max >= POSTGRES_BYTES_MIN, "postgres_login_bytes_max must be at least 1KiB"),
+            (self.postgres_message_bytes_max >= POSTGRES_BYTES_MIN, "postgres_message_bytes_max must be at least 1KiB"),
             (self.header_timeout > Duration::ZERO, "header_timeout must be longer than 0s"),
             (self.body_timeout > Duration::ZERO, "body_timeout must be longer than 0s"),
             (self.body_idle_timeout > Duration::ZERO, "body_idle_timeout must be longer than 0s"),
+            (self.answer_idle_timeout > Duration::ZERO, "answer_idle_timeout must be longer than 0s"),
             (
                 self.body_budget_bytes_max >= self.body_bytes_max,
                 "body_budget_bytes_max must be at least body_bytes_max: one body has to fit",

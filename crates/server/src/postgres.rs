@@ -24,12 +24,15 @@ use pgwire::error::PgWireResult;
 use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
 use pgwire::tokio::server::{MaybeTls, negotiate_tls, process_error, process_message};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::codec::Framed;
 
+use crate::config::Settings;
+use crate::edge::stream::ClientStream;
 use crate::shutdown::Shutdown;
 use crate::state::AppState;
 use session::{Handlers, fatal};
@@ -38,14 +41,9 @@ use session::{Handlers, fatal};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A pause after the system had no socket left to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// As many clients as may be connected may log in at once, and never fewer than this. More are closed.
+/// As many clients as may be connected may log in at once, and never fewer than this, if `postgres_logins_max` does not
+/// say. More are closed.
 const LOGINS_MIN: usize = 16;
-/// A client that has not shown its token by then is closed.
-const LOGIN_TIME_MAX: Duration = Duration::from_secs(60);
-/// All that a client may send before it has shown its token.
-const LOGIN_BYTES_MAX: usize = 32 * 1024;
-/// One message of a client that is logged in: a statement with its parameters.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Room that is made for each read.
 const READ_BYTES: usize = 8 * 1024;
 /// A client that is silent for so long is asked whether it is still there.
@@ -70,7 +68,11 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 pub(crate) async fn serve(listener: TcpListener, state: AppState, shutdown: Shutdown) {
     let most = state.settings.postgres_connections_max;
     let places = Arc::new(Semaphore::new(most));
-    let logins = Arc::new(Semaphore::new(most.max(LOGINS_MIN)));
+    let logins = match state.settings.postgres_logins_max {
+        0 => most.max(LOGINS_MIN),
+        logins => logins,
+    };
+    let logins = Arc::new(Semaphore::new(logins));
     let manager = Arc::new(ConnectionManager::new());
     let mut connections = JoinSet::new();
     loop {
@@ -89,8 +91,9 @@ pub(crate) async fn serve(listener: TcpListener, state: AppState, shutdown: Shut
             tracing::debug!(%error, "a connection of a PostgreSQL client is not watched by the system");
         }
         let handlers = Handlers::new(state.clone(), Arc::clone(&manager), Arc::clone(&places));
+        let state = state.clone();
         connections.spawn(async move {
-            if let Err(error) = connection(stream, handlers, login).await {
+            if let Err(error) = connection(stream, &state, handlers, login).await {
                 tracing::debug!(%error, "a connection of a PostgreSQL client ended");
             }
         });
@@ -106,13 +109,24 @@ fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
 
 /// One connection, until it is over or its client has gone, even in the middle of a statement.
 ///
-/// As `pgwire::tokio::process_socket`, but for [`Input`] and for a login that fails: it is over, whatever failed.
-async fn connection(stream: TcpStream, handlers: Handlers, login: OwnedSemaphorePermit) -> std::io::Result<()> {
+/// As `pgwire::tokio::process_socket`, but for [`Input`], for [`ClientStream`] and for a login that fails: it is over,
+/// whatever failed.
+async fn connection(
+    stream: TcpStream,
+    state: &AppState,
+    handlers: Handlers,
+    login: OwnedSemaphorePermit,
+) -> std::io::Result<()> {
     let mut login = Some(login);
-    let deadline = Instant::now() + LOGIN_TIME_MAX;
+    let deadline = Instant::now() + state.settings.postgres_login_timeout;
     let Ok(negotiated) = tokio::time::timeout_at(deadline, negotiate_tls(stream, None)).await else { return Ok(()) };
-    let Some(mut socket) = negotiated? else { return Ok(()) };
-    let mut input = Input::new(socket.read_buffer_mut().split());
+    let Some(negotiated) = negotiated? else { return Ok(()) };
+    let parts = negotiated.into_parts();
+    let MaybeTls::Plain(tcp) = parts.io else { return Ok(()) };
+    // What was answered until now is sent: only what was read may be left.
+    let mut input = Input::new(parts.read_buf, &state.settings);
+    let stream = ClientStream::new(tcp, state.settings.answer_idle_timeout, state.metrics.clone());
+    let mut socket = Framed::new(stream, parts.codec);
     let startup = handlers.startup_handler();
     let simple = handlers.simple_query_handler();
     let extended = handlers.extended_query_handler();
@@ -163,16 +177,15 @@ async fn connection(stream: TcpStream, handlers: Handlers, login: OwnedSemaphore
         }
         if login.is_some() && handlers.is_logged_in() {
             login = None;
-            watched = twin(socket.get_ref())?;
+            watched = Some(twin(socket.get_ref().tcp())?);
         }
     }
 }
 
 /// The same socket once more, to look at it while it is in use.
-fn twin(socket: &MaybeTls) -> std::io::Result<Option<TcpStream>> {
-    let MaybeTls::Plain(stream) = socket else { return Ok(None) };
+fn twin(stream: &TcpStream) -> std::io::Result<TcpStream> {
     let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-    TcpStream::from_std(twin).map(Some)
+    TcpStream::from_std(twin)
 }
 
 /// What a client has sent and is no whole message yet. `pgwire` would keep up to a gigabyte of it.
@@ -180,17 +193,24 @@ struct Input {
     bytes: BytesMut,
     /// How many bytes have come in all.
     total: usize,
+    login_bytes_max: usize,
+    message_bytes_max: usize,
 }
 
 impl Input {
-    fn new(bytes: BytesMut) -> Self {
-        Self { total: bytes.len(), bytes }
+    fn new(bytes: BytesMut, settings: &Settings) -> Self {
+        Self {
+            total: bytes.len(),
+            bytes,
+            login_bytes_max: settings.postgres_login_bytes_max,
+            message_bytes_max: settings.postgres_message_bytes_max,
+        }
     }
 
     /// The next message; `None` once the client has closed.
     async fn next(
         &mut self,
-        stream: &mut MaybeTls,
+        stream: &mut (impl AsyncRead + Unpin),
         state: PgWireConnectionState,
         version: ProtocolVersion,
         is_login: bool,
@@ -214,15 +234,20 @@ impl Input {
 
     /// Whether the message that has begun may come. Only the first one of a client has no type before its length.
     fn check(&self, is_first: bool, is_login: bool) -> PgWireResult<()> {
-        if is_login && self.total > LOGIN_BYTES_MAX {
-            return Err(fatal("54000", &format!("more than {LOGIN_BYTES_MAX} bytes came before the login was done")));
+        let login_most = self.login_bytes_max;
+        if is_login && self.total > login_most {
+            let before = "bytes came before the login was done (postgres_login_bytes_max)";
+            return Err(fatal("54000", &format!("more than {login_most} {before}")));
         }
         let start = usize::from(!is_first);
         let Some(mut length) = self.bytes.get(start..start + 4) else { return Ok(()) };
         let length = usize::try_from(length.get_u32()).unwrap_or(usize::MAX);
-        let most = if is_login { LOGIN_BYTES_MAX } else { MESSAGE_BYTES_MAX };
+        let (most, setting) = match is_login {
+            true => (login_most, "postgres_login_bytes_max"),
+            false => (self.message_bytes_max, "postgres_message_bytes_max"),
+        };
         if length > most {
-            return Err(fatal("54000", &format!("a message may have {most} bytes here, not {length}")));
+            return Err(fatal("54000", &format!("a message may have {most} bytes ({setting}), not {length}")));
         }
         if length < 4 {
             return Err(fatal("08P01", "a message has at least the four bytes of its length"));
@@ -247,7 +272,8 @@ mod tests {
     use super::*;
 
     fn is_taken(bytes: &[u8], is_first: bool, is_login: bool) -> bool {
-        Input::new(BytesMut::from(bytes)).check(is_first, is_login).is_ok()
+        let settings = Settings::defaults().unwrap();
+        Input::new(BytesMut::from(bytes), &settings).check(is_first, is_login).is_ok()
     }
 
     #[test]
@@ -259,7 +285,7 @@ mod tests {
         assert!(!is_taken(b"Q\x3f\xff\xff\xfd", false, true) && !is_taken(b"Q\xff\xff\xff\xff", false, false));
         assert!(!is_taken(b"Q\0\0\0\x03", false, false));
         // Small messages count together until the login is done.
-        let many = b"H\0\0\0\x04".repeat(LOGIN_BYTES_MAX);
+        let many = b"H\0\0\0\x04".repeat(32 * 1024);
         assert!(!is_taken(&many, false, true) && is_taken(&many, false, false));
     }
 }

@@ -406,6 +406,7 @@ fn store_settings(settings: &Settings) -> StoreSettings {
         ingest_wait_max: settings.ingest_wait_max,
         dedup_window: settings.dedup_window,
         dedup_ids_max: settings.dedup_ids_max,
+        question_runs_bytes_max: settings.question_runs_bytes_max,
         live_backlog_rows: settings.live_backlog_rows,
         log_keep_commits: settings.log_keep_commits,
         compaction_period: settings.compaction_period,

@@ -369,6 +369,11 @@ impl Raw {
     /// Sends the token; what comes then, up to an error or until it may ask.
     fn show_token(&mut self, server: &Server) -> Vec<(char, Vec<u8>)> {
         assert_eq!(self.next().unwrap(), ('R', vec![0, 0, 0, 3]));
+        self.show_password(server)
+    }
+
+    /// The same, if it was asked for the token before.
+    fn show_password(&mut self, server: &Server) -> Vec<(char, Vec<u8>)> {
         self.send('p', format!("{}\0", server.token()).as_bytes());
         self.until("ZE")
     }
@@ -529,4 +534,64 @@ fn strangers_have_an_end_and_keep_nobody_out_who_is_in() {
     let text = String::from_utf8(text).unwrap();
     assert!(kind == 'E' && text.contains("C53300") && text.contains("postgres_connections_max"), "{text}");
     assert_eq!(client.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+}
+
+#[test]
+fn a_client_that_reads_nothing_gives_its_place_back() {
+    let server = start(&["--postgres-connections-max", "1", "--answer-idle-timeout", "1s"]);
+    let mut silent = Raw::log_in(&server);
+    // More than the buffers between the two hold.
+    let large = |rows: usize| format!("SELECT value, '{}' FROM generate_series(1, {rows})", "x".repeat(100));
+    silent.send('Q', format!("{}\0", large(900_000)).as_bytes());
+    let other = (0..1_200).find_map(|_| {
+        let mut raw = Raw::begin(&server);
+        let is_in = raw.show_token(&server).last().is_some_and(|message| message.0 == 'Z');
+        if !is_in {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        is_in.then_some(raw)
+    });
+    let mut other = other.expect("the place of a client that reads nothing is kept");
+    assert_eq!(other.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+    // What was on its way is still there, then nothing.
+    let mut taken = Vec::new();
+    if let Err(error) = silent.0.read_to_end(&mut taken) {
+        assert!(is_closed(&error), "{error}");
+    }
+    assert_eq!(taken.first(), Some(&b'T'));
+    // One that reads is served for as long as it takes.
+    let (kinds, error) = other.ask(&large(200_000));
+    assert_eq!((kinds.matches('D').count(), error), (200_000, None));
+}
+
+#[test]
+fn what_strangers_and_clients_may_send_is_set() {
+    let server = start(&["--postgres-login-bytes-max", "2KiB", "--postgres-message-bytes-max", "4KiB"]);
+    let begun = |kind: &[u8], length: u32| [kind, &length.to_be_bytes()].concat();
+    for (is_in, bytes, setting) in [
+        (false, begun(b"p", 2_049), "postgres_login_bytes_max"),
+        (true, begun(b"Q", 4_097), "postgres_message_bytes_max"),
+    ] {
+        let mut raw = Raw::begin(&server);
+        if is_in {
+            assert_eq!(raw.show_token(&server).last().map(|message| message.0), Some('Z'));
+        } else {
+            assert_eq!(raw.next().unwrap(), ('R', vec![0, 0, 0, 3]));
+        }
+        raw.0.write_all(&bytes).unwrap();
+        let (kind, text) = raw.next().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(kind == 'E' && text.contains("C54000") && text.contains(setting), "{text}");
+    }
+}
+
+#[test]
+fn how_many_strangers_there_may_be_and_for_how_long_is_set() {
+    let server = start(&["--postgres-logins-max", "1"]);
+    let mut stranger = Raw::begin(&server);
+    assert_eq!(stranger.next().unwrap().0, 'R');
+    assert_eq!(Raw::connect(&server).next(), None, "one too many is closed");
+    assert_eq!(stranger.show_password(&server).last().map(|message| message.0), Some('Z'));
+    let server = start(&["--postgres-login-timeout", "250ms"]);
+    assert_eq!(Raw::connect(&server).next(), None, "one that says nothing is closed");
 }

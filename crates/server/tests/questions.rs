@@ -189,6 +189,27 @@ fn nobody_sees_over_the_wall_of_an_application() {
 }
 
 #[test]
+fn what_a_question_may_hold_changes_no_figure() {
+    let answers = |bytes: &str| -> Vec<Value> {
+        let server = Server::start_with(&["--question-runs-bytes-max", bytes]);
+        let token = server.token();
+        assert_eq!(post(&server, &token, "/v1/events", &shop()).status, 200);
+        assert_eq!(post(&server, &server.admin_token(), "/v1/flush", &json!({})).status, 200);
+        let questions = [
+            ("trend", json!({"measure": "sessions", "interval": "hour"})),
+            ("funnel", json!({"steps": ["name:view", "name:cart", "name:buy"]})),
+            ("retention", json!({"by": "user", "start": "name:view", "return": "name:cart"})),
+            ("paths", json!({"start": "name:view", "depth": 3})),
+        ];
+        let one = |(question, fields): (&str, Value)| figures(ask(&server, &token, question, &body(&fields)));
+        questions.into_iter().map(one).collect()
+    };
+    let held = answers("256MiB");
+    assert_eq!((&held[1]["total"][0]["count"], &held[3]["units"]), (&json!(3), &json!(3)));
+    assert_eq!(answers("0B"), held);
+}
+
+#[test]
 fn wrong_questions_are_refused_by_name() {
     let server = Server::start();
     let token = server.token();

@@ -24,7 +24,10 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// RFC 9113, section 7.
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
+/// SETTINGS_INITIAL_WINDOW_SIZE 0: answers may have a head and no body until a window opens.
+const CLOSED: [u8; 6] = [0, 4, 0, 0, 0, 0];
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -53,7 +56,12 @@ fn field(name: Result<u8, &str>, value: &str) -> Vec<u8> {
 
 /// The fields of a request.
 fn request(server: &Server, method: u8, path: &str) -> Vec<u8> {
-    let token = format!("Token {}", server.token());
+    request_of(&server.token(), method, path)
+}
+
+/// The same with this token.
+fn request_of(token: &str, method: u8, path: &str) -> Vec<u8> {
+    let token = format!("Token {token}");
     // 0x82 GET, 0x83 POST, 0x86 http; 4 :path, 1 :authority, 23 authorization.
     [vec![method, 0x86], field(Ok(4), path), field(Ok(1), "x"), field(Ok(23), &token)].concat()
 }
@@ -132,6 +140,35 @@ impl Peer {
             assert!(frame.kind != RST_STREAM || frame.stream != stream, "{frame:?}");
         }
     }
+
+    /// Why this stream is reset, which comes before anything else on it.
+    fn reset(&mut self, stream: u32) -> Option<u32> {
+        loop {
+            let frame = self.next()?;
+            if frame.stream == stream {
+                assert_eq!(frame.kind, RST_STREAM, "{frame:?}");
+                return Some(u32::from_be_bytes(frame.payload[..4].try_into().unwrap()));
+            }
+        }
+    }
+
+    /// Takes what comes on this stream until this is in it, and lets as much more come.
+    fn take_until(&mut self, stream: u32, text: &str) {
+        let mut taken = String::new();
+        while !taken.contains(text) {
+            let frame = self.next().unwrap();
+            assert!(frame.kind != RST_STREAM || frame.stream != stream, "{taken}");
+            if frame.kind == DATA && frame.stream == stream && !frame.payload.is_empty() {
+                taken.push_str(&String::from_utf8_lossy(&frame.payload));
+                let more = u32::try_from(frame.payload.len()).unwrap().to_be_bytes();
+                assert!(self.send(&[frame_of_window(0, more), frame_of_window(stream, more)].concat()));
+            }
+        }
+    }
+}
+
+fn frame_of_window(stream: u32, more: [u8; 4]) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &more)
 }
 
 fn stored(server: &Server, session: &str) -> usize {
@@ -260,8 +297,7 @@ fn a_peer_that_asks_and_never_reads_fills_no_memory() {
 fn a_window_that_never_opens_holds_up_its_own_connection_only() {
     let server = Server::start();
     bounded(&server, 16, || {
-        // SETTINGS_INITIAL_WINDOW_SIZE 0: answers may have a head and no body.
-        let mut peers: Vec<_> = (0..8).map(|_| Peer::open(&server, &[0, 4, 0, 0, 0, 0])).collect();
+        let mut peers: Vec<_> = (0..8).map(|_| Peer::open(&server, &CLOSED)).collect();
         for peer in &mut peers {
             for number in 0..200 {
                 let asked = frame(HEADERS, END_HEADERS | END_STREAM, number * 2 + 1, &request(&server, 0x82, "/docs"));
@@ -287,6 +323,61 @@ fn a_window_that_never_opens_holds_up_its_own_connection_only() {
         }
         assert!(length > 1_000);
     });
+}
+
+#[test]
+fn an_answer_that_nobody_takes_is_given_up_and_a_live_stream_that_is_read_is_not() {
+    let server = Server::start_with(&["--answer-idle-timeout", "1s"]);
+    let mut peer = Peer::open(&server, &CLOSED);
+    let ask = |stream, path| frame(HEADERS, END_HEADERS | END_STREAM, stream, &request(&server, 0x82, path));
+    assert!(peer.send(&[ask(1, "/v1/live"), frame_of_window(1, 1_000_000_u32.to_be_bytes())].concat()));
+    peer.take_until(1, "\n\n");
+    // Their time begins later than that of the live stream would have, if it had one.
+    assert!(peer.send(&[ask(3, "/docs"), ask(5, "/v1/live")].concat()));
+    let mut reset = Vec::new();
+    while reset.len() < 2 {
+        let frame = peer.next().unwrap();
+        match (frame.stream, frame.kind) {
+            (3 | 5, HEADERS) => assert_eq!(frame.payload.first(), Some(&0x88)),
+            (3 | 5, RST_STREAM) => {
+                assert_eq!(frame.payload, CANCEL.to_be_bytes());
+                reset.push(frame.stream);
+            }
+            (3 | 5, _) | (1, RST_STREAM) => panic!("{frame:?}"),
+            _ => {}
+        }
+    }
+    assert!(reset.contains(&3) && reset.contains(&5), "{reset:?}");
+    still_serves(&server, "meanwhile");
+    peer.take_until(1, "meanwhile");
+    // Others on the connection too.
+    assert!(peer.send(&post(&server, 7, "beside")));
+    assert_eq!(peer.answer(7), Some(0x88));
+    let metrics = http("GET", &format!("{}/metrics", server.url), &[], b"").unwrap().text();
+    let given_up = metrics.lines().find_map(|line| line.strip_prefix("eye_answers_stalled_total ")).unwrap();
+    assert!(given_up.parse::<u32>().unwrap() >= 2, "{given_up}");
+}
+
+#[test]
+fn what_an_answer_holds_is_free_when_it_is_given_up() {
+    let server = Server::start_with(&["--answer-idle-timeout", "1s"]);
+    let mut peer = Peer::open(&server, &CLOSED);
+    // One backup is made at a time.
+    let token = server.admin_token();
+    assert!(peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &request_of(&token, 0x82, "/v1/backup"))));
+    assert_eq!(peer.answer(1), Some(0x88));
+    assert_eq!(peer.reset(1), Some(CANCEL));
+    // Whoever makes it notices when the next piece is ready.
+    let authorization = format!("Token {token}");
+    let is_free = (0..400).any(|_| {
+        let answer = http("GET", &format!("{}/v1/backup", server.url), &[("Authorization", &authorization)], b"");
+        let is_free = answer.unwrap().status == 200;
+        if !is_free {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        is_free
+    });
+    assert!(is_free, "the backup that nobody takes is still being made");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod common;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use common::{Server, connect, http};
 
@@ -454,5 +455,33 @@ fn a_request_that_stops_half_way_leaves_nothing_behind() {
     }
     assert!(metric(&server, "eye_connections_silent_total") > silent_before);
     assert_eq!(stored(&server, "half"), 0);
+    still_serves(&server, "after");
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_its_connection() {
+    let server = Server::start_with(&["--answer-idle-timeout", "1s"]);
+    // More than the buffers between the two hold.
+    let sql = format!("SELECT value, '{}' FROM generate_series(1, 900000)", "x".repeat(100));
+    let body = format!(r#"{{"sql":"{sql}"}}"#);
+    let (token, length) = (server.token(), body.len());
+    let head =
+        format!("POST /v1/sql HTTP/1.1\r\nHost: x\r\nAuthorization: Token {token}\r\nContent-Length: {length}\r\n");
+    let mut stream = connect(&server.url).unwrap();
+    stream.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
+    let is_given_up = (0..1_200).any(|_| {
+        let is_given_up = metric(&server, "eye_answers_stalled_total") > 0;
+        if !is_given_up {
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        is_given_up
+    });
+    assert!(is_given_up, "the answer waits for its client");
+    let mut taken = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut taken) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    }
+    assert!(taken.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&taken[..taken.len().min(300)]));
+    assert!(!taken.ends_with(b"0\r\n\r\n"), "a part of an answer must not look whole");
     still_serves(&server, "after");
 }

@@ -28,6 +28,9 @@ pub struct StoreSettings {
     pub dedup_ids_max: usize,
     /// When the identities of before are read back from the table.
     pub dedup_recall: DedupRecall,
+    /// Bytes of runs that one question over a snapshot may hold at once: see
+    /// [`Snapshot::question_runs_bytes_max`](crate::Snapshot::question_runs_bytes_max).
+    pub question_runs_bytes_max: usize,
     /// How many of the newest events a live follower can be resent, per partition.
     pub live_backlog_rows: usize,
     /// The log keeps the records of this many commits behind `flushed`.
@@ -79,6 +82,7 @@ impl Default for StoreSettings {
             dedup_window: Duration::from_secs(24 * 60 * 60),
             dedup_ids_max: 50_000_000,
             dedup_recall: DedupRecall::AtOpen,
+            question_runs_bytes_max: 256 * 1024 * 1024,
             live_backlog_rows: 10_000,
             log_keep_commits: 10,
             checkpoint_commits: 100,

@@ -28,6 +28,7 @@ pub struct Snapshot {
     pub(crate) hot: Vec<GenerationView>,
     pub(crate) position: Position,
     pub(crate) flushed: Position,
+    pub(crate) question_runs_bytes_max: usize,
 }
 
 impl Snapshot {
@@ -47,6 +48,12 @@ impl Snapshot {
     #[must_use]
     pub fn flushed(&self) -> &Position {
         &self.flushed
+    }
+
+    /// Bytes of [`Runs`] that one question over this view may hold at once.
+    #[must_use]
+    pub fn question_runs_bytes_max(&self) -> usize {
+        self.question_runs_bytes_max
     }
 
     /// True if an erasure that is not done hides events of the table.

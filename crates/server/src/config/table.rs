@@ -118,6 +118,7 @@ settings! {
         vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
         slices_bytes_max: Size = "64MiB", "Memory for parts of the table's files that stay decoded because lists asked for them twice, as the newest events are. 0B: nothing stays, and each page of a list decodes its events anew.";
         runs_bytes_max: Size = "128MiB", "Memory for whose rows stand where in the table's files, kept between questions about sessions and users: about 20 bytes a session. 0B: nothing is kept, and each such question reads it anew.";
+        question_runs_bytes_max: Size = "256MiB", "Memory for the same that one such question holds while it runs, `runs_bytes_max` apart; what goes beyond it is looked up twice.";
         catalogue_rows_max: Count = "5000000", "Newest events that the catalogue of fields and values is made of; older ones are counted. 0: only those that a question has time for.";
         catalogue_bytes_max: Size = "64MiB", "Memory for that catalogue, roughly.";
     }
@@ -140,6 +141,7 @@ settings! {
         header_bytes_max: Size = "32KiB", "A request's head. At least 8KiB.";
         headers_max: Count = "64", "Header lines in a request.";
         at_least_wait_max: Time = "10s", "How long an answer waits for the offset in `at_least`.";
+        answer_idle_timeout: Time = "30s", "Longest pause while a client takes an answer, a PostgreSQL client too; then the answer is given up, with what it holds.";
     }
     "SQL" {
         sql_time_max: Time = "60s", "How long one statement may take, from its turn to its last row.";
@@ -152,6 +154,10 @@ settings! {
         sql_threads: Count = "0", "Threads that work on statements. 0: one for each core.";
         postgres_listen: OptionalAddress = "", "Where PostgreSQL clients (psql, drivers, Grafana) connect, such as `127.0.0.1:5432`; the password is a token. There is no TLS. Empty: nowhere.";
         postgres_connections_max: Count = "32", "PostgreSQL clients that are connected at once; more are refused.";
+        postgres_logins_max: Count = "0", "PostgreSQL clients at once that have not shown their token yet; more are closed. 0: as many as may be connected, and at least 16.";
+        postgres_login_timeout: Time = "60s", "A PostgreSQL client must have shown its token within this.";
+        postgres_login_bytes_max: Size = "32KiB", "All that a PostgreSQL client may send before it has shown its token. At least 1KiB.";
+        postgres_message_bytes_max: Size = "1MiB", "One message of a PostgreSQL client after that: a statement, or its parameters. At least 1KiB.";
     }
     "Limits on all clients together" {
         connections_max: Count = "10000", "Open connections; at the limit one that has been silent for a second makes room, else new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";

@@ -7,8 +7,10 @@
 //! - a connection whose first request has not begun within `header_timeout` is closed, whatever was sent on it;
 //! - a request's head has `header_timeout`, on HTTP/1 the pause between two requests counts to it;
 //! - a connection without a new request for [`IDLE_MAX`] is told to finish (requests in flight and live tails go on);
-//! - a client that does not take its answer is cut off (see [`super::stream`]).
+//! - a client that does not take its answer is cut off (see [`super::stream`]); over HTTP/2 that answer alone, if what
+//!   else there is can go on (see [`super::answer`]).
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,16 +19,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
-use futures_util::future::Either;
+use futures_util::TryFutureExt as _;
+use futures_util::future::{Either, MapOk};
 use http::{HeaderValue, Request, Version, header};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
+use super::answer::{Answer, Answers, given};
 use super::door::{Door, Guest};
 use super::slots::Life;
 use super::stream::ClientStream;
@@ -57,7 +61,7 @@ pub(crate) async fn serve(
 ) {
     let (settings, metrics) = (&state.settings, &state.metrics);
     let server = Arc::new(Server {
-        builder: builder(settings),
+        builder: builder(settings, metrics),
         header_timeout: settings.header_timeout,
         state: state.clone(),
         metrics: metrics.clone(),
@@ -87,8 +91,8 @@ pub(crate) async fn serve(
     }
 }
 
-fn builder(settings: &Settings) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(settings: &Settings, metrics: &Metrics) -> Builder<Answers> {
+    let mut builder = Builder::new(Answers::new(settings.answer_idle_timeout, metrics.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -108,7 +112,7 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
 
 /// What all connections share.
 struct Server {
-    builder: Builder<TokioExecutor>,
+    builder: Builder<Answers>,
     header_timeout: Duration,
     state: AppState,
     metrics: Metrics,
@@ -123,7 +127,8 @@ impl Server {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
         let service = Requests { state: self.state.clone(), router, life: Arc::clone(&life) };
-        let io = TokioIo::new(ClientStream::new(tcp));
+        let idle_max = self.state.settings.answer_idle_timeout;
+        let io = TokioIo::new(ClientStream::new(tcp, idle_max, self.metrics.clone()));
         let mut connection = pin!(self.builder.serve_connection(io, service));
         let mut stopping = pin!(self.shutdown.wait());
         let mut is_told = false;
@@ -172,25 +177,27 @@ struct Requests {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = axum::response::Response;
-    type Error = std::convert::Infallible;
+    type Response = Answer;
+    type Error = Infallible;
     type Future = Either<
-        RouteFuture<std::convert::Infallible>,
-        Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>,
+        MapOk<RouteFuture<Infallible>, fn(Response) -> Answer>,
+        Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>,
     >;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.life.begin();
+        let give = given(request.version());
         if !names_one_host(&request) {
             self.state.metrics.answered("none", 400);
-            return Either::Right(Box::pin(async { Ok(no_host()) }));
+            return Either::Right(Box::pin(async move { Ok(give(no_host())) }));
         }
         let request = request.map(Body::new);
         if collect::is_events(&request) {
             let state = self.state.clone();
-            return Either::Right(Box::pin(async move { Ok(collect::events(State(state), request).await) }));
+            return Either::Right(Box::pin(async move { Ok(give(collect::events(State(state), request).await)) }));
         }
-        Either::Left(tower::Service::call(&mut self.router.clone(), request))
+        let answer: RouteFuture<Infallible> = tower::Service::call(&mut self.router.clone(), request);
+        Either::Left(answer.map_ok(give))
     }
 }
 
@@ -201,7 +208,7 @@ fn names_one_host<B>(request: &Request<B>) -> bool {
 }
 
 /// The answer to the others, and the end of their connection.
-fn no_host() -> axum::response::Response {
+fn no_host() -> Response {
     let detail = "an HTTP/1.1 request needs one Host header: send it once";
     let mut response = ApiError::invalid_parameter("Host", detail).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

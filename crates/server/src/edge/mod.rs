@@ -5,6 +5,7 @@
 //! | [`accept`] | serving connections, and the life of one |
 //! | [`door`] | who is let in |
 //! | [`stream`] | a TCP stream that gives up on a client that does not read |
+//! | [`answer`] | an answer over HTTP/2 that is given up if its client does not take it |
 //! | [`limits`] | how many connections there may be |
 //! | [`slots`] | who makes room when all of it is taken |
 //! | [`body`] | reading the body of a request |
@@ -14,6 +15,7 @@
 //! | [`decompress`] | gzip, zstd, deflate and brotli, bounded |
 
 pub(crate) mod accept;
+mod answer;
 pub(crate) mod body;
 pub(crate) mod budget;
 pub(crate) mod decompress;
@@ -21,5 +23,5 @@ mod door;
 mod limits;
 mod receive;
 mod slots;
-mod stream;
+pub(crate) mod stream;
 pub(crate) mod turns;

@@ -1,7 +1,8 @@
 //! A TCP stream that gives up on a client that does not take its answer.
 //!
 //! hyper bounds how long a request's head may take, [`super::body`] bounds its body; nothing bounds a client that
-//! stops reading. Here a write that makes no progress for a while ends the connection.
+//! stops reading. Here a write that makes no progress for a while ends the connection. What a client of HTTP/2 does not
+//! take is not even written: see [`super::answer`].
 
 use std::io;
 use std::pin::Pin;
@@ -12,19 +13,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// How long a write may make no progress.
-const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+use crate::metrics::Metrics;
 
 /// The stream.
-pub(super) struct ClientStream {
+pub(crate) struct ClientStream {
     tcp: TcpStream,
+    /// How long a write may make no progress.
+    idle_max: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    is_given_up: bool,
+    metrics: Metrics,
 }
 
 impl ClientStream {
-    /// Wraps an accepted stream.
-    pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, stalled: None }
+    /// Wraps an accepted stream. A write that makes no progress for `idle_max` fails.
+    pub(crate) fn new(tcp: TcpStream, idle_max: Duration, metrics: Metrics) -> Self {
+        Self { tcp, idle_max, stalled: None, is_given_up: false, metrics }
+    }
+
+    /// What it wraps.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
     }
 
     /// Passes a finished write on; lets one that waits wait only so long.
@@ -33,8 +42,13 @@ impl ClientStream {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_MAX)));
+        let idle_max = self.idle_max;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(idle_max)));
         ready!(stalled.as_mut().poll(context));
+        if !self.is_given_up {
+            self.is_given_up = true;
+            self.metrics.answers_stalled.inc();
+        }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
     }
 }

@@ -96,6 +96,7 @@ impl Shared {
             position: Position::new(applied.collect()),
             flushed: Position::new(flushed),
             hot,
+            question_runs_bytes_max: self.settings.question_runs_bytes_max,
         }
     }
 
