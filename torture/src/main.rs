@@ -1,5 +1,7 @@
 //! The command line of the torture: which faults, how many, from which seed.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -65,6 +67,9 @@ fn run(arguments: &[String]) -> Result<bool> {
             reports += 1;
             skipped += report.skipped.len();
             println!("{report}");
+            for what in &report.skipped {
+                list(what)?;
+            }
         }
     }
     println!("torture: {reports} reports, {}, {skipped} skipped", if is_good { "0 violations" } else { "VIOLATED" });
@@ -91,6 +96,15 @@ fn mode(ground: &Ground, name: &str, count: Option<u64>) -> Result<Vec<Report>> 
     })
 }
 
+/// Puts what was skipped on the list of a test run, if this is a part of one (`cargo xtask test`).
+fn list(what: &str) -> Result<()> {
+    let Some(path) = std::env::var_os("XTASK_SKIPPED") else { return Ok(()) };
+    // A line for each: what programs say may have several.
+    let line = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut file = File::options().create(true).append(true).open(path)?;
+    Ok(file.write_all(format!("torture: {line}\n").as_bytes())?)
+}
+
 /// The binaries: named by the environment, else those that were built into the same folder as this one.
 fn ground(seed: u64, keep: bool) -> Result<Ground> {
     let this = std::env::current_exe()?;
@@ -102,6 +116,7 @@ fn ground(seed: u64, keep: bool) -> Result<Ground> {
     let second = SecondReader::start().map(Mutex::new).map_err(|error| error.to_string());
     if let Err(why) = &second {
         println!("skipped: the second reader of the table, because {why}");
+        list(&format!("the second reader of the table, because {why}"))?;
     }
     Ok(Ground {
         eye: program("TORTURE_EYE", "eye")?,

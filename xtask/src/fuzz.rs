@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::Error;
 use crate::run::{command, root, run as run_command, target};
+use crate::skipped;
 use crate::tools;
 
 const SECONDS: &str = "60";
@@ -53,10 +54,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
         tools::debian("c++", "g++");
     }
     if !has_compiler() {
-        println!(
-            "skipped: fuzz, because libFuzzer needs a C++ compiler and there is none (Debian: apt-get install g++)"
-        );
-        return Ok(());
+        let why = "libFuzzer needs a C++ compiler and there is none (Debian: apt-get install g++)";
+        return skipped::skip("fuzz", why);
     }
     let known = targets()?;
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {

@@ -7,6 +7,7 @@ mod fuzz;
 mod mutants;
 mod run;
 mod sim;
+mod skipped;
 mod test;
 mod tools;
 mod torture;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  test                 everything a change must pass; installs what the tests need
+  test                 everything a change must pass; installs what the tests need, tells what was skipped
   test fmt|clippy|doc|deny|unit|run|fuzz|torture
                        one step of it
   fuzz                 what reads strangers' bytes, on bytes that coverage guides

@@ -1,10 +1,12 @@
-//! Everything a change must pass. The steps run in this order, the quick ones first.
+//! Everything a change must pass. The steps run in this order, the quick ones first; in the end it is told what was
+//! skipped.
 
 use std::time::Instant;
 
 use crate::Error;
 use crate::fuzz;
 use crate::run::{cargo, command, run as run_command};
+use crate::skipped;
 use crate::tools;
 use crate::torture;
 
@@ -21,12 +23,19 @@ const STEPS: [Step; 8] = [
     ("torture", torture::slice),
 ];
 
-/// Runs the named steps, or all of them.
+/// Runs the named steps, or all of them. Tells what was skipped, also after a step that failed.
 pub(crate) fn run(names: &[&str]) -> Result<(), Error> {
     if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|(step, _)| step != *name)) {
         let known: Vec<&str> = STEPS.iter().map(|(step, _)| *step).collect();
         return Err(format!("there is no step {unknown}: use {}", known.join(", ")).into());
     }
+    skipped::begin()?;
+    let result = run_steps(names);
+    let told = skipped::tell();
+    result.and(told)
+}
+
+fn run_steps(names: &[&str]) -> Result<(), Error> {
     for (name, step) in STEPS {
         if names.is_empty() || names.contains(&name) {
             let start = Instant::now();
@@ -68,7 +77,7 @@ fn deny() -> Result<(), Error> {
         if can_fetch {
             return Err(error);
         }
-        println!("skipped: advisories, because the advisory database cannot be reached from here");
+        skipped::skip("advisories", "the advisory database cannot be reached from here")?;
     }
     Ok(())
 }
@@ -76,10 +85,11 @@ fn deny() -> Result<(), Error> {
 /// All tests of the workspace, against the release binary; those that need other programs too.
 fn unit() -> Result<(), Error> {
     let python = tools::python()?;
+    tools::debian("psql", "postgresql-client");
     let program = tools::cargo_tool("cargo-nextest", "0.9.143")?;
     let mut tests =
         command(&program, &["nextest", "run", "--release", "--workspace", "--locked", "--run-ignored", "all"])?;
-    tests.env("XTASK_PYTHON", python);
+    tests.env("XTASK_PYTHON", python).env(skipped::LIST, skipped::path()?);
     run_command(tests)
 }
 

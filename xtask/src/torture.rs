@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::run::{cargo, command, run as run_command};
+use crate::skipped;
 use crate::tools;
 
 /// What a test run takes: a slice, some ten minutes on two cores. More is a matter of patience, not of another command.
@@ -65,6 +66,6 @@ fn torture<'a>(words: impl Iterator<Item = &'a str>) -> Result<(), Error> {
         tools::debian(program, package);
     }
     let mut torture = command(env!("CARGO"), &["run", "--release", "--locked", "-p", "torture", "--"])?;
-    torture.args(words).env("XTASK_PYTHON", tools::python()?);
+    torture.args(words).env("XTASK_PYTHON", tools::python()?).env(skipped::LIST, skipped::path()?);
     run_command(torture)
 }

@@ -18,14 +18,14 @@ use common::{Answer, Server, connect, http};
 /// Sockets that are opened and left alone.
 const IDLE: usize = 10_000;
 
-/// Raises the limit on open files; false, and a word about it, if it is too low on this machine.
-fn may_open(files: u64) -> bool {
+/// Raises the limit on open files; false if it is too low on this machine, and this is skipped.
+fn may_open(files: u64, what: &str) -> bool {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if most < files {
-        println!("skipped: {IDLE} idle sockets, because the system allows {most} open files");
+        common::skip(what, &format!("the system allows {most} open files"));
     }
     most >= files
 }
@@ -97,7 +97,7 @@ fn open_idle(server: &Server) -> Vec<TcpStream> {
 
 #[test]
 fn ten_thousand_idle_sockets_keep_nobody_out() {
-    if !may_open(IDLE as u64 + 1_000) {
+    if !may_open(IDLE as u64 + 1_000, "room for good clients beside 10,000 idle sockets") {
         return;
     }
     // They take all the room there is, for far longer than the good clients here would wait.
@@ -124,7 +124,7 @@ fn ten_thousand_idle_sockets_keep_nobody_out() {
 
 #[test]
 fn all_idle_sockets_are_closed_in_the_end() {
-    if !may_open(IDLE as u64 + 1_000) {
+    if !may_open(IDLE as u64 + 1_000, "the end of 10,000 idle sockets") {
         return;
     }
     let server = Server::start_with(&["--header-timeout", "3s", "--connections-max", &(IDLE + 500).to_string()]);

@@ -35,40 +35,45 @@ fn address(server: &Server) -> String {
     line.split('"').nth(1).unwrap().to_owned()
 }
 
-/// `psql` with these arguments; `None` if the machine has none, which is said.
-fn psql(server: &Server, token: &str, arguments: &[&str]) -> Option<Output> {
-    let output = Command::new("psql")
+/// True if the machine has `psql`; if not, this is skipped.
+fn has_psql(what: &str) -> bool {
+    let is_there = Command::new("psql").arg("--version").output().is_ok();
+    if !is_there {
+        common::skip(what, "there is no psql");
+    }
+    is_there
+}
+
+/// `psql` with these arguments.
+fn psql(server: &Server, token: &str, arguments: &[&str]) -> Output {
+    Command::new("psql")
         .args(["-X", "-A", "-t", "-d", &address(server)])
         .args(arguments)
         .env("PGPASSWORD", token)
         .env("PGCONNECT_TIMEOUT", "10")
         .stdin(Stdio::null())
-        .output();
-    match output {
-        Ok(output) => Some(output),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("skipped: there is no psql");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+        .output()
+        .unwrap()
 }
 
-fn said(server: &Server, statement: &str) -> Option<String> {
-    let output = psql(server, &server.token(), &["-c", statement])?;
+fn said(server: &Server, statement: &str) -> String {
+    let output = psql(server, &server.token(), &["-c", statement]);
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success(), "{statement}: {text}");
-    Some(text)
+    text
 }
 
-fn refused(server: &Server, token: &str, statement: &str) -> Option<String> {
-    let output = psql(server, token, &["-v", "VERBOSITY=verbose", "-c", statement])?;
+fn refused(server: &Server, token: &str, statement: &str) -> String {
+    let output = psql(server, token, &["-v", "VERBOSITY=verbose", "-c", statement]);
     assert!(!output.status.success(), "{statement} was answered: {}", String::from_utf8_lossy(&output.stdout));
-    Some(String::from_utf8(output.stderr).unwrap())
+    String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]
 fn psql_asks_and_is_answered() {
+    if !has_psql("what psql asks and lists") {
+        return;
+    }
     let server = start(&[]);
     for (statement, expected) in [
         ("SELECT count(*) FROM events", "3\n"),
@@ -88,10 +93,9 @@ fn psql_asks_and_is_answered() {
         ("SET application_name = 'test'", "SET\n"),
         ("", ""),
     ] {
-        let Some(text) = said(&server, statement) else { return };
-        assert_eq!(text, expected, "{statement}");
+        assert_eq!(said(&server, statement), expected, "{statement}");
     }
-    let list = psql(&server, &server.token(), &["-c", "\\d"]).unwrap();
+    let list = psql(&server, &server.token(), &["-c", "\\d"]);
     let list = String::from_utf8(list.stdout).unwrap();
     assert_eq!(list.lines().count(), 4, "{list}");
     assert!(list.starts_with("public|events|table|eye\n"), "{list}");
@@ -111,26 +115,29 @@ fn psql_asks_and_is_answered() {
         ("\\dx", ""),
         ("\\dd", ""),
     ] {
-        let text = said(&server, command).unwrap();
+        let text = said(&server, command);
         assert!(text.contains(expected) && !text.contains("ERROR"), "{command}: {text}");
     }
-    let many = psql(&server, &server.token(), &["-c", "BEGIN", "-c", "SELECT 1", "-c", "COMMIT"]).unwrap();
+    let many = psql(&server, &server.token(), &["-c", "BEGIN", "-c", "SELECT 1", "-c", "COMMIT"]);
     assert_eq!(String::from_utf8(many.stdout).unwrap(), "BEGIN\n1\nCOMMIT\n");
     // Several statements in one message, as Npgsql sends them; an error ends the rest.
     let several = "SELECT version() LIKE 'PostgreSQL%'; SELECT 'a;b' -- ;\n; SAVEPOINT a; SELECT count(*) FROM events;";
-    assert_eq!(said(&server, several).unwrap(), "t\na;b\nSAVEPOINT\n3\n");
-    let ended = psql(&server, &server.token(), &["-c", "SELECT 1;\nSELECT wrong(1); SELECT 2"]).unwrap();
+    assert_eq!(said(&server, several), "t\na;b\nSAVEPOINT\n3\n");
+    let ended = psql(&server, &server.token(), &["-c", "SELECT 1;\nSELECT wrong(1); SELECT 2"]);
     assert_eq!(String::from_utf8(ended.stdout).unwrap(), "1\n");
     assert!(String::from_utf8(ended.stderr).unwrap().contains("wrong"));
-    let large = said(&server, "SELECT value FROM generate_series(1, 50000)").unwrap();
+    let large = said(&server, "SELECT value FROM generate_series(1, 50000)");
     assert_eq!(large.lines().count(), 50_000);
 }
 
 #[test]
 fn the_wall_and_the_guard_hold_here_too() {
+    if !has_psql("the wall and the guard, through psql") {
+        return;
+    }
     let server = start(&["--sql-rows-max", "10"]);
     let token = server.token();
-    let Some(text) = refused(&server, "eye_sk_wrong", "SELECT 1") else { return };
+    let text = refused(&server, "eye_sk_wrong", "SELECT 1");
     assert!(text.contains("this token is not known here"), "{text}");
     let many = ["SELECT 1"; 17].join(";");
     let refusals = [
@@ -149,10 +156,10 @@ fn the_wall_and_the_guard_hold_here_too() {
         ("SELECT value FROM generate_series(1, 11)", "54000"),
     ];
     for (statement, code) in refusals {
-        let text = refused(&server, &token, statement).unwrap();
+        let text = refused(&server, &token, statement);
         assert!(text.contains(&format!("ERROR:  {code}: ")), "{statement}: {text}");
     }
-    let text = refused(&server, &token, "SELECT 1,\n  FRM events x y").unwrap();
+    let text = refused(&server, &token, "SELECT 1,\n  FRM events x y");
     assert!(text.contains("LINE 2:"), "{text}");
     // A token of another application sees nothing, one that may not read not even that.
     let admin = server.admin_token();
@@ -163,15 +170,18 @@ fn the_wall_and_the_guard_hold_here_too() {
     };
     let reader = make("read");
     let other = reader["token"].as_str().unwrap();
-    let output = psql(&server, other, &["-c", "SELECT count(*) FROM events"]).unwrap();
+    let output = psql(&server, other, &["-c", "SELECT count(*) FROM events"]);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n");
-    let text = refused(&server, make("write")["token"].as_str().unwrap(), "SELECT 1").unwrap();
+    let text = refused(&server, make("write")["token"].as_str().unwrap(), "SELECT 1");
     assert!(text.contains("no read scope"), "{text}");
-    assert_eq!(said(&server, "SELECT count(*) FROM events").unwrap(), "3\n");
+    assert_eq!(said(&server, "SELECT count(*) FROM events"), "3\n");
 }
 
 #[test]
 fn clients_have_an_end_and_one_that_leaves_stops_its_statement() {
+    if !has_psql("a client of PostgreSQL that leaves, and one too many") {
+        return;
+    }
     let server = start(&["--postgres-connections-max", "1", "--sql-queries-per-token-max", "1"]);
     let endless = "SELECT sum(a.value % 7) FROM generate_series(1, 1000000000000) a";
     // The looks below take the token's only place for a moment: a statement that came in one is sent again.
@@ -186,10 +196,7 @@ fn clients_have_an_end_and_one_that_leaves_stops_its_statement() {
         std::thread::sleep(Duration::from_millis(250));
         child
     };
-    let Ok(mut child) = begin() else {
-        println!("skipped: there is no psql");
-        return;
-    };
+    let mut child = begin().unwrap();
     let is_busy = || post(&server, &server.token(), "/v1/sql", &json!({"sql": "SELECT 1"})).status == 503;
     let wait_until = |wanted: bool, again: &mut dyn FnMut()| {
         let waited = (0..400).any(|_| {
@@ -207,12 +214,12 @@ fn clients_have_an_end_and_one_that_leaves_stops_its_statement() {
             child = begin().unwrap();
         }
     });
-    let text = refused(&server, &server.token(), "SELECT 1").unwrap();
+    let text = refused(&server, &server.token(), "SELECT 1");
     assert!(text.contains("postgres_connections_max"), "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
     wait_until(false, &mut || {});
-    assert_eq!(said(&server, "SELECT 1").unwrap(), "1\n");
+    assert_eq!(said(&server, "SELECT 1"), "1\n");
 }
 
 const PSYCOPG: &str = r#"
@@ -298,23 +305,23 @@ fn sqlalchemy_finds_the_tables_and_their_columns() {
 
 #[test]
 fn a_revoked_token_reads_nothing_more() {
+    if !has_psql("a token that is revoked while psql is connected") {
+        return;
+    }
     let server = start(&[]);
     let admin = server.admin_token();
     let new = json!({"name": "reader", "kind": "read", "application": "default"});
     let made = post(&server, &admin, "/v1/tokens", &new).json();
     let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
     // One connection: the second statement comes after the token is gone.
-    let child = Command::new("psql")
+    let mut child = Command::new("psql")
         .args(["-X", "-A", "-t", "-d", &address(&server)])
         .env("PGPASSWORD", token)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
-        println!("skipped: there is no psql");
-        return;
-    };
+        .spawn()
+        .unwrap();
     use std::io::{BufRead as _, BufReader};
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());

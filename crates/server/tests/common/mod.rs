@@ -308,6 +308,17 @@ pub fn verify(data: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
+/// Says that a test, or a part of one, is not run on this machine. Nobody reads what a test prints that passes: it is
+/// put on the list that `cargo xtask test` tells at its end, too.
+pub fn skip(what: &str, why: &str) {
+    println!("skipped: {what}, because {why}");
+    if let Some(path) = std::env::var_os("XTASK_SKIPPED") {
+        // In one write: other tests add their lines at the same time.
+        let mut list = File::options().create(true).append(true).open(path).unwrap();
+        list.write_all(format!("{what}, because {why}\n").as_bytes()).unwrap();
+    }
+}
+
 /// What other people's readers see in the table; `None` if there is no Python with them (`XTASK_PYTHON`).
 pub fn read_table(table: &str, options: Option<&str>) -> Option<serde_json::Value> {
     let python = std::env::var_os("XTASK_PYTHON")?;
