@@ -164,9 +164,18 @@ impl Fresh {
 
     /// The session of the first event of a request.
     pub(crate) fn session(&self, number: usize) -> Option<String> {
-        const KEY: &str = "\"session_id\":\"";
+        self.first(number, "\"session_id\":\"")
+    }
+
+    /// The id of the first event of a request.
+    pub(crate) fn event_id(&self, number: usize) -> Option<String> {
+        self.first(number, "\"event_id\":\"")
+    }
+
+    /// The text behind the first of these keys.
+    fn first(&self, number: usize, key: &str) -> Option<String> {
         let request = String::from_utf8(self.get(number)?.into_owned()).ok()?;
-        let (_, rest) = request.split_once(KEY)?;
+        let (_, rest) = request.split_once(key)?;
         Some(rest.split_once('"')?.0.to_owned())
     }
 }
@@ -213,6 +222,7 @@ mod tests {
         let first = String::from_utf8(fresh.get(3).unwrap().into_owned()).unwrap();
         let first: serde_json::Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
         assert_eq!(fresh.session(3).as_deref(), first["session_id"].as_str());
+        assert_eq!(fresh.event_id(3).as_deref(), first["event_id"].as_str());
         assert_eq!(fresh.numbered(3..4).session(0), fresh.session(3));
         assert!(fresh.get(6).is_none());
     }

@@ -41,7 +41,7 @@ usage: cargo xtask <command>
                        --only hours,funnel,sql,runaway-time,runaway-spill
   bench scale          ingest, sessions, start-up, memory and files as the store grows, as far as the disk has room
                        [--millions 1,10,100] [--folder DIR]
-  bench abuse          good clients beside idle sockets, bombs and overload  [--seconds N] [--folder DIR]
+  bench abuse          good clients beside idle sockets, bombs and ten times overload  [--seconds N] [--folder DIR]
   bench steps          CPU time of each step of the write path
   bench dedup          memory of the dedup window
   bench build          a cold release build: CPU minutes, size of the binary
