@@ -10,7 +10,7 @@
 //! | variable | what it does |
 //! |---|---|
 //! | `EYE_CRASH_AT=name[:k]` | the process aborts when it comes to this crash point for the k-th time (the first if not said) |
-//! | `EYE_CRASH_TRACE=file` | the name of each crash point is appended to this file when the process first comes to it |
+//! | `EYE_CRASH_TRACE=file` | the name of each crash point is appended to this file whenever the process comes to it |
 //! | `EYE_SABOTAGE=name` | this bug is there |
 
 mod crash_point;

@@ -1,19 +1,25 @@
-//! A crash at every named point, at its first hit and at a later one, and again while it recovers.
+//! A crash at every named point: at its first hit, at a later one if it has one, and again while it recovers.
 //!
 //! Each scene is a short life of the product over a prepared folder. A run of it without a crash says which points it
-//! comes to; then it is lived again for each of them. A point that no scene comes to is an error of this file.
+//! comes to, and how often; then it is lived again for each of them, with the same requests. What a recovery comes to is
+//! seen on a copy of the folder that the crash left; then one of these points is where the recovery itself dies, and so
+//! does the recovery from that.
+//!
+//! The rule: only what was reached is claimed, and all that is claimed must have happened. A point that no scene comes to
+//! is an error of this file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use eye_fault::CrashPoint;
 
-use crate::Result;
 use crate::load::Shape;
 use crate::observe;
 use crate::oracle::{Findings, Violation};
@@ -21,20 +27,27 @@ use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
 use crate::server::{NotStarted, PATIENCE, Server};
+use crate::{Error, Result};
 
 /// The later hit.
 const LATER: u64 = 3;
 /// Scenes in which a point is tried at its first hit.
 const SCENES_MAX: usize = 2;
 /// Crashes in a row, the later ones in recovery.
-const DEPTH: u64 = 3;
+const DEPTH: usize = 3;
+/// So many times at least that depth must be reached.
+const DEEPEST_MIN: u64 = 50;
+/// What did not come to pass is tried so often: when a thread comes to a point is not always the same.
+const ROUNDS: usize = 3;
 /// Commits after which the table gets a checkpoint.
 const CHECKPOINT_COMMITS: usize = 101;
+/// How long a start that serves may take to come to where it is to die: what it takes up, it takes up beside.
+const TAKE_UP: Duration = Duration::from_secs(2);
 /// Runs at once.
 const WORKERS: usize = 2;
 
 /// What lies in the folder before the life that crashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Scene {
     /// Nothing.
     First,
@@ -53,12 +66,73 @@ enum Scene {
 const SCENES: [Scene; 6] =
     [Scene::First, Scene::Killed, Scene::Torn, Scene::Unfinished, Scene::HalfCommit, Scene::Checkpoint];
 
+/// The points that a process came to, and how often.
+type Hits = BTreeMap<&'static str, u64>;
+
 /// One crash to make.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     scene: Scene,
     point: CrashPoint,
     hit: u64,
+    /// Where the recovery from it is to die, if it comes to that point; else where it was tried least.
+    then: Option<&'static str>,
+}
+
+/// A point that the recoveries of a scene come to.
+#[derive(Clone, Copy, Debug)]
+struct Recovery {
+    /// The crash that leads there.
+    plan: Plan,
+    tried: u64,
+    has_died: bool,
+}
+
+/// What has come to pass, in all runs together.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Points at which a process died, and at which hit.
+    crashed: BTreeSet<(&'static str, u64)>,
+    in_recovery: BTreeMap<(Scene, &'static str), Recovery>,
+    deepest: u64,
+}
+
+impl Seen {
+    fn has_crashed(&self, plan: &Plan) -> bool {
+        self.crashed.contains(&(plan.point.name(), plan.hit))
+    }
+
+    /// Where the recovery from this crash is to die, of what it comes to.
+    fn choose(&mut self, plan: Plan, reached: &[&'static str]) -> Option<&'static str> {
+        for name in reached {
+            let recovery = Recovery { plan, tried: 0, has_died: false };
+            self.in_recovery.entry((plan.scene, *name)).or_insert(recovery);
+        }
+        let tried = |name: &&'static str| self.in_recovery.get(&(plan.scene, *name)).map(|recovery| recovery.tried);
+        let least = reached.iter().copied().min_by_key(tried);
+        let chosen = plan.then.filter(|name| reached.contains(name)).or(least)?;
+        if let Some(recovery) = self.in_recovery.get_mut(&(plan.scene, chosen)) {
+            recovery.tried += 1;
+        }
+        Some(chosen)
+    }
+
+    /// A recovery died at this point, the second crash in a row or the last.
+    fn died(&mut self, scene: Scene, name: &'static str, depth: usize) {
+        if depth == DEPTH {
+            self.deepest += 1;
+        } else if let Some(recovery) = self.in_recovery.get_mut(&(scene, name)) {
+            recovery.has_died = true;
+        }
+    }
+
+    /// What is still to come to pass.
+    fn missing(&self, plans: &[Plan]) -> Vec<Plan> {
+        let mut missing: Vec<Plan> = plans.iter().filter(|plan| !self.has_crashed(plan)).copied().collect();
+        let not_yet = self.in_recovery.iter().filter(|(_, recovery)| !recovery.has_died);
+        missing.extend(not_yet.map(|((_, name), recovery)| Plan { then: Some(*name), ..recovery.plan }));
+        missing
+    }
 }
 
 /// Crashes at every point.
@@ -74,8 +148,25 @@ pub fn run(ground: &Ground) -> Result<Report> {
         return Ok(report);
     }
     let plans = plans(ground, &mut report)?;
+    let seen = Mutex::default();
+    let mut next = plans.clone();
+    for _ in 0..ROUNDS {
+        report = crash_all(ground, &next, &seen, report)?;
+        next = locked(&seen).missing(&plans);
+        if next.is_empty() || !report.is_good() {
+            break;
+        }
+    }
+    judge(&plans, &locked(&seen), &mut report);
+    Ok(report)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn crash_all(ground: &Ground, plans: &[Plan], seen: &Mutex<Seen>, report: Report) -> Result<Report> {
     let next = AtomicUsize::new(0);
-    let crashed: Mutex<BTreeSet<&str>> = Mutex::default();
     let shared = Mutex::new((report, None));
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
@@ -83,72 +174,100 @@ pub fn run(ground: &Ground) -> Result<Report> {
                 loop {
                     let number = next.fetch_add(1, Ordering::SeqCst);
                     let Some(plan) = plans.get(number) else { break };
-                    let result = one_crash(ground, *plan, number as u64);
-                    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    let result = one_crash(ground, *plan, number as u64, seen);
+                    let mut shared = locked(&shared);
                     match result {
-                        Ok((has_crashed, run)) => {
-                            if has_crashed {
-                                crashed.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.point.name());
-                            }
-                            shared.0.add(run);
-                        }
+                        Ok(run) => shared.0.add(run),
                         Err(error) => shared.1 = Some(error),
                     }
                 }
             });
         }
     });
-    let (mut report, error) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(error) = error {
-        return Err(error);
+    let (report, error): (Report, Option<Error>) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    error.map_or(Ok(report), Err)
+}
+
+/// Counts what came to pass. What was to and did not is a finding, by name.
+fn judge(plans: &[Plan], seen: &Seen, report: &mut Report) {
+    let has_crashed = |name: &'static str, hit: u64| seen.crashed.contains(&(name, hit));
+    let mut missing = Vec::new();
+    let names = CrashPoint::ALL.iter().map(|point| point.name());
+    let never: Vec<&str> = names.filter(|&name| !has_crashed(name, 1)).collect();
+    missing.extend(never.iter().map(|name| format!("no run died at {name}")));
+    let names: BTreeSet<&'static str> =
+        plans.iter().filter(|plan| plan.hit == LATER).map(|plan| plan.point.name()).collect();
+    let not_later: Vec<&str> = names.iter().copied().filter(|&name| !has_crashed(name, LATER)).collect();
+    missing.extend(not_later.iter().map(|name| format!("no run died at {name}, hit {LATER}")));
+    let recoveries = seen.in_recovery.iter().filter(|(_, recovery)| !recovery.has_died);
+    let alive: Vec<String> =
+        recoveries.map(|((scene, name), _)| format!("no recovery of {scene:?} died at {name}")).collect();
+    let points: BTreeSet<&str> = seen.in_recovery.keys().map(|(_, name)| *name).collect();
+    report.notes.push(format!(
+        "{} of {} points at their first hit, {} of {} at hit {LATER}, {} of {} in the recovery of a scene ({} points), \
+         {} crashes {DEPTH} deep",
+        CrashPoint::ALL.len() - never.len(),
+        CrashPoint::ALL.len(),
+        names.len() - not_later.len(),
+        names.len(),
+        seen.in_recovery.len() - alive.len(),
+        seen.in_recovery.len(),
+        points.len(),
+        seen.deepest,
+    ));
+    missing.extend(alive);
+    if seen.deepest < DEEPEST_MIN {
+        missing.push(format!("only {} crashes came {DEPTH} deep, not {DEEPEST_MIN}", seen.deepest));
     }
-    let crashed = crashed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report.notes.push(format!("{} of {} points, depth {DEPTH}", crashed.len(), CrashPoint::ALL.len()));
-    let missed: Vec<&str> =
-        CrashPoint::ALL.iter().map(|point| point.name()).filter(|name| !crashed.contains(name)).collect();
-    for name in missed {
-        report.findings.add(Violation::NotTested, format!("no run died at {name}"));
+    // After another finding it was not gone on with.
+    if report.is_good() {
+        missing.into_iter().for_each(|what| report.findings.add(Violation::NotTested, what));
     }
-    Ok(report)
 }
 
 /// Lives every scene once without a crash, to see where it comes along.
 fn plans(ground: &Ground, report: &mut Report) -> Result<Vec<Plan>> {
-    let mut scenes: BTreeMap<&str, Vec<Scene>> = BTreeMap::new();
-    for (number, scene) in SCENES.into_iter().enumerate() {
-        let mut rig = rig(ground, scene, number as u64)?;
+    let mut lives: Vec<(Scene, Hits)> = Vec::new();
+    for scene in SCENES {
+        let mut rig = rig(ground, scene)?;
         let trace = rig.launch.work.join("points");
         prepare(&mut rig, scene)?;
         rig.set("EYE_CRASH_TRACE", trace.as_os_str());
-        let _ = live(&mut rig)?;
+        live(&mut rig)?;
         rig.unset("EYE_CRASH_TRACE");
         rig.recover_and_check()?;
-        let reached = fs::read_to_string(&trace).unwrap_or_default();
-        for point in CrashPoint::ALL {
-            if reached.lines().any(|line| line == point.name()) {
-                scenes.entry(point.name()).or_default().push(scene);
-            }
-        }
+        lives.push((scene, hits(&trace)));
         report.add(rig.finish());
-    }
-    let unreached: Vec<&str> =
-        CrashPoint::ALL.iter().map(|point| point.name()).filter(|name| !scenes.contains_key(name)).collect();
-    if !unreached.is_empty() {
-        report.details.push(format!("no scene comes to: {}", unreached.join(", ")));
     }
     let mut plans = Vec::new();
     for point in CrashPoint::ALL {
-        let Some(scenes) = scenes.get(point.name()) else { continue };
+        // The long scene is for its own points only.
+        let is_for = |scene: Scene| scene != Scene::Checkpoint || point.name().starts_with("checkpoint");
+        let lives = lives.iter().filter(|(scene, _)| is_for(*scene));
+        let scenes: Vec<(Scene, u64)> =
+            lives.filter_map(|(scene, hits)| Some((*scene, *hits.get(point.name())?))).collect();
+        let plan = |scene: Scene, hit: u64| Plan { scene, point: *point, hit, then: None };
         // The rarest scenes last: they are the ones made for a point.
-        plans.extend(scenes.iter().rev().take(SCENES_MAX).map(|scene| Plan { scene: *scene, point: *point, hit: 1 }));
-        plans.extend(scenes.first().map(|scene| Plan { scene: *scene, point: *point, hit: LATER }));
+        plans.extend(scenes.iter().rev().take(SCENES_MAX).map(|(scene, _)| plan(*scene, 1)));
+        let most = scenes.iter().max_by_key(|(_, hits)| *hits).filter(|(_, hits)| *hits >= LATER);
+        plans.extend(most.map(|(scene, _)| plan(*scene, LATER)));
     }
-    // The long scene is for its own points only.
-    plans.retain(|plan| plan.scene != Scene::Checkpoint || plan.point.name().starts_with("checkpoint"));
     Ok(plans)
 }
 
-fn rig(ground: &Ground, scene: Scene, number: u64) -> Result<Rig<'_>> {
+/// What a trace says.
+fn hits(trace: &Path) -> Hits {
+    let text = fs::read_to_string(trace).unwrap_or_default();
+    let mut hits = Hits::new();
+    for point in text.lines().filter_map(CrashPoint::from_name) {
+        *hits.entry(point.name()).or_default() += 1;
+    }
+    hits
+}
+
+/// The same for all runs of a scene.
+fn rig(ground: &Ground, scene: Scene) -> Result<Rig<'_>> {
+    let number = scene as u64;
     let mut shape = Shape::new(format!("p{number}"));
     (shape.writers, shape.readers, shape.sessions) = (1, 0, 3);
     // Large payloads fill segments.
@@ -206,19 +325,11 @@ fn prepare(rig: &mut Rig<'_>, scene: Scene) -> Result<()> {
     Ok(())
 }
 
-/// A short life: start, requests and flushes, an orderly stop. True if it died on the way.
-fn live(rig: &mut Rig<'_>) -> Result<bool> {
+/// A short life: start, requests and flushes, an orderly stop. It may die on the way, and not end otherwise.
+fn live(rig: &mut Rig<'_>) -> Result<()> {
     let mut server = match rig.launch.start() {
         Ok(server) => server,
-        Err(error) => match error.downcast_ref::<NotStarted>() {
-            Some(NotStarted { status: Some(status), log }) => {
-                if status.code().is_some() {
-                    rig.find(Violation::NotRecovered, format!("it refuses to start ({status}): {log}"));
-                }
-                return Ok(true);
-            }
-            _ => return Err(error),
-        },
+        Err(error) => return judge_start(rig, error),
     };
     for round in 0..5 {
         rig.steps(&server, 4);
@@ -231,12 +342,28 @@ fn live(rig: &mut Rig<'_>) -> Result<bool> {
         }
     }
     match server.stop(PATIENCE)? {
-        Some(status) => Ok(!status.success()),
-        None => {
-            rig.find(Violation::NotRecovered, format!("it does not stop: {}", rig.launch.log()));
-            Ok(true)
-        }
+        Some(status) if status.success() || status.code().is_none() => {}
+        Some(status) => rig.find(Violation::NotRecovered, format!("it stopped ({status}): {}", rig.launch.log())),
+        None => rig.find(Violation::NotRecovered, format!("it does not stop: {}", rig.launch.log())),
     }
+    Ok(())
+}
+
+/// A start that came to nothing died, as it was asked to, or else that is a finding.
+fn judge_start(rig: &Rig<'_>, error: Error) -> Result<()> {
+    match error.downcast_ref::<NotStarted>() {
+        Some(NotStarted { status: Some(status), .. }) if status.code().is_none() => Ok(()),
+        Some(not_started) => {
+            rig.find(Violation::NotRecovered, not_started.to_string());
+            Ok(())
+        }
+        None => Err(error),
+    }
+}
+
+/// True if the last life died where it was asked to.
+fn has_died(rig: &Rig<'_>, name: &str) -> bool {
+    rig.launch.log().lines().any(|line| line.strip_prefix("eye-fault: crash at ") == Some(name))
 }
 
 /// Erases what was refused so far, which nobody counts on, and waits for the end: of the erasure, or of the process. The
@@ -254,32 +381,108 @@ fn erase_rejections(server: &Server) {
     }
 }
 
-fn one_crash(ground: &Ground, plan: Plan, number: u64) -> Result<(bool, (Tally, Findings))> {
+/// The crash, crashes in the recovery from it, and what is there afterwards.
+fn one_crash(ground: &Ground, plan: Plan, number: u64, seen: &Mutex<Seen>) -> Result<(Tally, Findings)> {
     let mut random = Random::new(ground.seed).fork(7).fork(number);
-    let mut rig = rig(ground, plan.scene, 100 + number)?;
+    let mut rig = rig(ground, plan.scene)?;
     prepare(&mut rig, plan.scene)?;
     rig.set("EYE_CRASH_AT", format!("{}:{}", plan.point.name(), plan.hit));
-    let has_crashed = live(&mut rig)?;
-    rig.tally.faults += u64::from(has_crashed);
-    // Again and again, at the same point or at one of recovery.
-    let in_recovery: Vec<&str> =
-        CrashPoint::ALL.iter().map(|point| point.name()).filter(|name| is_recovery(name)).collect();
-    for depth in 1..DEPTH {
-        let name =
-            if depth == 1 && is_recovery(plan.point.name()) { plan.point.name() } else { *random.of(&in_recovery) };
-        rig.set("EYE_CRASH_AT", name);
-        let has_crashed = live(&mut rig)?;
-        rig.tally.faults += u64::from(has_crashed);
+    live(&mut rig)?;
+    if has_died(&rig, plan.point.name()) {
+        rig.tally.faults += 1;
+        locked(seen).crashed.insert((plan.point.name(), plan.hit));
+        crash_in_recovery(&mut rig, plan, &mut random, seen)?;
     }
     rig.unset("EYE_CRASH_AT");
     rig.recover_and_check()?;
     if rig.has_findings() {
         println!("  at {} hit {} after {:?}", plan.point.name(), plan.hit, plan.scene);
     }
-    Ok((has_crashed, rig.finish()))
+    Ok(rig.finish())
 }
 
-/// True for points that a start may come to.
-fn is_recovery(name: &str) -> bool {
-    ["start.", "recovery.", "replay.", "repair.", "table."].iter().any(|start| name.starts_with(start))
+/// The recovery dies too, and so does the recovery from that.
+fn crash_in_recovery(rig: &mut Rig<'_>, plan: Plan, random: &mut Random, seen: &Mutex<Seen>) -> Result<()> {
+    for depth in 2..=DEPTH {
+        let reached = reached_in_recovery(rig)?;
+        let chosen = match (depth, &reached[..]) {
+            (_, []) => None,
+            (2, reached) => locked(seen).choose(plan, reached),
+            (_, reached) => Some(*random.of(reached)),
+        };
+        let Some(name) = chosen else { break };
+        rig.set("EYE_CRASH_AT", name);
+        match rig.launch.start() {
+            Ok(mut server) => {
+                let _ = server.process.wait(TAKE_UP)?;
+                server.process.kill();
+            }
+            Err(error) => judge_start(rig, error)?,
+        }
+        if !has_died(rig, name) {
+            break;
+        }
+        rig.tally.faults += 1;
+        locked(seen).died(plan.scene, name, depth);
+    }
+    Ok(())
+}
+
+/// The points that a start over this folder comes to until it serves, seen on a copy.
+fn reached_in_recovery(rig: &Rig<'_>) -> Result<Vec<&'static str>> {
+    let copy = tempfile::Builder::new().prefix("torture-copy-").tempdir()?;
+    let mut launch = rig.launch.clone();
+    (launch.data, launch.work) = (copy.path().join("data"), copy.path().to_owned());
+    let copied = Command::new("cp").arg("-a").arg(&rig.launch.data).arg(&launch.data).status()?;
+    if !copied.success() {
+        return Err(format!("{} cannot be copied", rig.launch.data.display()).into());
+    }
+    let trace = copy.path().join("points");
+    launch.environment.retain(|(name, _)| name != "EYE_CRASH_AT");
+    launch.environment.push(("EYE_CRASH_TRACE".to_owned(), trace.clone().into()));
+    match launch.start() {
+        Ok(mut server) => {
+            let reached = hits(&trace).into_keys().collect();
+            server.process.kill();
+            Ok(reached)
+        }
+        Err(error) if error.is::<NotStarted>() => {
+            rig.find(Violation::NotRecovered, error.to_string());
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: Plan = Plan { scene: Scene::Killed, point: CrashPoint::LogAfterSync, hit: 1, then: None };
+
+    #[test]
+    fn a_recovery_dies_where_it_was_tried_least_or_where_it_is_told_to() {
+        let mut seen = Seen::default();
+        let mut choose = |then, reached: &[&'static str]| seen.choose(Plan { then, ..PLAN }, reached);
+        assert_eq!(choose(None, &["a", "b"]), Some("a"));
+        assert_eq!(choose(None, &["a", "b"]), Some("b"));
+        assert_eq!(choose(Some("b"), &["a", "b"]), Some("b"));
+        assert_eq!(choose(None, &["a", "b"]), Some("a"));
+        assert_eq!(choose(Some("c"), &["b"]), Some("b"), "it does not come there");
+        assert_eq!(choose(None, &[]), None);
+    }
+
+    #[test]
+    fn what_did_not_come_to_pass_is_named() {
+        let mut seen = Seen::default();
+        let plans = [PLAN, Plan { hit: LATER, ..PLAN }];
+        assert_eq!(seen.missing(&plans).len(), 2);
+        seen.crashed.insert((PLAN.point.name(), 1));
+        let _ = seen.choose(PLAN, &["a", "b"]);
+        seen.died(Scene::Killed, "a", 2);
+        let missing: Vec<_> = seen.missing(&plans).iter().map(|plan| (plan.hit, plan.then)).collect();
+        assert_eq!(missing, [(LATER, None), (1, Some("b"))]);
+        seen.died(Scene::Killed, "b", DEPTH);
+        assert_eq!((seen.missing(&plans).len(), seen.deepest), (2, 1), "three deep is another matter");
+    }
 }
