@@ -14,6 +14,7 @@
 //! | [`server`], [`http`] | the process under test; a plain client |
 //! | [`machine`] | mounts, strace and what else the machine lends, or a reason why not |
 //! | [`trace`] | a system-call trace, and the order that durability asks of it |
+//! | [`steps`] | what has happened in a data folder, as its names tell |
 //! | [`modes`] | one file a kind of fault |
 //! | [`report`] | one line a mode |
 
@@ -28,6 +29,7 @@ pub mod random;
 pub mod report;
 pub mod rig;
 pub mod server;
+pub mod steps;
 pub mod trace;
 
 /// What goes wrong with the tools, not with the product.

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::oracle::Findings;
+use crate::oracle::{Findings, Violation};
 use crate::rig::Tally;
+use crate::steps::Step;
 
 /// What a mode did.
 #[derive(Debug)]
@@ -52,6 +53,17 @@ impl Report {
         self.skipped.push(what.into());
     }
 
+    /// A mode that stands for these steps in `docs/reliability.md` must have seen each, once it ran so long that it must.
+    pub fn demand(&mut self, is_long: bool, steps: &[Step]) {
+        if !is_long || !self.is_good() {
+            return;
+        }
+        let seen = self.tally.steps;
+        for step in steps.iter().filter(|step| seen.of(**step) == 0) {
+            self.findings.add(Violation::NotTested, format!("{step:?} was never seen in the whole run"));
+        }
+    }
+
     /// True if nothing is wrong.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -61,11 +73,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { faults, checks, stopped_checks, second_readings, acknowledged, stored } = self.tally;
+        let Tally { faults, checks, stopped_checks, second_readings, acknowledged, stored, steps } = self.tally;
         write!(
             f,
             "{}: {faults} faults, {checks} checks running, {stopped_checks} stopped ({second_readings} with a second \
-             reader), {acknowledged} acknowledged, {stored} stored, seed {}, {:.0} s",
+             reader), {acknowledged} acknowledged, {stored} stored, {steps}, seed {}, {:.0} s",
             self.name,
             self.seed,
             self.start.elapsed().as_secs_f64()

@@ -18,6 +18,7 @@ use crate::observe::{self, SecondReader};
 use crate::oracle::{Findings, Row, Violation, check_log, check_table};
 use crate::random::Random;
 use crate::server::{Launch, NotStarted, PATIENCE, Server};
+use crate::steps::{Steps, Watch};
 
 /// What all modes share.
 pub struct Ground {
@@ -48,6 +49,8 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Events that were there at the last check.
     pub stored: u64,
+    /// What happened in the folders meanwhile, as far as it was seen.
+    pub steps: Steps,
 }
 
 impl Tally {
@@ -59,6 +62,7 @@ impl Tally {
         self.second_readings += other.second_readings;
         self.acknowledged += other.acknowledged;
         self.stored += other.stored;
+        self.steps.add(other.steps);
     }
 }
 
@@ -78,6 +82,8 @@ pub struct Rig<'a> {
     readers: Vec<Reader>,
     /// What the API showed at the last check.
     shown: Vec<Row>,
+    /// What its folder has told so far.
+    watch: Watch,
     /// What was checked.
     pub tally: Tally,
     work: Option<TempDir>,
@@ -124,6 +130,7 @@ impl<'a> Rig<'a> {
             writers,
             readers,
             shown: Vec::new(),
+            watch: Watch::default(),
             tally: Tally::default(),
             work: Some(work),
         })
@@ -247,6 +254,7 @@ impl<'a> Rig<'a> {
     /// Holds the files of a stopped data folder against what the API showed. Nothing was sent in between.
     pub fn check_stopped(&mut self) {
         self.tally.stopped_checks += 1;
+        self.tally.steps = self.watch.look(&self.launch.data, self.partitions);
         self.verify();
         self.check_files();
     }

@@ -13,9 +13,12 @@ use crate::machine::faketime;
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig};
+use crate::steps::Step;
 
 /// Where the clock goes, relative to the real one.
 const JUMPS: [&str; 7] = ["+0", "+1h", "-1h", "+10y", "-10y", "+1d", "-1d"];
+/// So many jumps must come to everything that they stand for.
+const DEMANDED_AT: u64 = 12;
 
 /// Lets it jump so often.
 ///
@@ -67,5 +70,6 @@ pub fn run(ground: &Ground, jumps: u64) -> Result<Report> {
     }
     rig.demand_acknowledged()?;
     report.add(rig.finish());
+    report.demand(jumps >= DEMANDED_AT, &[Step::Commit]);
     Ok(report)
 }

@@ -12,9 +12,12 @@ use crate::oracle::Findings;
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
+use crate::steps::Step;
 
 /// A new data folder after so many cuts.
 const CUTS_PER_FOLDER: u64 = 10;
+/// So many cuts must come to everything that they stand for.
+const DEMANDED_AT: u64 = 150;
 
 /// Cuts so often on one file system.
 ///
@@ -33,6 +36,7 @@ pub fn run(ground: &Ground, system: FileSystem, cuts: u64) -> Result<Report> {
         report.add(one_folder(ground, system, random.fork(folder), folder, count)?);
         folder += 1;
     }
+    report.demand(cuts >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim]);
     Ok(report)
 }
 

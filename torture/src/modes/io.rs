@@ -1,6 +1,6 @@
 //! The N-th call of a kind fails, for every N: fsync, fdatasync, write, rename, link and their kin, with EIO and ENOSPC,
-//! in a first start and in a start over what a killed process left. Every second run ends with kill -9, the others with an
-//! orderly stop.
+//! and with EIO the unlink that trims the log; in a first start and in a start over what a killed process left. Every second
+//! run ends with kill -9, the others with an orderly stop.
 //!
 //! The rule: a failed call never becomes an acknowledgement. The process may stop, refuse or get over it; after a clean
 //! start everything that was acknowledged is there. What is left on the disk cannot tell of a sync that failed, for the
@@ -23,10 +23,11 @@ use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
 use crate::server::{self, NotStarted};
+use crate::steps::Step;
 use crate::trace::{self, Call};
 
 /// Calls that change files. Those in one row fail together: they are one step of the write path by different names.
-const CALLS: [&str; 8] = [
+const CALLS: [&str; 9] = [
     "fdatasync",
     "fsync",
     "pwrite64",
@@ -35,7 +36,10 @@ const CALLS: [&str; 8] = [
     "link,linkat",
     "ftruncate",
     "mkdir,mkdirat",
+    UNLINK,
 ];
+/// Of these only those that trim the log. Nothing that takes away finds no space.
+const UNLINK: &str = "unlink,unlinkat";
 /// A write that finds no space and then cannot be undone.
 const UNDO: &str = "pwrite64+fdatasync";
 /// An answer takes no longer unless it hangs.
@@ -44,6 +48,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(25);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs at once.
 const WORKERS: usize = 2;
+/// So many of each kind must come to everything that they stand for.
+const DEMANDED_AT: u64 = 12;
 
 /// What fails, how, and in which start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +67,11 @@ impl Series {
 
     fn is_of_syncs(self) -> bool {
         matches!(self.call, "fdatasync" | "fsync")
+    }
+
+    /// True for a call that is to fail.
+    fn is_meant(self, call: &Call) -> bool {
+        self.call != UNLINK || call.arguments.contains(".seg")
     }
 
     /// True if nothing of it may happen: a later start can find every folder made.
@@ -113,7 +124,8 @@ pub fn run(ground: &Ground, nth_max: u64) -> Result<Report> {
             });
         }
     });
-    let (report, errors) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (mut report, errors) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.demand(nth_max >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim]);
     errors.into_iter().next().map_or(Ok(report), Err)
 }
 
@@ -121,7 +133,8 @@ fn all_series() -> Vec<Series> {
     let mut series = Vec::new();
     for is_first_start in [true, false] {
         for call in CALLS {
-            series.extend(["EIO", "ENOSPC"].map(|error| Series { call, error, is_first_start }));
+            let errors: &[&'static str] = if call == UNLINK { &["EIO"] } else { &["EIO", "ENOSPC"] };
+            series.extend(errors.iter().map(|&error| Series { call, error, is_first_start }));
         }
     }
     series.push(Series { call: UNDO, error: "ENOSPC", is_first_start: false });
@@ -190,7 +203,8 @@ fn one_run(ground: &Ground, series: Series, nth: Option<u64>, end: End) -> Resul
         |call: &Call| call.arguments.contains(&ours) || Some(Path::new(call.file())) == rig.launch.data.parent();
     let (injected, elsewhere): (Vec<&Call>, Vec<&Call>) =
         calls.iter().filter(|call| call.is_injected()).partition(|call| is_ours(call));
-    let (injected, own_calls) = (injected.len(), own_calls(&calls, &series.names(), is_ours));
+    let injected = injected.iter().filter(|call| series.is_meant(call)).count();
+    let own_calls = own_calls(&calls, &series.names(), |call| is_ours(call) && series.is_meant(call));
     // A disk does not fail a pipe: what such a failure does to a runtime is not asked here.
     if !elsewhere.is_empty() {
         rig.launch.forget_log()?;
@@ -219,16 +233,16 @@ fn prepared(ground: &Ground, series: Series, nth: Option<u64>) -> Result<Rig<'_>
     let mut random = Random::new(ground.seed).fork(4);
     let mut shape = Shape::new(format!("io{}", nth.unwrap_or_default()));
     (shape.writers, shape.readers, shape.sessions) = (1, 0, 3);
+    // Large payloads fill segments: some are begun and removed.
+    shape.large_one_in = 2;
     let mut rig = Rig::new(ground, shape, &mut random, None)?;
     // One flush thread decides when; here it is asked to.
     rig.flag("flush-age-max", "60s");
     rig.flag("flush-bytes-max", "1MiB");
     rig.flag("log-keep-commits", "1");
     rig.flag("shutdown-timeout", "2s");
-    if series.is_of_syncs() {
-        // Segments, and the room in them, that a trace holds in full.
-        rig.flag("log-segment-bytes-max", "64KiB");
-    }
+    // Small segments; and a trace holds them, and the room in them, in full.
+    rig.flag("log-segment-bytes-max", "64KiB");
     rig.launch.patience = PATIENCE;
     Ok(rig)
 }

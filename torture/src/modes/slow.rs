@@ -10,6 +10,7 @@ use crate::oracle::Violation;
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig};
+use crate::steps::Step;
 
 /// How long a sync takes, in microseconds.
 const DELAYS: [u32; 3] = [5_000, 40_000, 250_000];
@@ -54,5 +55,6 @@ pub fn run(ground: &Ground, runs: u64) -> Result<Report> {
             break;
         }
     }
+    report.demand(runs >= DELAYS.len() as u64, &[Step::Commit]);
     Ok(report)
 }

@@ -12,6 +12,10 @@ use crate::oracle::Violation;
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig};
+use crate::steps::Step;
+
+/// So many stops must come to everything that they stand for.
+const DEMANDED_AT: u64 = 4;
 
 /// Stops it so often.
 ///
@@ -21,6 +25,10 @@ pub fn run(ground: &Ground, stops: u64) -> Result<Report> {
     let mut report = Report::new("stop", ground.seed);
     let mut random = Random::new(ground.seed).fork(10);
     let mut rig = Rig::new(ground, Shape::new("t"), &mut random, None)?;
+    // Few lives, so in each of them much is to happen.
+    rig.flag("flush-age-max", "50ms");
+    rig.flag("log-keep-commits", "1");
+    rig.flag("log-segment-bytes-max", "64KiB");
     while rig.tally.faults < stops && !rig.has_findings() {
         let Some(mut server) = rig.start()? else { break };
         let [before, still, after] = [300, 2_000, 700].map(|most| Duration::from_millis(random.below(most)));
@@ -46,5 +54,6 @@ pub fn run(ground: &Ground, stops: u64) -> Result<Report> {
     }
     rig.demand_acknowledged()?;
     report.add(rig.finish());
+    report.demand(stops >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim]);
     Ok(report)
 }
