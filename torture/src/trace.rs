@@ -3,11 +3,15 @@
 //! A test that only looks at what is left needs luck to see a missing sync: most file systems write more than they were
 //! asked to. In a trace nothing is left to luck. The rules:
 //!
-//! 1. An answer that says `stored` begins after a sync of the segment returned without error, which began after the write
-//!    that holds the record had returned.
+//! 1. An answer that says `stored` or `duplicate`, a 201 of the seed's API, one that holds a new token, and one that shows an
+//!    erasure, each begins after a sync of the segment returned without error, which began after the write that holds the
+//!    record had returned: of a repeat the first one's.
 //! 2. The segment's name, and the name of every folder above it that the process made, were synced before that too.
-//! 3. A commit gets its name after its bytes were synced, and after the bytes and names of the files that it adds.
-//! 4. A segment is removed after a commit that covers all of it, and that commit's name, were synced.
+//! 3. What an erasure wants is in a file whose bytes and name were synced before an answer shows the erasure.
+//! 4. A commit gets its name after its bytes were synced, and after the bytes and names of the files that it adds.
+//! 5. A segment is removed after a commit that covers all of it, and that commit's name, were synced.
+//!
+//! Answers over HTTP/1.1 only: those of HTTP/2 are not read.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -98,6 +102,11 @@ impl Call {
         digits.strip_prefix('<').and_then(|rest| rest.split('>').next()).unwrap_or_default()
     }
 
+    /// True if it gives a file that is there another name.
+    fn takes_name(&self) -> bool {
+        self.is(&["link", "linkat", "rename", "renameat", "renameat2"])
+    }
+
     fn is_sync_of(&self, path: &str) -> bool {
         self.is(&["fsync", "fdatasync"]) && self.result == "0" && self.file() == path
     }
@@ -163,6 +172,14 @@ fn unquote(bytes: &mut std::str::Bytes<'_>) -> Vec<u8> {
 pub struct Checked {
     /// Events whose acknowledgement was.
     pub acknowledgements: u64,
+    /// Repeats that were told.
+    pub duplicates: u64,
+    /// Events that the seed's API has taken.
+    pub collected: u64,
+    /// New tokens.
+    pub tokens: u64,
+    /// Erasures that were accepted.
+    pub erasures: u64,
     /// Names of segments and folders.
     pub names: u64,
     /// Commits.
@@ -171,6 +188,41 @@ pub struct Checked {
     pub files: u64,
     /// Segments that were removed.
     pub trims: u64,
+}
+
+impl Checked {
+    /// Adds another trace's.
+    pub const fn add(&mut self, other: Self) {
+        self.acknowledgements += other.acknowledgements;
+        self.duplicates += other.duplicates;
+        self.collected += other.collected;
+        self.tokens += other.tokens;
+        self.erasures += other.erasures;
+        self.names += other.names;
+        self.commits += other.commits;
+        self.files += other.files;
+        self.trims += other.trims;
+    }
+
+    const fn count(&mut self, promise: Promise) -> &mut u64 {
+        match promise {
+            Promise::Stored => &mut self.acknowledgements,
+            Promise::Duplicate => &mut self.duplicates,
+            Promise::Collected => &mut self.collected,
+            Promise::Token => &mut self.tokens,
+            Promise::Erasure => &mut self.erasures,
+        }
+    }
+}
+
+/// What an answer says is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    Stored,
+    Duplicate,
+    Collected,
+    Token,
+    Erasure,
 }
 
 /// Holds a trace against the rules. `data` is the data folder.
@@ -200,17 +252,17 @@ impl<'a> Trace<'a> {
 
     fn check_answers(&mut self) {
         let writes = self.records();
-        let mut named = BTreeSet::new();
+        let (mut named, mut erasures) = (BTreeSet::new(), BTreeSet::new());
         for answer in self.calls.iter().filter(|call| call.is(&["write", "writev", "sendto", "sendmsg"])) {
             if !answer.file().starts_with("socket:") && !answer.file().starts_with("TCP:") {
                 continue;
             }
-            let text = answer.text();
-            if !text.starts_with("HTTP/1.1 200") || !text.contains("{\"results\":[") {
-                continue;
-            }
-            for id in stored_ids(&text) {
-                self.checked.acknowledgements += 1;
+            for (promise, id) in promises(&answer.text()) {
+                // Later answers show an erasure again.
+                if promise == Promise::Erasure && !erasures.insert(id.clone()) {
+                    continue;
+                }
+                *self.checked.count(promise) += 1;
                 let Some(write) = writes.get(id.as_str()) else {
                     self.findings.add(Violation::AckedEarly, format!("{id} was acknowledged and never written"));
                     continue;
@@ -223,21 +275,40 @@ impl<'a> Trace<'a> {
                 if named.insert(write.file().to_owned()) {
                     self.check_name(write.file(), answer.begin);
                 }
+                if promise == Promise::Erasure {
+                    self.check_wanted(&id, answer.begin);
+                }
             }
         }
     }
 
-    /// The first write of each event, by its id in its payload.
+    /// The first write of each record, by the id in it: of an event in its payload.
     fn records(&self) -> HashMap<String, &'a Call> {
         let mut writes = HashMap::new();
         for write in self.calls.iter().filter(|call| call.name == "pwrite64" && call.file().ends_with(".seg")) {
             if write.is_done() {
-                for id in between(&write.text(), "{\"id\":\"", "\"") {
+                for id in between(&write.text(), "\"id\":\"", "\"") {
                     writes.entry(id).or_insert(write);
                 }
             }
         }
         writes
+    }
+
+    /// What an erasure wants is in a file of its own.
+    fn check_wanted(&mut self, id: &str, before: usize) {
+        let end = format!("/_erasures/{id}.wanted");
+        let earlier = self.calls.iter().filter(|call| call.end < before && call.takes_name() && call.is_done());
+        let mut named = earlier.map(|call| (call, call.paths()));
+        let named = named.find(|(_, paths)| paths.last().is_some_and(|path| path.ends_with(&end)));
+        let Some((call, paths)) = named else {
+            self.findings.add(Violation::AckedEarly, format!("{id} was accepted, and what it wants is in no file"));
+            return;
+        };
+        if let [staging, wanted] = &paths[..] {
+            self.check_content(staging, call.begin, wanted);
+            self.check_name(wanted, before);
+        }
     }
 
     /// The name of a file and those of the folders above it, as far as they were made in this trace.
@@ -246,8 +317,7 @@ impl<'a> Trace<'a> {
         while path.starts_with(self.data) {
             let made = self.calls.iter().filter(|call| call.is_done() && call.begin < before).rfind(|call| {
                 let creates = call.name == "openat" && call.arguments.contains("O_CREAT");
-                let takes_name = call.is(&["link", "linkat", "rename", "renameat", "renameat2"]);
-                (creates || takes_name || call.is(&["mkdir", "mkdirat"]))
+                (creates || call.takes_name() || call.is(&["mkdir", "mkdirat"]))
                     && call.paths().last().is_some_and(|made| made == path)
             });
             let Some((parent, _)) = path.rsplit_once('/') else { break };
@@ -276,8 +346,7 @@ impl<'a> Trace<'a> {
                 self.checked.files += 1;
                 let path = format!("{table}/{file}");
                 let is_named = |call: &&Call| {
-                    call.is(&["link", "linkat", "rename", "renameat", "renameat2"])
-                        && call.paths().last().is_some_and(|to| to.replace("%3D", "=") == path)
+                    call.takes_name() && call.paths().last().is_some_and(|to| to.replace("%3D", "=") == path)
                 };
                 let before = self.calls.iter().filter(|call| call.end < named.begin);
                 let Some(source) = before.into_iter().find(is_named).and_then(|call| call.paths().into_iter().next())
@@ -293,13 +362,12 @@ impl<'a> Trace<'a> {
 
     /// Calls that give a commit of the events its name.
     fn commits(&self) -> Vec<Call> {
-        let names = ["link", "linkat", "rename", "renameat", "renameat2"];
         let is_commit = |path: &String| {
             path.rsplit_once("/events/_delta_log/")
                 .and_then(|(_, name)| name.strip_suffix(".json"))
                 .is_some_and(|name| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()))
         };
-        let all = self.calls.iter().filter(|call| call.is(&names) && call.is_done());
+        let all = self.calls.iter().filter(|call| call.takes_name() && call.is_done());
         all.filter(|call| call.paths().last().is_some_and(is_commit)).cloned().collect()
     }
 
@@ -365,9 +433,31 @@ fn segment(path: &str) -> Option<(String, u64)> {
     Some((format!("{folder}/"), name.strip_suffix(".seg")?.parse().ok()?))
 }
 
-/// The ids that an answer says are stored.
-fn stored_ids(answer: &str) -> Vec<String> {
-    let results = answer.split("{\"status\":").skip(1).filter(|result| result.starts_with("\"stored\""));
+/// All that an answer says is there, by the ids in the records.
+fn promises(answer: &str) -> Vec<(Promise, String)> {
+    let mut promises = Vec::new();
+    if answer.starts_with("HTTP/1.1 200") {
+        if answer.contains("{\"results\":[") {
+            promises.extend(told_ids(answer, "\"stored\"").into_iter().map(|id| (Promise::Stored, id)));
+            promises.extend(told_ids(answer, "\"duplicate\"").into_iter().map(|id| (Promise::Duplicate, id)));
+        }
+        let erasures = between(answer, "{\"id\":\"era_", "\"");
+        promises.extend(erasures.into_iter().map(|id| (Promise::Erasure, format!("era_{id}"))));
+    }
+    if answer.starts_with("HTTP/1.1 201") {
+        let collected = between(answer, "\"data\":{\"id\":\"", "\"");
+        promises.extend(collected.into_iter().map(|id| (Promise::Collected, id)));
+        if answer.contains("\"token\":\"") {
+            let tokens = between(answer, "\"id\":\"tok_", "\"");
+            promises.extend(tokens.into_iter().map(|id| (Promise::Token, format!("tok_{id}"))));
+        }
+    }
+    promises
+}
+
+/// The ids of which an answer says this.
+fn told_ids(answer: &str, status: &str) -> Vec<String> {
+    let results = answer.split("{\"status\":").skip(1).filter(|result| result.starts_with(status));
     results.filter_map(|result| between(result, "\"event_id\":\"", "\"").into_iter().next()).collect()
 }
 
@@ -425,6 +515,59 @@ mod tests {
         }
         let failed = GOOD.replace("resumed>) = 0", "resumed>) = -1 EIO (Input/output error)");
         assert_eq!(verdict(&failed).1, "AckedEarly 1");
+    }
+
+    #[test]
+    fn the_other_answers_are_held_to_the_same() {
+        let counts = |checked: Checked| [checked.duplicates, checked.collected, checked.tokens, checked.erasures];
+        let early = |trace: &str| {
+            let lines: Vec<&str> = trace.lines().collect();
+            let [before @ .., sync, resumed, answer] = &lines[..] else { panic!("{trace}") };
+            let late = [*answer, *sync, *resumed];
+            verdict(&[before, &late[..]].concat().join("\n"))
+        };
+        let answers = [
+            (r#"HTTP/1.1 200 OK\r\n\r\n{\"results\":[{\"status\":\"duplicate\",\"event_id\":\"a\"}]}"#, [1, 0, 0, 0]),
+            (r#"HTTP/1.1 201 Created\r\n\r\n{\"session_id\":\"s\",\"data\":{\"id\":\"a\",\"n\":1}}"#, [0, 1, 0, 0]),
+        ];
+        let lines: Vec<&str> = GOOD.lines().filter(|line| !line.contains("epoll_wait")).collect();
+        let (_, before) = lines.split_last().unwrap();
+        for (answer, expected) in answers {
+            let trace = format!("{}\n12 sendto(7<socket:[8]>, \"{answer}\", 28, 0, NULL, 0) = 28", before.join("\n"));
+            let (checked, names) = verdict(&trace);
+            assert_eq!((counts(checked), names.as_str()), (expected, ""), "{answer}");
+            assert_eq!(early(&trace).1, "AckedEarly 1", "{answer}");
+        }
+        let token = r#"HTTP/1.1 201 Created\r\n\r\n{\"id\":\"tok_1\",\"name\":\"n\",\"token\":\"eye_x\"}"#;
+        let trace = format!("{}\n12 sendto(7<socket:[8]>, \"{token}\", 28, 0, NULL, 0) = 28", before.join("\n"));
+        assert_eq!(verdict(&trace).1, "AckedEarly 1", "it was never written");
+        let trace = trace.replace(r#"{\"id\":\"a\",\"n\":1}"#, r#"{\"v\":1,\"id\":\"tok_1\"}"#);
+        let (checked, names) = verdict(&trace);
+        assert_eq!((counts(checked), names.as_str()), ([0, 0, 1, 0], ""));
+        assert_eq!(early(&trace).1, "AckedEarly 1");
+    }
+
+    const ERASURE: &str = r#"10 pwrite64(9</d/data/registry/1.seg>, "\1{\"v\":1,\"id\":\"era_1\"}", 17, 64) = 17
+10 fdatasync(9</d/data/registry/1.seg>) = 0
+11 write(8</d/data/t/events/_erasures/.w>, "x", 1) = 1
+11 fsync(8</d/data/t/events/_erasures/.w>) = 0
+11 link("/d/data/t/events/_erasures/.w", "/d/data/t/events/_erasures/era_1.wanted") = 0
+11 fsync(9</d/data/t/events/_erasures>) = 0
+12 writev(7<socket:[8]>, [{iov_base="HTTP/1.1 200 OK\r\n\r\n", iov_len=19}, {iov_base="{\"id\":\"era_1\",\"state\":\"running\"}", iov_len=9}], 2) = 28
+12 writev(7<socket:[8]>, [{iov_base="HTTP/1.1 200 OK\r\n\r\n", iov_len=19}, {iov_base="{\"erasures\":[{\"id\":\"era_1\"}]}", iov_len=9}], 2) = 28
+"#;
+
+    #[test]
+    fn an_erasure_is_shown_when_it_is_durable() {
+        let (checked, names) = verdict(ERASURE);
+        assert_eq!((checked.erasures, names.as_str()), (1, ""), "shown twice, accepted once");
+        for (missing, expected) in
+            [(0, "AckedEarly 1"), (1, "AckedEarly 1"), (3, "NotDurable 1"), (4, "AckedEarly 1"), (5, "NotDurable 1")]
+        {
+            let lines = ERASURE.lines().enumerate().filter(|(line, _)| *line != missing).map(|(_, line)| line);
+            let trace = lines.collect::<Vec<_>>().join("\n");
+            assert_eq!(verdict(&trace).1, expected, "without line {missing}");
+        }
     }
 
     #[test]
