@@ -1,5 +1,5 @@
-//! The wall clock jumps, by an hour or ten years, forwards and back, at restarts and while it runs. Nothing is lost or
-//! doubled, and a session's order, which is the clients' time, stays.
+//! The wall clock jumps, by an hour or ten years, forwards and back, or stands still, at restarts and while it runs. Nothing
+//! is lost or doubled, and a session's order, which is the clients' time, stays.
 //!
 //! Nothing is sent twice here: how long a repeat is known is a matter of the clock by definition.
 
@@ -15,8 +15,8 @@ use crate::report::Report;
 use crate::rig::{Ground, Rig};
 use crate::steps::Step;
 
-/// Where the clock goes, relative to the real one.
-const JUMPS: [&str; 7] = ["+0", "+1h", "-1h", "+10y", "-10y", "+1d", "-1d"];
+/// Where the clock goes, relative to the real one; or where it stands still.
+const JUMPS: [&str; 8] = ["+0", "+1h", "-1h", "+10y", "-10y", "+1d", "-1d", "2026-06-01 12:00:00"];
 /// So many jumps must come to everything that they stand for.
 const DEMANDED_AT: u64 = 12;
 
