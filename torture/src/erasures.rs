@@ -172,8 +172,10 @@ fn refused(what: &str, answer: &Answer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use eye_event::Problems;
+
     use super::*;
-    use crate::oracle::Digest;
+    use crate::oracle::{Said, Sent};
 
     fn shown(id: &str, state: &str, events: u64) -> Shown {
         Shown { id: id.to_owned(), state: state.to_owned(), events }
@@ -184,7 +186,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let notes = Notes::new(&folder.path().join("journal")).unwrap();
         for session in ["one", "other"] {
-            notes.witness().will_send(session.to_owned(), session.into(), 1, Digest::of_event("c", "n", "{}"));
+            let sent = Sent::new(session, Some(1), Problems::NONE, Said::default().digest());
+            notes.witness().will_send("default", session.to_owned(), sent);
         }
         let mut erasures = Erasures { unknown: Some("one".to_owned()), ..Erasures::default() };
         erasures.learn_accepted(&notes, &shown("a", "running", 1));

@@ -1,25 +1,31 @@
 //! Clients under load: writers that note what they send and what they are told, readers that watch a session.
 //!
 //! The rule: an event is noted, in memory and in the journal, before its first byte is sent, and an acknowledgement after
-//! its last byte was read. Writers and readers live on over faults, with what they know.
+//! its last byte was read. Writers and readers live on over faults, with what they know. Each belongs to one of two
+//! applications and has a token of it; sessions and most ids are the same in both.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `notes` | what all clients share |
+//! | `tenants` | the applications and their tokens |
+//! | `content` | what writers send |
 //! | `writer` | a writer |
 //! | `reader` | a reader |
 
+mod content;
 mod notes;
 mod reader;
+mod tenants;
 mod writer;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use content::NOBODY;
 pub use notes::Notes;
 pub use reader::Reader;
+pub use tenants::{APPLICATIONS, Tokens};
 pub use writer::Writer;
 
 use crate::Result;
@@ -39,7 +45,8 @@ pub struct Shape {
     pub large_one_in: u64,
     /// A pause after each answer.
     pub pause: Duration,
-    /// Send requests again that were not answered, and some that were. Not where the dedup window may close in between.
+    /// Send requests again that were not answered, and some that were, and use an id in every application. Not where the
+    /// dedup window may close in between, nor where an id has to be that of one event.
     pub repeats: bool,
 }
 
@@ -71,24 +78,31 @@ impl Shape {
     }
 }
 
-/// Writers and readers at work while `fault` runs; they stop when it returns.
+/// Writers and readers at work while `fault` runs; they stop when it returns. Those of an application without a token rest;
+/// but writers of the first one can do with the command line's.
 ///
 /// # Errors
 /// As `fault`.
 pub fn during<T>(
     writers: &mut [Writer],
     readers: &mut [Reader],
-    (address, token): (SocketAddr, &str),
-    notes: &Arc<Notes>,
+    (address, token, tokens): (SocketAddr, &str, &Tokens),
+    notes: &Notes,
     fault: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stop = &stop;
         for writer in writers {
-            scope.spawn(|| writer.run(address, token, notes, &stop));
+            let any = (writer.application == APPLICATIONS[0]).then_some(token);
+            if let Some(token) = tokens.of(writer.application).or(any) {
+                scope.spawn(move || writer.run(address, token, notes, stop));
+            }
         }
         for reader in readers {
-            scope.spawn(|| reader.run(address, token, notes, &stop));
+            if let Some(token) = tokens.of(reader.application) {
+                scope.spawn(move || reader.run(address, token, notes, stop));
+            }
         }
         let result = fault();
         stop.store(true, Ordering::Relaxed);

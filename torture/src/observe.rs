@@ -1,28 +1,36 @@
-//! Everything that can be read, by four ways that know nothing of each other: the public API, the raw log, a second
-//! reader of the table, `eye verify`.
+//! Everything that can be read, in four ways: the public API, the raw log, a second reader of the tables, `eye verify`.
+//!
+//! They are not equally far from each other. The second reader (Python, deltalake, pyarrow) shares nothing with the product
+//! but what it reads. The raw log is read by the product's own crate `eye-log` and decoded by `eye-event`, and so it is by
+//! `eye verify`, which has code of its own for the rest but reads tables with `eye-store`. What these crates read wrongly, and
+//! alike, the log and `eye verify` do not show: the API against what clients sent, and the second reader, do.
+
+mod second;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
-use eye_event::{Batch, Entry, Timestamp};
+use eye_event::{Batch, BatchHeader, Entry, EventRef, Problem, Problems, Timestamp};
 use eye_log::disk::OsDisk;
 use eye_log::local::{LocalLog, LocalOptions};
 use eye_log::{Log, PartitionId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use second::{SecondReader, Tables};
+
 use crate::Result;
 use crate::http::Client;
-use crate::oracle::{Books, Digest, Place, Row};
+use crate::oracle::{Books, Place, Refusal, Row, Said};
 use crate::server;
 
-/// Rows asked for at once.
+/// Events asked for at once.
 const PAGE_ROWS: usize = 5000;
+/// Rejections asked for at once.
+const PAGE_REJECTIONS: usize = 1000;
 /// How much of the log is in memory at a time.
 const READ_BYTES: usize = 4 << 20;
 
@@ -47,17 +55,56 @@ struct RawEvent<'a> {
     #[serde(borrow)]
     event_id: Cow<'a, str>,
     #[serde(borrow)]
+    application: Cow<'a, str>,
+    #[serde(borrow)]
     session_id: Cow<'a, str>,
     #[serde(borrow)]
     category: Cow<'a, str>,
     #[serde(borrow)]
     name: Cow<'a, str>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
+    timestamp: Timestamp,
+    timestamp_raw: Option<String>,
+    received_at: Timestamp,
+    sent_at: Option<Timestamp>,
+    skew_ms: Option<i64>,
+    user_id: Option<String>,
+    anonymous_id: Option<String>,
     #[serde(borrow)]
     data: &'a RawValue,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
+    problems: Vec<String>,
     partition: u16,
     offset: u64,
+}
+
+/// A rejection; `T` is how its time is written. From the second reader its fields come in this order, without names.
+#[derive(Deserialize)]
+struct RawRejection<T> {
+    application: String,
+    token: String,
+    received_at: T,
+    partition: u16,
+    offset: u64,
+    code: String,
+    field: String,
+    message: String,
+    sample: String,
+}
+
+impl<T> RawRejection<T> {
+    fn read(self, micros: impl Fn(T) -> i64) -> Refusal {
+        Refusal {
+            application: self.application,
+            token: self.token,
+            received_at: micros(self.received_at),
+            place: Place { partition: self.partition, offset: self.offset },
+            code: self.code,
+            field: self.field,
+            message: self.message,
+            sample: self.sample,
+        }
+    }
 }
 
 impl Page {
@@ -73,14 +120,39 @@ impl Page {
 }
 
 fn row(event: RawEvent<'_>) -> Result<Row> {
-    let timestamp = Timestamp::parse(&event.timestamp).ok_or_else(|| format!("{} is no time", event.timestamp))?;
+    let (received_at, sent_at) = (event.received_at.micros(), event.sent_at.map(Timestamp::micros));
+    let skew_ms = sent_at.map(|sent_at| (received_at - sent_at) / 1_000);
+    if event.skew_ms != skew_ms {
+        return Err(format!("{}: skew_ms is {:?}, not {skew_ms:?}", event.event_id, event.skew_ms).into());
+    }
+    let said = Said {
+        category: &event.category,
+        name: &event.name,
+        timestamp_raw: event.timestamp_raw.as_deref(),
+        sent_at,
+        user_id: event.user_id.as_deref(),
+        anonymous_id: event.anonymous_id.as_deref(),
+        data: event.data.get(),
+        context: event.context.map(RawValue::get),
+    };
     Ok(Row {
+        timestamp: event.timestamp.micros(),
+        received_at,
+        problems: problems(&event.problems)?,
+        place: Place { partition: event.partition, offset: event.offset },
+        content: said.digest(),
+        application: event.application.into_owned(),
         id: event.event_id.into_owned(),
         session: event.session_id.into_owned(),
-        timestamp: timestamp.micros(),
-        place: Place { partition: event.partition, offset: event.offset },
-        content: Digest::of_event(&event.category, &event.name, event.data.get()),
     })
+}
+
+fn problems(codes: &[String]) -> Result<Problems> {
+    let mut problems = Problems::NONE;
+    for code in codes {
+        problems = problems.with(Problem::from_code(code).ok_or_else(|| format!("there is no problem {code}"))?);
+    }
+    Ok(problems)
 }
 
 /// The path of a session's page.
@@ -90,12 +162,44 @@ pub fn session_path(session: &str, limit: usize, cursor: Option<&str>) -> String
     format!("/v1/sessions/{session}?limit={limit}{cursor}")
 }
 
-/// All events of these sessions over the public API, session by session.
+/// What the public API shows to a token.
+#[derive(Debug)]
+pub struct Shown {
+    /// The events of sessions, session by session.
+    pub sessions: Vec<Vec<Row>>,
+    /// All rejections.
+    pub rejections: Vec<Refusal>,
+}
+
+/// What it shows of these sessions, and all rejections.
 ///
 /// # Errors
 /// An answer is no page.
-pub fn sessions(client: &mut Client, names: &[String]) -> Result<Vec<Vec<Row>>> {
-    names.iter().map(|name| session(client, name)).collect()
+pub fn shown(client: &mut Client, sessions: &[String]) -> Result<Shown> {
+    let sessions: Result<Vec<Vec<Row>>> = sessions.iter().map(|name| session(client, name)).collect();
+    Ok(Shown { sessions: sessions?, rejections: rejections(client)? })
+}
+
+fn rejections(client: &mut Client) -> Result<Vec<Refusal>> {
+    #[derive(Deserialize)]
+    struct RejectionsPage {
+        rejections: Vec<RawRejection<Timestamp>>,
+        next: Option<String>,
+    }
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/rejections?limit={PAGE_REJECTIONS}{cursor}");
+        let answer = client.get(&path)?;
+        if answer.status != 200 {
+            return Err(format!("{path} is answered with {}: {}", answer.status, answer.text()).into());
+        }
+        let page: RejectionsPage = serde_json::from_slice(&answer.body)?;
+        all.extend(page.rejections.into_iter().map(|rejection| rejection.read(Timestamp::micros)));
+        match page.next {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(all),
+        }
+    }
 }
 
 fn session(client: &mut Client, name: &str) -> Result<Vec<Row>> {
@@ -149,18 +253,27 @@ pub fn books(client: &mut Client) -> Result<Books> {
     })
 }
 
-/// Every event of the raw log of a stopped data folder, in order. Reads a copy: opening a log writes to it.
+/// What lies in a raw log, in order.
+#[derive(Debug, Default)]
+pub struct RawLog {
+    /// Events, repeats too.
+    pub events: Vec<Row>,
+    /// Rejections.
+    pub rejections: Vec<Refusal>,
+}
+
+/// The raw log of a stopped data folder. Reads a copy: opening a log writes to it.
 ///
 /// # Errors
 /// The log does not open or does not read.
-pub fn raw_log(data: &Path, partitions: u16) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+pub fn raw_log(data: &Path, partitions: u16) -> Result<RawLog> {
+    let mut all = RawLog::default();
     for partition in 0..partitions {
         let copy = tempfile::tempdir()?;
         let log = open_copy(data, partition, copy.path())?;
-        read_log(&log, partition, &mut rows)?;
+        read_log(&log, partition, &mut all)?;
     }
-    Ok(rows)
+    Ok(all)
 }
 
 /// The offset that the next record of a stopped log gets. Reads a copy.
@@ -241,7 +354,7 @@ pub fn segments(data: &Path, partition: u16) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read_log(log: &dyn Log, partition: u16, rows: &mut Vec<Row>) -> Result<()> {
+fn read_log(log: &dyn Log, partition: u16, all: &mut RawLog) -> Result<()> {
     let mut at = log.start();
     while at < log.end() {
         let records = log.read(at, READ_BYTES)?;
@@ -254,15 +367,21 @@ fn read_log(log: &dyn Log, partition: u16, rows: &mut Vec<Row>) -> Result<()> {
             }
             at = record.next();
             let batch = Batch::parse(record.payload.clone())?;
+            let header = batch.header()?;
             for (index, entry) in (0_u64..).zip(batch.entries()) {
-                if let (_, Entry::Event(event)) = entry? {
-                    rows.push(Row {
-                        id: event.event_id.to_owned(),
-                        session: event.session_id.to_owned(),
-                        timestamp: event.timestamp.micros(),
-                        place: Place { partition, offset: record.offset.plus(index).0 },
-                        content: Digest::of_event(event.category, event.name, event.data),
-                    });
+                let place = Place { partition, offset: record.offset.plus(index).0 };
+                match entry?.1 {
+                    Entry::Event(event) => all.events.push(logged(&header, &event, place)),
+                    Entry::Rejection(rejection) => all.rejections.push(Refusal {
+                        application: header.application.to_owned(),
+                        token: header.token.to_owned(),
+                        received_at: header.received_at.micros(),
+                        place,
+                        code: rejection.code.to_owned(),
+                        field: rejection.field.to_owned(),
+                        message: rejection.message.to_owned(),
+                        sample: rejection.sample.to_owned(),
+                    }),
                 }
             }
         }
@@ -270,13 +389,40 @@ fn read_log(log: &dyn Log, partition: u16, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
+fn logged(header: &BatchHeader<'_>, event: &EventRef<'_>, place: Place) -> Row {
+    let said = Said {
+        category: event.category,
+        name: event.name,
+        timestamp_raw: event.timestamp_raw,
+        sent_at: event.sent_at.map(Timestamp::micros),
+        user_id: event.user_id,
+        anonymous_id: event.anonymous_id,
+        data: event.data,
+        context: event.context,
+    };
+    Row {
+        application: header.application.to_owned(),
+        id: event.event_id.to_owned(),
+        session: event.session_id.to_owned(),
+        timestamp: event.timestamp.micros(),
+        received_at: header.received_at.micros(),
+        problems: event.problems,
+        place,
+        content: said.digest(),
+    }
+}
+
 /// The commits of the events, oldest first.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub fn commits(data: &Path) -> Result<Vec<PathBuf>> {
+    commits_of(data, "events")
+}
+
+fn commits_of(data: &Path, table: &str) -> Result<Vec<PathBuf>> {
     let mut commits: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(data.join("table/events/_delta_log"))? {
+    for entry in fs::read_dir(data.join("table").join(table).join("_delta_log"))? {
         let path = entry?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if name.strip_suffix(".json").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())) {
@@ -287,11 +433,25 @@ pub fn commits(data: &Path) -> Result<Vec<PathBuf>> {
     Ok(commits)
 }
 
-/// Up to where the table has each partition's log, as its commits say: the newest transaction of each.
+/// Up to where each table has each partition's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// The events'.
+    pub events: BTreeMap<u16, u64>,
+    /// The rejections'.
+    pub rejections: BTreeMap<u16, u64>,
+}
+
+/// Up to where the tables have each partition's log, as their commits say: the newest transaction of each.
 ///
 /// # Errors
 /// The newest commits cannot be read.
-pub fn flushed(data: &Path, partitions: u16) -> Result<BTreeMap<u16, u64>> {
+pub fn flushed(data: &Path, partitions: u16) -> Result<Flushed> {
+    let [events, rejections] = ["events", "rejections"].map(|table| flushed_of(data, table, partitions));
+    Ok(Flushed { events: events?, rejections: rejections? })
+}
+
+fn flushed_of(data: &Path, table: &str, partitions: u16) -> Result<BTreeMap<u16, u64>> {
     #[derive(Deserialize)]
     struct Line {
         txn: Option<Transaction>,
@@ -302,7 +462,7 @@ pub fn flushed(data: &Path, partitions: u16) -> Result<BTreeMap<u16, u64>> {
         app_id: String,
         version: u64,
     }
-    let commits = commits(data)?;
+    let commits = commits_of(data, table)?;
     let mut flushed: BTreeMap<u16, u64> = BTreeMap::new();
     for path in commits.iter().rev() {
         for line in fs::read_to_string(path)?.lines() {
@@ -332,64 +492,45 @@ pub fn verify(eye: &Path, data: &Path, work: &Path) -> Result<Option<String>> {
     Ok(Some(format!("{}: {}", output.status, String::from_utf8_lossy(&text).trim())))
 }
 
-/// Another program that reads the table: Python with deltalake, kept running.
-pub struct SecondReader {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Deserialize)]
-struct Reading {
-    error: Option<String>,
-    #[serde(default)]
-    flushed: BTreeMap<u16, u64>,
-    #[serde(default)]
-    rows: Vec<(String, String, i64, u16, u64, u32, u32)>,
-}
+    const PAGE: &str = concat!(
+        r#"{"session_id":"s","events":[{"event_id":"e\"","application":"other","session_id":"s","category":"c","name":"n","#,
+        r#""timestamp":"1970-01-01T00:00:00.000007Z","timestamp_raw":"no \"time\"","#,
+        r#""received_at":"1970-01-01T00:00:00.000007Z","sent_at":"1970-01-01T00:00:02.000000Z","skew_ms":-1999,"#,
+        r#""user_id":"ü","anonymous_id":"a","data":{"n":1.50, "u":"\u0041"},"context":[1],"#,
+        r#""problems":["timestamp_unreadable","payload_unexpected"],"partition":1,"offset":5}],"next":null,"version":1}"#
+    );
 
-impl SecondReader {
-    /// Starts it, if there is a Python with what it takes (`XTASK_PYTHON`).
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn start() -> Result<Self> {
-        let python = std::env::var_os("XTASK_PYTHON").ok_or("XTASK_PYTHON names no Python")?;
-        let script = include_str!("read_rows.py");
-        let mut process =
-            Command::new(python).args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let input = process.stdin.take().ok_or("no standard input")?;
-        let output = BufReader::new(process.stdout.take().ok_or("no standard output")?);
-        Ok(Self { process, input, output })
+    #[test]
+    fn an_event_is_the_same_in_an_answer_and_in_the_log() {
+        let time = Timestamp::from_micros(7);
+        let header = BatchHeader { application: "other", token: "t", received_at: time };
+        let event = EventRef {
+            event_id: "e\"",
+            session_id: "s",
+            category: "c",
+            name: "n",
+            timestamp: time,
+            timestamp_raw: Some("no \"time\""),
+            sent_at: Some(Timestamp::from_micros(2_000_000)),
+            user_id: Some("ü"),
+            anonymous_id: Some("a"),
+            data: r#"{"n":1.50, "u":"\u0041"}"#,
+            context: Some("[1]"),
+            problems: Problems::NONE.with(Problem::TimestampUnreadable).with(Problem::PayloadUnexpected),
+        };
+        let page = Page::read(PAGE.as_bytes()).unwrap();
+        assert_eq!(page.rows, [logged(&header, &event, Place { partition: 1, offset: 5 })]);
     }
 
-    /// The rows of the table of a data folder, and up to where the table has the log.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn read(&mut self, data: &Path, partitions: u16) -> Result<(Vec<Row>, BTreeMap<u16, u64>)> {
-        writeln!(self.input, "{partitions} {}", data.join("table/events").display())?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        let reading: Reading = serde_json::from_str(&line)?;
-        if let Some(error) = reading.error {
-            return Err(format!("the second reader cannot read the table: {error}").into());
+    #[test]
+    fn an_answer_that_contradicts_itself_is_no_page() {
+        for (right, wrong) in [("-1999", "-2000"), ("payload_unexpected", "payload_strange")] {
+            assert!(Page::read(PAGE.replace(right, wrong).as_bytes()).is_err(), "{wrong}");
         }
-        let rows = reading.rows.into_iter().map(|(id, session, timestamp, partition, offset, crc, length)| Row {
-            id,
-            session,
-            timestamp,
-            place: Place { partition, offset },
-            content: Digest::from_parts(crc, length),
-        });
-        let flushed = reading.flushed.into_iter().filter(|(_, offset)| *offset > 0);
-        Ok((rows.collect(), flushed.collect()))
-    }
-}
-
-impl Drop for SecondReader {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        assert!(Page::read(PAGE.replace(r#""skew_ms":-1999,"#, "").as_bytes()).is_err());
     }
 }

@@ -1,39 +1,76 @@
 //! The one oracle: what the clients know against what can be read.
 //!
 //! Clients note every event before it is sent and every acknowledgement after it came. What is read back (from the API,
-//! the raw log, the table) is held against that. Everything here is a pure function of these notes, so that each
+//! the raw log, the tables) is held against that. Everything here is a pure function of these notes, so that each
 //! violation has a test with made-up observations: an oracle that cannot fail proves nothing.
+//!
+//! An event is known by its application and its id. The same id stands for another event in another application; it is in
+//! the same session there.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `findings` | the violations by name, and what was found |
-//! | `row` | an event as some reader sees it |
+//! | `refusals` | items that must be refused, and their rejections |
+//! | `row` | an event, and a rejection, as some reader sees it |
 //! | `views` | what two readers see, against each other |
 
 mod findings;
+mod refusals;
 mod row;
 mod views;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use eye_event::{Problem, Problems};
+
 pub use findings::{Finding, Findings, Violation};
-pub use row::{Digest, Place, Row};
-pub use views::{check_later_view, check_log, check_order, check_table};
+pub use refusals::{Reason, Refusals};
+pub use row::{Digest, Place, Placed, Refusal, Row, Said};
+pub use views::{check_later_view, check_log, check_order, check_own, check_rejections_log, check_table, check_tenant};
+
+/// So far ahead of the server's clock a time may lie before that is a problem: five minutes, unless set otherwise.
+const FUTURE_MICROS: i64 = 5 * 60 * 1_000_000;
 
 /// What is known of one event that was sent.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// Its session.
-    pub session: Arc<str>,
-    /// The client's time.
-    pub timestamp: i64,
-    /// Category, name and payload.
-    pub content: Digest,
+    session: Arc<str>,
+    /// The client's time; `None` if it says none that can be read: then it is that of its arrival.
+    timestamp: Option<i64>,
+    /// What is wrong with it whenever it arrives.
+    problems: Problems,
+    /// Everything else that it says.
+    content: Digest,
     /// True once a client was told that it is there.
-    pub is_acknowledged: bool,
+    is_acknowledged: bool,
     /// Where it lies, if a client was told or a reader saw it.
-    pub place: Option<Place>,
+    place: Option<Place>,
+    /// When it arrived, if a reader saw it.
+    received_at: Option<i64>,
+}
+
+impl Sent {
+    /// An event that is about to be sent.
+    #[must_use]
+    pub fn new(session: &str, timestamp: Option<i64>, problems: Problems, content: Digest) -> Self {
+        let session = session.into();
+        Self { session, timestamp, problems, content, is_acknowledged: false, place: None, received_at: None }
+    }
+
+    /// True if this row is it, but for where it lies. Only the server knows when it arrived.
+    fn is(&self, row: &Row) -> bool {
+        let timestamp = self.timestamp.unwrap_or(row.received_at);
+        let problems = match timestamp > row.received_at.saturating_add(FUTURE_MICROS) {
+            true => self.problems.with(Problem::TimestampInFuture),
+            false => self.problems,
+        };
+        *self.session == row.session
+            && timestamp == row.timestamp
+            && problems == row.problems
+            && self.content == row.content
+            && self.received_at.is_none_or(|before| before == row.received_at)
+    }
 }
 
 /// One result of an answer, as the client reads it.
@@ -50,8 +87,11 @@ pub enum Told {
 /// What the clients together know.
 #[derive(Debug, Default)]
 pub struct Witness {
-    events: HashMap<String, Sent>,
-    /// Events that are gone on purpose.
+    /// By application and id.
+    events: HashMap<String, HashMap<String, Sent>>,
+    /// Items that must be refused.
+    pub refusals: Refusals,
+    /// Events that are gone on purpose, in all applications.
     erased: HashSet<String>,
     /// Their sessions.
     erased_sessions: HashSet<String>,
@@ -90,14 +130,13 @@ pub struct Books {
 
 impl Witness {
     /// Notes an event that is about to be sent for the first time.
-    pub fn will_send(&mut self, id: String, session: Arc<str>, timestamp: i64, content: Digest) {
-        let sent = Sent { session, timestamp, content, is_acknowledged: false, place: None };
-        self.events.insert(id, sent);
+    pub fn will_send(&mut self, application: &str, id: String, sent: Sent) {
+        self.events.entry(application.to_owned()).or_default().insert(id, sent);
     }
 
     /// Notes one result for a good event. `is_repeat`: the same event was sent before.
-    pub fn told(&mut self, id: &str, is_repeat: bool, told: Told) {
-        let Some(sent) = self.events.get_mut(id) else {
+    pub fn told(&mut self, application: &str, id: &str, is_repeat: bool, told: Told) {
+        let Some(sent) = self.events.get_mut(application).and_then(|events| events.get_mut(id)) else {
             self.findings.add(Violation::Invented, format!("an answer names {id}, which was never sent"));
             return;
         };
@@ -132,8 +171,9 @@ impl Witness {
     }
 
     /// Notes what a reader saw: from now on it must stay.
-    pub fn saw(&mut self, id: &str, place: Place) {
-        let Some(sent) = self.events.get_mut(id) else {
+    pub fn saw(&mut self, row: &Row) {
+        let Row { application, id, place, .. } = row;
+        let Some(sent) = self.events.get_mut(application).and_then(|events| events.get_mut(id)) else {
             if self.erased.contains(id) {
                 self.findings.add(Violation::NotErased, format!("a reader sees {id} at {place}, which was to go"));
             } else {
@@ -141,26 +181,25 @@ impl Witness {
             }
             return;
         };
-        match sent.place {
-            Some(before) if before != place => {
-                let detail = format!("{id} was at {before}, a reader sees it at {place}");
-                self.findings.add(Violation::OffsetChanged, detail);
-            }
-            _ => sent.place = Some(place),
-        }
+        check_row(row, sent, &mut self.findings);
+        sent.place.get_or_insert(*place);
+        sent.received_at.get_or_insert(row.received_at);
     }
 
-    /// Session and time of an event that was sent.
+    /// Session and time of an event that was sent, if it has a time of its own.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<(Arc<str>, i64)> {
-        self.events.get(id).map(|sent| (Arc::clone(&sent.session), sent.timestamp))
+    pub fn find(&self, application: &str, id: &str) -> Option<(Arc<str>, i64)> {
+        let sent = self.events.get(application)?.get(id)?;
+        Some((Arc::clone(&sent.session), sent.timestamp?))
     }
 
-    /// Events of these sessions go from now on, on purpose: those that are there and those that may be. `rows`: how many of
-    /// them are there. Nobody may be sending to them.
+    /// Events of these sessions go from now on, on purpose, those of all applications: those that are there and those that
+    /// may be. `rows`: how many of them are there. Nobody may be sending to them.
     pub fn erased(&mut self, sessions: &[String], rows: u64) {
-        let gone = self.events.extract_if(|_, sent| sessions.iter().any(|session| **session == *sent.session));
-        let gone: Vec<(String, Sent)> = gone.collect();
+        let mut gone: Vec<(String, Sent)> = Vec::new();
+        for events in self.events.values_mut() {
+            gone.extend(events.extract_if(|_, sent| sessions.iter().any(|session| **session == *sent.session)));
+        }
         let there = gone.iter().filter(|(_, sent)| sent.is_acknowledged || sent.place.is_some()).count() as u64;
         if rows < there || rows > gone.len() as u64 {
             let detail = format!("{rows} events of {sessions:?} go: {there} are there, {} were sent", gone.len());
@@ -183,22 +222,30 @@ impl Witness {
         self.acknowledged
     }
 
+    /// How many of those that are to be there are of this application.
+    #[must_use]
+    pub fn acknowledged_of(&self, application: &str) -> u64 {
+        let events = self.events.get(application).into_iter().flat_map(HashMap::values);
+        events.filter(|sent| sent.is_acknowledged).count() as u64
+    }
+
     /// Holds everything that was read back against what is known. `sessions`: the rows of each session, as answered.
     #[must_use]
     pub fn check_rows(&self, sessions: &[Vec<Row>]) -> Findings {
         let mut findings = Findings::default();
-        let mut found: HashMap<&str, &Row> = HashMap::new();
-        let mut places: HashMap<Place, &str> = HashMap::new();
+        let mut found: HashSet<[&str; 2]> = HashSet::new();
+        let mut places: HashMap<Place, [&str; 2]> = HashMap::new();
         for rows in sessions {
             check_order(rows, &mut findings);
             for row in rows {
-                if found.insert(&row.id, row).is_some() {
-                    findings.add(Violation::Doubled, format!("{} is there twice", row.id));
+                let name = [row.application.as_str(), row.id.as_str()];
+                if !found.insert(name) {
+                    findings.add(Violation::Doubled, format!("{} of {} is there twice", row.id, row.application));
                 }
-                if let Some(other) = places.insert(row.place, &row.id).filter(|other| *other != row.id) {
+                if let Some([_, other]) = places.insert(row.place, name).filter(|other| *other != name) {
                     findings.add(Violation::Doubled, format!("{} and {other} are both at {}", row.id, row.place));
                 }
-                match self.events.get(&row.id) {
+                match self.events.get(&row.application).and_then(|events| events.get(&row.id)) {
                     Some(sent) => check_row(row, sent, &mut findings),
                     None if self.erased.contains(&row.id) => {
                         findings.add(Violation::NotErased, format!("{} at {} was to go", row.id, row.place));
@@ -207,23 +254,23 @@ impl Witness {
                 }
             }
         }
-        for (id, sent) in &self.events {
-            if found.contains_key(id.as_str()) {
-                continue;
-            }
-            if sent.is_acknowledged {
-                let place = sent.place.map(|place| format!(" at {place}")).unwrap_or_default();
-                findings.add(Violation::Lost, format!("{id} was acknowledged{place} and is not there"));
-            } else if let Some(place) = sent.place {
-                findings.add(Violation::Vanished, format!("a reader saw {id} at {place}, and it is not there"));
+        for (application, events) in &self.events {
+            for (id, sent) in events.iter().filter(|(id, _)| !found.contains(&[application.as_str(), id.as_str()])) {
+                if sent.is_acknowledged {
+                    let place = sent.place.map(|place| format!(" at {place}")).unwrap_or_default();
+                    let detail = format!("{id} of {application} was acknowledged{place} and is not there");
+                    findings.add(Violation::Lost, detail);
+                } else if let Some(place) = sent.place {
+                    findings.add(Violation::Vanished, format!("a reader saw {id} at {place}, and it is not there"));
+                }
             }
         }
         findings
     }
 
-    /// Holds the server's books against the clients' and against the rows that are there.
+    /// Holds the server's books against the clients' and against the rows and rejections that are there.
     #[must_use]
-    pub fn check_books(&self, books: Books, rows: u64) -> Findings {
+    pub fn check_books(&self, books: Books, rows: u64, rejections: u64) -> Findings {
         let mut findings = Findings::default();
         let mut wrong = |what: String| findings.add(Violation::LedgerWrong, format!("{what}: {books:?}"));
         if books.received != books.stored + books.duplicate + books.rejected {
@@ -231,6 +278,9 @@ impl Witness {
         }
         if books.stored != rows + self.erased_rows {
             wrong(format!("{rows} events are there, {} are gone on purpose", self.erased_rows));
+        }
+        if books.rejected < rejections || books.rejected > rejections && !self.refusals.may_lack_some() {
+            wrong(format!("{rejections} rejections are there"));
         }
         if books.received > self.sent {
             wrong(format!("{} things were sent", self.sent));
@@ -250,7 +300,7 @@ impl Witness {
 
 /// One row against what was sent.
 fn check_row(row: &Row, sent: &Sent, findings: &mut Findings) {
-    if row.session != *sent.session || row.timestamp != sent.timestamp || row.content != sent.content {
+    if !sent.is(row) {
         findings.add(Violation::Changed, format!("{} at {} is not what was sent", row.id, row.place));
     }
     if let Some(place) = sent.place.filter(|place| *place != row.place) {
@@ -263,24 +313,45 @@ mod tests {
     use super::*;
 
     const DATA: &str = "{\"n\":1}";
+    const WHOSE: &str = "default";
 
     fn place(offset: u64) -> Place {
         Place { partition: 0, offset }
     }
 
+    fn content(data: &str) -> Digest {
+        Said { category: "c", name: "n", data, ..Said::default() }.digest()
+    }
+
     fn row(id: &str, timestamp: i64, offset: u64) -> Row {
-        let content = Digest::of_event("c", "n", DATA);
-        Row { id: id.to_owned(), session: "s".to_owned(), timestamp, place: place(offset), content }
+        Row {
+            application: WHOSE.to_owned(),
+            id: id.to_owned(),
+            session: "s".to_owned(),
+            timestamp,
+            received_at: 100,
+            problems: Problems::NONE,
+            place: place(offset),
+            content: content(DATA),
+        }
+    }
+
+    fn of(application: &str, row: Row) -> Row {
+        Row { application: application.to_owned(), ..row }
+    }
+
+    fn sent(session: &str, timestamp: i64) -> Sent {
+        Sent::new(session, Some(timestamp), Problems::NONE, content(DATA))
     }
 
     /// Three events: `a` and `b` acknowledged, `c` sent only.
     fn witness() -> Witness {
         let mut witness = Witness { sent: 3, ..Witness::default() };
         for (id, timestamp) in [("a", 10), ("b", 20), ("c", 30)] {
-            witness.will_send(id.to_owned(), "s".into(), timestamp, Digest::of_event("c", "n", DATA));
+            witness.will_send(WHOSE, id.to_owned(), sent("s", timestamp));
         }
-        witness.told("a", false, Told::Stored(place(1)));
-        witness.told("b", false, Told::Stored(place(2)));
+        witness.told(WHOSE, "a", false, Told::Stored(place(1)));
+        witness.told(WHOSE, "b", false, Told::Stored(place(2)));
         witness
     }
 
@@ -295,7 +366,7 @@ mod tests {
     #[test]
     fn an_event_is_acknowledged_once_however_often_it_is_told() {
         let mut witness = witness();
-        witness.told("a", true, Told::Duplicate);
+        witness.told(WHOSE, "a", true, Told::Duplicate);
         assert_eq!(witness.acknowledged(), 2);
     }
 
@@ -309,7 +380,7 @@ mod tests {
     fn a_lost_event_is_named() {
         assert_eq!(check(&[row("b", 20, 2)]), [Violation::Lost]);
         let mut witness = witness();
-        witness.told("c", false, Told::Duplicate);
+        witness.told(WHOSE, "c", false, Told::Duplicate);
         assert_eq!(names(&witness.findings), [Violation::Lost], "a false duplicate");
     }
 
@@ -319,7 +390,7 @@ mod tests {
         assert_eq!(check(&rows), [Violation::Doubled, Violation::OffsetChanged]);
         assert_eq!(check(&[row("c", 30, 2), row("b", 20, 2), row("a", 10, 1)]), [Violation::Doubled], "one offset");
         let mut witness = witness();
-        witness.told("a", true, Told::Stored(place(1)));
+        witness.told(WHOSE, "a", true, Told::Stored(place(1)));
         assert_eq!(names(&witness.findings), [Violation::Doubled], "a repeat that was stored again");
     }
 
@@ -330,11 +401,93 @@ mod tests {
 
     #[test]
     fn a_changed_event_is_named() {
-        for (category, name, data) in [("c", "n", "{\"n\":2}"), ("d", "n", DATA), ("c", "m", DATA)] {
-            let other = Row { content: Digest::of_event(category, name, data), ..row("a", 10, 1) };
-            assert_eq!(check(&[row("b", 20, 2), other]), [Violation::Changed]);
+        let a = row("a", 10, 1);
+        for changed in [
+            Row { content: content("{\"n\":2}"), ..a.clone() },
+            Row { timestamp: 11, ..a.clone() },
+            Row { problems: Problems::NONE.with(Problem::PayloadUnexpected), ..a.clone() },
+            Row { session: "other".to_owned(), ..a },
+        ] {
+            assert_eq!(check(&[row("b", 20, 2), changed.clone()]), [Violation::Changed], "{changed:?}");
         }
-        assert_eq!(check(&[row("b", 20, 2), row("a", 11, 1)]), [Violation::Changed]);
+    }
+
+    #[test]
+    fn a_time_of_arrival_that_changes_is_named() {
+        let mut witness = witness();
+        witness.saw(&row("a", 10, 1));
+        assert!(witness.findings.is_empty());
+        let rows = vec![row("b", 20, 2), Row { received_at: 101, ..row("a", 10, 1) }];
+        assert_eq!(names(&witness.check_rows(&[rows])), [Violation::Changed]);
+    }
+
+    #[test]
+    fn an_event_whose_time_is_none_has_that_of_its_arrival() {
+        let mut witness = witness();
+        let problems = Problems::NONE.with(Problem::TimestampUnreadable);
+        witness.will_send(WHOSE, "d".to_owned(), Sent::new("s", None, problems, content(DATA)));
+        let found = |row: Row| {
+            let rows = [row, self::row("b", 20, 2), self::row("a", 10, 1)];
+            names(&witness.check_rows(&[rows.to_vec()]))
+        };
+        let right = Row { problems, ..row("d", 100, 4) };
+        assert_eq!(found(right.clone()), []);
+        for wrong in [Row { timestamp: 99, ..right.clone() }, Row { problems: Problems::NONE, ..right }] {
+            assert_eq!(found(wrong), [Violation::Changed]);
+        }
+    }
+
+    #[test]
+    fn a_time_far_ahead_of_its_arrival_is_a_problem() {
+        let mut witness = witness();
+        witness.will_send(WHOSE, "d".to_owned(), sent("s", 100 + FUTURE_MICROS + 1));
+        let late = row("d", 100 + FUTURE_MICROS + 1, 4);
+        let flagged = Row { problems: Problems::NONE.with(Problem::TimestampInFuture), ..late.clone() };
+        let in_time = Row { received_at: 101, ..late.clone() };
+        for (row, expected) in [(flagged, vec![]), (in_time, vec![]), (late, vec![Violation::Changed])] {
+            let rows = vec![row, self::row("b", 20, 2), self::row("a", 10, 1)];
+            assert_eq!(names(&witness.check_rows(&[rows])), expected);
+        }
+    }
+
+    #[test]
+    fn the_same_id_in_another_application_is_another_event() {
+        let mut witness = witness();
+        witness.will_send("other", "a".to_owned(), sent("s", 10));
+        witness.told("other", "a", false, Told::Stored(place(3)));
+        assert!(witness.findings.is_empty());
+        assert_eq!([WHOSE, "other", "no"].map(|application| witness.acknowledged_of(application)), [2, 1, 0]);
+        let both = [row("b", 20, 2), of("other", row("a", 10, 3)), row("a", 10, 1)];
+        assert_eq!(names(&witness.check_rows(&[both.to_vec()])), []);
+        assert_eq!(names(&witness.check_rows(&[vec![row("b", 20, 2), row("a", 10, 1)]])), [Violation::Lost]);
+        let twice = [row("b", 20, 2), row("a", 10, 3), row("a", 10, 1)];
+        let expected = [Violation::Lost, Violation::Doubled, Violation::OffsetChanged];
+        assert_eq!(names(&witness.check_rows(&[twice.to_vec()])), expected, "stored as the first one's");
+        witness.will_send("other", "b".to_owned(), sent("s", 20));
+        witness.told("other", "b", false, Told::Duplicate);
+        assert_eq!(names(&witness.findings), [Violation::Lost], "taken for a repeat of the first one's");
+    }
+
+    #[test]
+    fn an_event_of_an_application_that_never_sent_it_is_named() {
+        let rows = [row("b", 20, 2), row("a", 10, 1), of("other", row("c", 5, 3))];
+        assert_eq!(check(&rows), [Violation::Invented]);
+    }
+
+    #[test]
+    fn what_another_application_sees_is_named() {
+        let all = [row("b", 20, 2), of("other", row("a", 10, 3)), row("a", 10, 1)];
+        let own = [row("b", 20, 2), row("a", 10, 1)];
+        assert_eq!(names(&check_tenant(WHOSE, &all, &own)), []);
+        assert_eq!(names(&check_tenant("other", &all, &all[1..2])), []);
+        assert_eq!(names(&check_tenant("other", &all, &own)), [Violation::Vanished, Violation::Leaked]);
+        assert_eq!(names(&check_tenant(WHOSE, &all, &all)), [Violation::Leaked]);
+        assert_eq!(names(&check_own("other", &all)), [Violation::Leaked]);
+        assert_eq!(names(&check_tenant(WHOSE, &all, &own[..1])), [Violation::Vanished]);
+        let twice = [own[0].clone(), own[1].clone(), own[1].clone()];
+        assert_eq!(names(&check_tenant(WHOSE, &all, &twice)), [Violation::Invented]);
+        let otherwise = [own[0].clone(), Row { timestamp: 11, ..own[1].clone() }];
+        assert_eq!(names(&check_tenant(WHOSE, &all, &otherwise)), [Violation::Changed]);
     }
 
     #[test]
@@ -346,23 +499,26 @@ mod tests {
     fn a_changed_offset_is_named() {
         assert_eq!(check(&[row("b", 20, 5), row("a", 10, 1)]), [Violation::OffsetChanged]);
         let mut witness = witness();
-        witness.saw("a", place(7));
+        witness.saw(&row("a", 10, 7));
         assert_eq!(names(&witness.findings), [Violation::OffsetChanged]);
     }
 
     #[test]
     fn an_erased_event_that_is_there_is_named() {
         let mut witness = witness();
-        witness.will_send("d".to_owned(), "other".into(), 40, Digest::of_event("c", "n", DATA));
+        witness.will_send(WHOSE, "d".to_owned(), sent("other", 40));
+        witness.will_send("other", "a".to_owned(), sent("s", 10));
         witness.erased(&["s".to_owned()], 2);
         assert_eq!(["b", "s", "d", "other"].map(|id| witness.is_erased(id)), [true, true, false, false]);
         assert_eq!(names(&witness.check_rows(&[vec![]])), []);
         assert_eq!(names(&witness.check_rows(&[vec![row("b", 20, 2)]])), [Violation::NotErased]);
+        let others = of("other", row("a", 10, 3));
+        assert_eq!(names(&witness.check_rows(&[vec![others]])), [Violation::NotErased], "of another application");
         let books = Books { received: 2, stored: 2, ..Books::default() };
-        assert!(witness.check_books(books, 0).is_empty());
-        assert_eq!(names(&witness.check_books(books, 2)), [Violation::LedgerWrong]);
+        assert!(witness.check_books(books, 0, 0).is_empty());
+        assert_eq!(names(&witness.check_books(books, 2, 0)), [Violation::LedgerWrong]);
         assert!(witness.findings.is_empty());
-        witness.saw("b", place(2));
+        witness.saw(&row("b", 20, 2));
         assert_eq!(names(&witness.findings), [Violation::NotErased]);
     }
 
@@ -378,7 +534,7 @@ mod tests {
     #[test]
     fn an_event_that_vanishes_after_it_was_seen_is_named() {
         let mut witness = witness();
-        witness.saw("c", place(3));
+        witness.saw(&row("c", 30, 3));
         let findings = witness.check_rows(&[vec![row("b", 20, 2), row("a", 10, 1)]]);
         assert_eq!(names(&findings), [Violation::Vanished]);
         let earlier = [row("b", 20, 2), row("a", 10, 1)];
@@ -396,18 +552,31 @@ mod tests {
     #[test]
     fn wrong_books_are_named() {
         let right = Books { received: 2, stored: 2, ..Books::default() };
-        assert!(witness().check_books(right, 2).is_empty());
+        assert!(witness().check_books(right, 2, 0).is_empty());
         for wrong in [
             Books { received: 3, ..right },
             Books { stored: 3, received: 3, ..right },
             Books { received: 4, duplicate: 2, ..right },
             Books { received: 3, rejected: 1, ..right },
         ] {
-            assert_eq!(names(&witness().check_books(wrong, 2)), [Violation::LedgerWrong], "{wrong:?}");
+            assert_eq!(names(&witness().check_books(wrong, 2, 0)), [Violation::LedgerWrong], "{wrong:?}");
         }
         let mut told = witness();
-        told.told("a", true, Told::Duplicate);
-        assert_eq!(names(&told.check_books(right, 2)), [Violation::LedgerWrong], "a repeat is not in the books");
+        told.told(WHOSE, "a", true, Told::Duplicate);
+        assert_eq!(names(&told.check_books(right, 2, 0)), [Violation::LedgerWrong], "a repeat is not in the books");
+    }
+
+    #[test]
+    fn books_without_a_rejection_that_is_there_or_with_one_that_is_not_are_named() {
+        let mut witness = Witness { sent: 4, sent_bad: 1, ..witness() };
+        let books = Books { received: 3, stored: 2, rejected: 1, ..Books::default() };
+        for (rejections, is_right) in [(0, false), (1, true), (2, false)] {
+            assert_eq!(witness.check_books(books, 2, rejections).is_empty(), is_right, "{rejections}");
+        }
+        witness.refusals.may_go();
+        for (rejections, is_right) in [(0, true), (1, true), (2, false)] {
+            assert_eq!(witness.check_books(books, 2, rejections).is_empty(), is_right, "{rejections} after an erasure");
+        }
     }
 
     #[test]
@@ -420,6 +589,10 @@ mod tests {
             vec![row("a", 10, 1), row("b", 20, 2), row("c", 30, 3)],
             vec![row("a", 10, 1), row("b", 21, 2)],
             vec![row("a", 10, 1), row("b", 20, 2), row("b", 20, 2)],
+            vec![row("a", 10, 1), of("other", row("b", 20, 2))],
+            vec![row("a", 10, 1), Row { received_at: 101, ..row("b", 20, 2) }],
+            vec![row("a", 10, 1), Row { problems: Problems::TIME, ..row("b", 20, 2) }],
+            vec![row("a", 10, 1), Row { content: content("{}"), ..row("b", 20, 2) }],
         ] {
             assert_eq!(names(&check_table(&api, &table, &flushed)), [Violation::TableDiffers], "{table:?}");
         }
@@ -436,8 +609,38 @@ mod tests {
             vec![row("b", 20, 2)],
             vec![row("b", 20, 2), row("c", 31, 3)],
             vec![row("b", 20, 2), row("c", 30, 3), row("x", 40, 4)],
+            vec![row("b", 20, 2), Row { received_at: 101, ..row("c", 30, 3) }],
+            vec![row("b", 20, 2), row("c", 30, 3), of("other", row("a", 10, 4))],
         ] {
             assert_eq!(names(&check_log(&api, &log, &flushed)), [Violation::LogDiffers], "{log:?}");
+        }
+    }
+
+    #[test]
+    fn rejections_in_a_table_or_a_log_that_differ_are_named() {
+        let refusal = |sample: &str, offset| Refusal {
+            application: WHOSE.to_owned(),
+            token: "t".to_owned(),
+            received_at: 100,
+            place: place(offset),
+            code: "not_json".to_owned(),
+            field: String::new(),
+            message: "m".to_owned(),
+            sample: sample.to_owned(),
+        };
+        let api = [refusal("b", 2), refusal("a", 1)];
+        let flushed = BTreeMap::from([(0, 1)]);
+        assert!(check_table(&api, &[refusal("a", 1)], &flushed).is_empty());
+        assert!(check_rejections_log(&api, &[refusal("b", 2)], &flushed).is_empty());
+        assert!(check_rejections_log(&api, &[refusal("a", 1), refusal("b", 2)], &flushed).is_empty());
+        let changed = Refusal { token: "u".to_owned(), ..refusal("a", 1) };
+        for table in [vec![], vec![changed], vec![refusal("a", 1), refusal("a", 1)]] {
+            assert_eq!(names(&check_table(&api, &table, &flushed)), [Violation::TableDiffers], "{table:?}");
+        }
+        let changed = Refusal { received_at: 101, ..refusal("b", 2) };
+        for log in [vec![], vec![changed], vec![refusal("b", 2), refusal("a", 3)]] {
+            let findings = check_rejections_log(&api, &log, &flushed);
+            assert_eq!(names(&findings), [Violation::LogDiffers], "{log:?}");
         }
     }
 }

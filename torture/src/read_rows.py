@@ -1,40 +1,69 @@
 #!/usr/bin/env python3
-"""A second reader of the table, for the oracle: reads a table's path from each line of standard input and answers with
-one line of JSON.
+"""A second reader of the tables, for the oracle: reads the number of partitions and the path of the folder of both
+tables from each line of standard input and answers with one line of JSON.
 
-{"flushed": {partition: offset}, "rows": [[event_id, session_id, timestamp in microseconds, partition, offset,
-crc32 and length of category, name and data with a NUL between], ...]}, or {"error": "..."}.
+{"rows": [[the columns ROW, problems as codes, times in microseconds, and the digest of the columns SAID], ...],
+ "flushed": {partition: offset}, "rejections": [[the columns REJECTION], ...], "rejections_flushed": {...}},
+or {"error": "..."}.
 """
 
+import hashlib
 import json
 import sys
-import zlib
 
 import deltalake
 import pyarrow
 
-COLUMNS = ["event_id", "session_id", "category", "name", "timestamp", "partition", "offset", "data"]
+ROW = ["application", "event_id", "session_id", "timestamp", "received_at", "problems", "partition", "offset"]
+SAID = ["category", "name", "timestamp_raw", "sent_at", "user_id", "anonymous_id", "data", "context"]
+REJECTION = ["application", "token", "received_at", "partition", "offset", "code", "field", "message", "sample"]
+TIMES = {"timestamp", "received_at", "sent_at"}
 
 
-def read(path, partitions):
+def digest(fields):
+    """SHA-256 of fields, each with whether it is there and how long it is before it."""
+    parts = []
+    for field in fields:
+        if field is None:
+            parts.append(b"\0")
+        else:
+            text = str(field).encode()
+            parts += (b"\1", len(text).to_bytes(8, "little"), text)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def read(path, partitions, names):
+    """The rows of a table, column by column, and up to where it has the log."""
     table = deltalake.DeltaTable(path)
     flushed = {partition: table.transaction_version(f"eye-{partition}") or 0 for partition in range(partitions)}
-    columns = table.to_pyarrow_dataset().to_table(columns=COLUMNS)
-    times = columns["timestamp"].cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64()).to_pylist()
-    names = ("event_id", "session_id"), ("partition", "offset"), ("category", "name", "data")
-    ids, sessions = (columns[name].to_pylist() for name in names[0])
-    parts, offsets = (columns[name].to_pylist() for name in names[1])
-    contents = ("\0".join(texts).encode() for texts in zip(*(columns[name].to_pylist() for name in names[2])))
-    digests = ((zlib.crc32(content), len(content)) for content in contents)
-    rows = [[*row[:5], *row[5]] for row in zip(ids, sessions, times, parts, offsets, digests)]
-    return {"flushed": flushed, "rows": rows}
+    columns = table.to_pyarrow_dataset().to_table(columns=names)
+    lists = []
+    for name in names:
+        column = columns[name]
+        if name in TIMES:
+            column = column.cast(pyarrow.timestamp("us", "UTC")).cast(pyarrow.int64())
+        lists.append(column.to_pylist())
+    return lists, flushed
+
+
+def read_both(path, partitions):
+    events, flushed = read(f"{path}/events", partitions, ROW + SAID)
+    digests = map(digest, zip(*events[len(ROW) :]))
+    rows = [[*row, said] for row, said in zip(zip(*events[: len(ROW)]), digests)]
+    rejections, rejections_flushed = read(f"{path}/rejections", partitions, REJECTION)
+    return {
+        "rows": rows,
+        "flushed": flushed,
+        "rejections": list(zip(*rejections)),
+        "rejections_flushed": rejections_flushed,
+    }
 
 
 def main():
     for line in sys.stdin:
         partitions, path = line.rstrip("\n").split(" ", 1)
         try:
-            answer = read(path, int(partitions))
+            answer = read_both(path, int(partitions))
         except Exception as error:  # whatever it is, it is the answer
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)

@@ -73,11 +73,13 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { faults, checks, stopped_checks, second_readings, acknowledged, stored, steps } = self.tally;
+        let Tally { faults, checks, stopped_checks, second_readings, acknowledged, others, stored, rejections, steps } =
+            self.tally;
         write!(
             f,
             "{}: {faults} faults, {checks} checks running, {stopped_checks} stopped ({second_readings} with a second \
-             reader), {acknowledged} acknowledged, {stored} stored, {steps}, seed {}, {:.0} s",
+             reader), {acknowledged} acknowledged ({others} of another application), {stored} stored, {rejections} \
+             rejections, {steps}, seed {}, {:.0} s",
             self.name,
             self.seed,
             self.start.elapsed().as_secs_f64()

@@ -1,7 +1,8 @@
 //! A data folder with its clients: started, put under load, checked after each fault.
 //!
-//! Checking is the same everywhere: while it runs, the API against the clients and the books against both; then, killed
-//! at rest, `eye verify`, the raw log and a second reader of the table against what the API had shown.
+//! Checking is the same everywhere: while it runs, the API against the clients, the books against both, and what each
+//! application's token shows against all that is there; then, killed at rest, `eye verify`, the raw log and a second reader
+//! of the tables against what the API had shown.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,9 +14,9 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::http::Client;
-use crate::load::{self, Notes, Reader, Shape, Writer};
-use crate::observe::{self, SecondReader};
-use crate::oracle::{Findings, Row, Violation, check_log, check_table};
+use crate::load::{self, APPLICATIONS, Notes, Reader, Shape, Tokens, Writer};
+use crate::observe::{self, SecondReader, Shown};
+use crate::oracle::{Findings, Refusal, Row, Violation, check_log, check_rejections_log, check_table, check_tenant};
 use crate::random::Random;
 use crate::server::{Launch, NotStarted, PATIENCE, Server};
 use crate::steps::{Steps, Watch};
@@ -26,7 +27,7 @@ pub struct Ground {
     pub eye: PathBuf,
     /// The product with faults built in, if it is there.
     pub eye_faults: Option<PathBuf>,
-    /// A second reader of the table, or why there is none.
+    /// A second reader of the tables, or why there is none.
     pub second: std::result::Result<Mutex<SecondReader>, String>,
     /// Makes everything that happens.
     pub seed: u64,
@@ -43,14 +44,18 @@ pub struct Tally {
     pub checks: u64,
     /// Checks of a stopped folder.
     pub stopped_checks: u64,
-    /// Those that a second reader of the table took part in.
+    /// Those that a second reader of the tables took part in.
     pub second_readings: u64,
     /// Events that were acknowledged.
     pub acknowledged: u64,
+    /// Those of them that are of another application, and were there at the last check.
+    pub others: u64,
     /// Events that were there at the last check.
     pub stored: u64,
     /// What happened in the folders meanwhile, as far as it was seen.
     pub steps: Steps,
+    /// Rejections that were there at the last check.
+    pub rejections: u64,
 }
 
 impl Tally {
@@ -61,8 +66,10 @@ impl Tally {
         self.stopped_checks += other.stopped_checks;
         self.second_readings += other.second_readings;
         self.acknowledged += other.acknowledged;
+        self.others += other.others;
         self.stored += other.stored;
         self.steps.add(other.steps);
+        self.rejections += other.rejections;
     }
 }
 
@@ -80,10 +87,12 @@ pub struct Rig<'a> {
     more_sessions: Vec<String>,
     writers: Vec<Writer>,
     readers: Vec<Reader>,
+    tokens: Tokens,
     /// What the API showed at the last check.
     shown: Vec<Row>,
     /// What its folder has told so far.
     watch: Watch,
+    shown_rejections: Vec<Refusal>,
     /// What was checked.
     pub tally: Tally,
     work: Option<TempDir>,
@@ -119,7 +128,7 @@ impl<'a> Rig<'a> {
         };
         let notes = Arc::new(Notes::new(&work.path().join("journal"))?);
         let writers = (0..shape.writers).map(|number| Writer::new(&shape, number, random)).collect();
-        let readers = (0..shape.readers).map(|number| Reader::new(shape.session(u64::from(number)))).collect();
+        let readers = (0..shape.readers).map(|number| Reader::new(shape.session(u64::from(number)), number)).collect();
         Ok(Self {
             ground,
             launch,
@@ -129,8 +138,10 @@ impl<'a> Rig<'a> {
             more_sessions: Vec::new(),
             writers,
             readers,
+            tokens: Tokens::default(),
             shown: Vec::new(),
             watch: Watch::default(),
+            shown_rejections: Vec::new(),
             tally: Tally::default(),
             work: Some(work),
         })
@@ -156,7 +167,8 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// As `fault`.
     pub fn load<T>(&mut self, server: &Server, fault: impl FnOnce() -> Result<T>) -> Result<T> {
-        let at = (server.address, server.token.as_str());
+        self.tokens.make(&mut Self::client(server), &self.notes);
+        let at = (server.address, server.token.as_str(), &self.tokens);
         load::during(&mut self.writers, &mut self.readers, at, &self.notes, fault)
     }
 
@@ -165,8 +177,10 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// As `fault`.
     pub fn load_with<T>(&mut self, server: &mut Server, fault: impl FnOnce(&mut Server) -> Result<T>) -> Result<T> {
+        self.tokens.make(&mut Self::client(server), &self.notes);
         let (address, token) = (server.address, server.token.clone());
-        load::during(&mut self.writers, &mut self.readers, (address, &token), &self.notes, || fault(server))
+        let at = (address, token.as_str(), &self.tokens);
+        load::during(&mut self.writers, &mut self.readers, at, &self.notes, || fault(server))
     }
 
     /// One writer's single steps, without threads: the same requests each time.
@@ -226,23 +240,53 @@ impl<'a> Rig<'a> {
     pub fn check_running(&mut self, server: &Server) {
         self.tally.checks += 1;
         let mut client = Self::client(server);
-        let read = observe::sessions(&mut client, &self.sessions())
-            .and_then(|sessions| Ok((sessions, observe::books(&mut client)?)));
-        let (sessions, books) = match read {
+        let read =
+            observe::shown(&mut client, &self.sessions()).and_then(|shown| Ok((shown, observe::books(&mut client)?)));
+        let (Shown { sessions, rejections }, books) = match read {
             Ok(read) => read,
             Err(error) => return self.find(Violation::NotRecovered, format!("it cannot be read: {error}")),
         };
         let mut witness = self.notes.witness();
         let mut findings = witness.check_rows(&sessions);
+        findings.extend(witness.refusals.check(&rejections));
         let rows: Vec<Row> = sessions.into_iter().flatten().collect();
-        findings.extend(witness.check_books(books, rows.len() as u64));
-        // From now on they must stay.
-        rows.iter().for_each(|row| witness.saw(&row.id, row.place));
+        findings.extend(witness.check_books(books, rows.len() as u64, rejections.len() as u64));
+        if findings.is_empty() {
+            // From now on they must stay.
+            rows.iter().for_each(|row| witness.saw(row));
+            witness.refusals.saw(&rejections);
+        }
         witness.findings.extend(findings);
         self.tally.acknowledged = witness.acknowledged();
+        self.tally.others = witness.acknowledged_of(APPLICATIONS[1]);
         self.tally.stored = rows.len() as u64;
+        self.tally.rejections = rejections.len() as u64;
         drop(witness);
-        self.shown = rows;
+        (self.shown, self.shown_rejections) = (rows, rejections);
+        self.check_tenants(server);
+    }
+
+    /// Each application's token shows all of its own, and nothing else.
+    fn check_tenants(&self, server: &Server) {
+        for (application, token) in self.tokens.iter() {
+            let mut client = Client::new(server.address, token);
+            if matches!(client.get("/v1/ledger"), Ok(answer) if answer.status == 401) {
+                self.find(Violation::Lost, format!("a token of {application} was made, and is not known"));
+                continue;
+            }
+            match observe::shown(&mut client, &self.sessions()) {
+                Ok(Shown { sessions, rejections }) => {
+                    let rows: Vec<Row> = sessions.into_iter().flatten().collect();
+                    let mut findings = check_tenant(application, &self.shown, &rows);
+                    findings.extend(check_tenant(application, &self.shown_rejections, &rejections));
+                    self.notes.witness().findings.extend(findings);
+                }
+                Err(error) => {
+                    let detail = format!("a token of {application} cannot read: {error}");
+                    self.find(Violation::NotRecovered, detail);
+                }
+            }
+        }
     }
 
     /// What these sessions hold goes from now on, on purpose. Everything must have been checked, and nobody may be sending.
@@ -268,33 +312,44 @@ impl<'a> Rig<'a> {
         }
     }
 
-    /// The raw log and a second reader of the table against what the API showed.
+    /// The raw log and a second reader of the tables against what the API showed.
     fn check_files(&mut self) {
-        let flushed = match observe::flushed(&self.launch.data, self.partitions) {
+        let (data, partitions) = (&self.launch.data, self.partitions);
+        let flushed = match observe::flushed(data, partitions) {
             Ok(flushed) => flushed,
             Err(error) => return self.find(Violation::TableDiffers, format!("its commits cannot be read: {error}")),
         };
-        match observe::raw_log(&self.launch.data, self.partitions) {
+        match observe::raw_log(data, partitions) {
             Ok(log) => {
-                let findings = check_log(&self.shown, &log, &flushed);
+                let mut findings = check_log(&self.shown, &log.events, &flushed.events);
+                let [shown, logged] = [&self.shown_rejections, &log.rejections].map(|all| self.settled(all));
+                findings.extend(check_rejections_log(&shown, &logged, &flushed.rejections));
                 self.notes.witness().findings.extend(findings);
             }
             Err(error) => self.find(Violation::LogDiffers, format!("the raw log cannot be read: {error}")),
         }
         let Ok(second) = &self.ground.second else { return };
         self.tally.second_readings += 1;
-        let read = second.lock().unwrap_or_else(PoisonError::into_inner).read(&self.launch.data, self.partitions);
+        let read = second.lock().unwrap_or_else(PoisonError::into_inner).read(data, partitions);
         match read {
-            Ok((table, by_reader)) => {
-                if by_reader != flushed {
-                    let detail = format!("flushed is {flushed:?}, a second reader says {by_reader:?}");
+            Ok(tables) => {
+                if tables.flushed != flushed {
+                    let detail = format!("flushed is {flushed:?}, a second reader says {:?}", tables.flushed);
                     self.find(Violation::TableDiffers, detail);
                 }
-                let findings = check_table(&self.shown, &table, &flushed);
+                let mut findings = check_table(&self.shown, &tables.events, &flushed.events);
+                let [shown, held] = [&self.shown_rejections, &tables.rejections].map(|all| self.settled(all));
+                findings.extend(check_table(&shown, &held, &flushed.rejections));
                 self.notes.witness().findings.extend(findings);
             }
             Err(error) => self.find(Violation::TableDiffers, error.to_string()),
         }
+    }
+
+    /// Without those rejections that may be on their way out: hidden, and still in files.
+    fn settled(&self, rejections: &[Refusal]) -> Vec<Refusal> {
+        let witness = self.notes.witness();
+        rejections.iter().filter(|rejection| !witness.refusals.may_lack(rejection)).cloned().collect()
     }
 
     /// Starts, checks, kills at rest and checks the files: after a fault that left no process.

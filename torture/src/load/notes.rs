@@ -1,6 +1,8 @@
 //! [`Notes`]: what all clients share, and the statuses that are right.
 //!
-//! The rule: what is noted is in the journal too, so that a finding can be looked into when the process is gone.
+//! The rule: what is noted is in the journal too, a line a request and a line an answer. The journal is for people, who look
+//! into a finding when this process is gone. Nobody judges by it and nobody syncs it: no fault touches this process, and
+//! what it knows it holds in memory.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -86,7 +88,8 @@ impl Notes {
         let is_excused = answer.status == 500 && self.disk_fails.load(Ordering::SeqCst);
         if !is_excused && !right.contains(&answer.status) {
             let detail = format!("{path} is answered with {}: {}", answer.status, answer.text());
-            self.find(Violation::NotRecovered, detail);
+            // Who asks has a token, which somebody was told is made.
+            self.find(if answer.status == 401 { Violation::Lost } else { Violation::NotRecovered }, detail);
         }
     }
 
@@ -119,9 +122,10 @@ mod tests {
         for status in [200, 503, 507] {
             assert_eq!(judge(status, WRITE_STATUSES), "");
         }
-        for status in [400, 401, 404, 413, 500] {
+        for status in [400, 404, 413, 500] {
             assert_eq!(judge(status, WRITE_STATUSES), "NotRecovered 1", "{status}");
         }
+        assert_eq!(judge(401, WRITE_STATUSES), "Lost 1", "a token that was made");
         assert_eq!((judge(404, READ_STATUSES).as_str(), judge(507, READ_STATUSES).as_str()), ("", "NotRecovered 1"));
         notes.set_disk_fails(true);
         assert_eq!((judge(500, READ_STATUSES).as_str(), judge(400, READ_STATUSES).as_str()), ("", "NotRecovered 1"));

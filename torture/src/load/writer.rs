@@ -11,30 +11,46 @@ use eye_event::Timestamp;
 use serde::Deserialize;
 
 use super::Shape;
+use super::content::{self, Event, Sender};
 use super::notes::{Notes, READ_STATUSES, WRITE_STATUSES};
+use super::tenants::APPLICATIONS;
 use crate::http::{Answer, Client};
 use crate::observe::Page;
-use crate::oracle::{Digest, Place, Told, Violation};
+use crate::oracle::{Place, Reason, Row, Told, Violation, Witness};
 use crate::random::Random;
 
 /// Events in a request, at most.
 const EVENTS_MAX: u64 = 20;
+/// In one request of so many is an item that must be refused.
+const BAD_ONE_IN: u64 = 8;
 /// Requests without an answer that a writer keeps to send again.
 const PENDING_MAX: usize = 32;
 /// Acknowledged requests that a writer keeps to send again.
 const ANSWERED_MAX: usize = 16;
-/// 2024-05-01T10:00:00Z: the middle of the clients' times.
-const MIDDLE_MICROS: i64 = 1_714_557_600_000_000;
-/// How far from it they lie.
-const SPREAD_MICROS: u64 = 3_600_000_000;
 
 /// A request as it was sent: to be sent again with the same bytes.
 #[derive(Clone, Debug)]
 struct Request {
-    /// Ids in order; `None` for a bad line.
-    ids: Vec<Option<String>>,
+    items: Vec<Item>,
     content_type: &'static str,
     body: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Item {
+    /// By its id.
+    Event(String),
+    /// By its bytes.
+    Bad(String),
+}
+
+impl Item {
+    fn id(&self) -> Option<&str> {
+        match self {
+            Self::Event(id) => Some(id),
+            Self::Bad(_) => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -49,15 +65,27 @@ struct OneResult<'a> {
     event_id: Option<&'a str>,
     partition: Option<u16>,
     offset: Option<u64>,
+    code: Option<String>,
+    field: Option<String>,
+    message: Option<String>,
 }
 
 /// One writer.
 #[derive(Debug)]
 pub struct Writer {
     shape: Shape,
+    /// The application whose token it has.
+    pub(super) application: &'static str,
+    /// Stands in its ids. Where an id may be sent twice, that of another application has the same.
+    name: u16,
+    /// No other has it.
     number: u16,
     next: u64,
+    next_bad: u64,
+    /// Makes its choices.
     random: Random,
+    /// Makes what its events say.
+    contents: Random,
     pending: Vec<Request>,
     answered: Vec<Request>,
     /// The last offset acknowledged in each partition.
@@ -65,15 +93,20 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer that has sent nothing.
+    /// A writer that has sent nothing. The applications have them by turns, the first one that of number 0.
     #[must_use]
     pub fn new(shape: &Shape, number: u16, random: &Random) -> Self {
-        let random = random.fork(u64::from(number));
+        let applications = APPLICATIONS.len() as u16;
+        let name = if shape.repeats { number / applications } else { number };
         Self {
             shape: shape.clone(),
+            application: APPLICATIONS[usize::from(number % applications)],
+            name,
             number,
             next: 0,
-            random,
+            next_bad: 0,
+            random: random.fork(u64::from(number)),
+            contents: random.fork(u64::from(name)).fork(1),
             pending: Vec::new(),
             answered: Vec::new(),
             last: HashMap::new(),
@@ -131,14 +164,19 @@ impl Writer {
 
     /// True if all of it was acknowledged.
     fn send(&mut self, client: &mut Client, notes: &Notes, request: &Request, is_repeat: bool) -> bool {
-        let bad = request.ids.iter().filter(|id| id.is_none()).count() as u64;
         {
             let mut witness = notes.witness();
-            witness.sent += request.ids.len() as u64;
-            witness.sent_bad += bad;
+            witness.sent += request.items.len() as u64;
+            for item in &request.items {
+                if let Item::Bad(json) = item {
+                    witness.sent_bad += 1;
+                    witness.refusals.sends(json);
+                }
+            }
         }
-        let ids: Vec<&str> = request.ids.iter().map(|id| id.as_deref().unwrap_or("-")).collect();
-        notes.write(&format!("send {}{}", if is_repeat { "again " } else { "" }, ids.join(" ")));
+        let ids: Vec<&str> = request.items.iter().map(|item| item.id().unwrap_or("-")).collect();
+        let again = if is_repeat { "again " } else { "" };
+        notes.write(&format!("send {} {again}{}", self.application, ids.join(" ")));
         let Ok(answer) = client.post("/v1/events", request.content_type, &request.body) else {
             return false;
         };
@@ -152,7 +190,7 @@ impl Writer {
         }
         self.take(notes, request, &answer, is_repeat);
         if self.random.one_in(16) {
-            read_own_write(client, notes, request);
+            self.read_own_write(client, notes, request);
         }
         true
     }
@@ -160,17 +198,17 @@ impl Writer {
     fn take(&mut self, notes: &Notes, request: &Request, answer: &Answer, is_repeat: bool) {
         let mut witness = notes.witness();
         let results = match serde_json::from_slice::<Results<'_>>(&answer.body) {
-            Ok(answer) if answer.results.len() == request.ids.len() => answer.results,
+            Ok(answer) if answer.results.len() == request.items.len() => answer.results,
             _ => {
                 let detail = format!("an answer of another shape: {}", answer.text());
                 witness.findings.add(Violation::Invented, detail);
                 return;
             }
         };
-        let mut line = String::from("told");
-        for (id, result) in request.ids.iter().zip(&results) {
+        let mut line = format!("told {}", self.application);
+        for (item, result) in request.items.iter().zip(&results) {
             let place = result.partition.zip(result.offset).map(|(partition, offset)| Place { partition, offset });
-            line.push_str(&format!(" {}={}", id.as_deref().unwrap_or("-"), result.offset.unwrap_or_default()));
+            line.push_str(&format!(" {}={}", item.id().unwrap_or("-"), result.offset.unwrap_or_default()));
             let told = match (result.status, place) {
                 ("stored", Some(place)) => Told::Stored(place),
                 ("duplicate", _) => Told::Duplicate,
@@ -180,17 +218,17 @@ impl Writer {
                     continue;
                 }
             };
-            let Some(id) = id else {
-                match told {
-                    Told::Rejected => witness.told_rejected += 1,
-                    _ => witness.findings.add(Violation::Invented, "a bad event was taken"),
+            let id = match item {
+                Item::Event(id) => id,
+                Item::Bad(json) => {
+                    take_bad(&mut witness, json, told, result);
+                    continue;
                 }
-                continue;
             };
             if result.event_id.is_some_and(|told| told != id) {
                 witness.findings.add(Violation::Changed, format!("the answer for {id} names {:?}", result.event_id));
             }
-            witness.told(id, is_repeat, told);
+            witness.told(self.application, id, is_repeat, told);
             if let (Told::Stored(place), false) = (told, is_repeat) {
                 let last = self.last.entry(place.partition).or_default();
                 if place.offset <= *last {
@@ -204,83 +242,92 @@ impl Writer {
         notes.write(&line);
     }
 
-    /// A new request: one event, or lines of up to [`EVENTS_MAX`], sometimes a bad one among them.
+    /// A new request: one event, or up to [`EVENTS_MAX`] in lines or in an envelope, sometimes a bad one among them.
     fn compose(&mut self, notes: &Notes) -> Request {
-        if self.random.one_in(3) {
-            let (id, line) = self.event(notes);
-            return Request { ids: vec![Some(id)], content_type: "application/json", body: line.into_bytes() };
+        let form = self.random.below(3);
+        if form == 0 {
+            let (id, json) = self.event(notes, None);
+            return Request { items: vec![Item::Event(id)], content_type: "application/json", body: json.into_bytes() };
         }
-        let mut request = Request { ids: Vec::new(), content_type: "application/x-ndjson", body: Vec::new() };
+        let sent_at = if form == 1 { Some(content::time(&mut self.random)) } else { None };
         let count = 1 + self.random.below(EVENTS_MAX);
-        let bad = if self.random.one_in(12) { Some(self.random.below(count)) } else { None };
+        let bad = if self.random.one_in(BAD_ONE_IN) { Some(self.random.below(count)) } else { None };
+        let (mut items, mut texts) = (Vec::new(), Vec::new());
         for index in 0..count {
             if bad == Some(index) {
-                request.ids.push(None);
-                request.body.extend_from_slice(b"{\"category\":\"bad\",\"name\":\"no session\"}\n");
+                let json = self.bad(notes, sent_at.is_none());
+                items.push(Item::Bad(json.clone()));
+                texts.push(json);
             }
-            let (id, line) = self.event(notes);
-            request.ids.push(Some(id));
-            request.body.extend_from_slice(line.as_bytes());
-            request.body.push(b'\n');
+            let (id, json) = self.event(notes, sent_at);
+            items.push(Item::Event(id));
+            texts.push(json);
         }
-        request
+        let (content_type, body) = match sent_at.map(Timestamp::from_micros) {
+            Some(sent_at) => {
+                ("application/json", format!(r#"{{"sent_at":"{sent_at}","events":[{}]}}"#, texts.join(",")))
+            }
+            None => ("application/x-ndjson", texts.join("\n") + "\n"),
+        };
+        Request { items, content_type, body: body.into_bytes() }
     }
 
-    /// A new event, noted.
-    fn event(&mut self, notes: &Notes) -> (String, String) {
-        let id = format!("{}-{}-{}", self.shape.run, self.number, self.next);
+    /// A new event, noted: its id and its JSON. `sent_at`: of its envelope.
+    fn event(&mut self, notes: &Notes, sent_at: Option<i64>) -> (String, String) {
+        let id = format!("{}-{}-{}", self.shape.run, self.name, self.next);
+        let random = self.contents.fork(self.next);
         self.next += 1;
-        let number = if self.random.one_in(2) { 0 } else { self.random.below(self.shape.sessions) };
-        let session = self.shape.session(number);
-        let mut lateness = self.random.below(SPREAD_MICROS);
-        if self.random.one_in(4) {
-            // The same microsecond for many: offsets decide.
-            lateness -= lateness % (SPREAD_MICROS / 8);
-        }
-        let timestamp = MIDDLE_MICROS - lateness as i64;
-        let data = self.payload(&id);
-        let (category, name) = (format!("c{}", self.next % 5), format!("n{}", self.next % 7));
-        let content = Digest::of_event(&category, &name, &data);
-        notes.witness().will_send(id.clone(), session.as_str().into(), timestamp, content);
-        let time = Timestamp::from_micros(timestamp);
-        let line = format!(
-            r#"{{"event_id":"{id}","session_id":"{session}","category":"{category}","name":"{name}","timestamp":"{time}","data":{data}}}"#
-        );
-        (id, line)
+        let sender = Sender { shape: &self.shape, application: self.application, sent_at };
+        let Event { json, sent } = Event::new(sender, &id, random);
+        notes.witness().will_send(self.application, id.clone(), sent);
+        (id, json)
     }
 
-    fn payload(&mut self, id: &str) -> String {
-        let is_large = self.random.one_in(self.shape.large_one_in);
-        let length = if is_large { 2_000 + self.random.below(20_000) } else { self.random.below(200) };
-        const LETTERS: [&str; 20] = [
-            "a", "e", "i", "o", "u", "n", "r", "s", "t", "-", " ", "0", "1", "9", "\\n", "\\\"", "ü", "眼", "\\u0041",
-            "/",
-        ];
-        let text: String = (0..length).map(|_| *self.random.of(&LETTERS)).collect();
-        format!(r#"{{"id":"{id}","n":{}.50,"text":"{text}"}}"#, self.next)
+    /// A new item that must be refused, noted. Its id is one that no event has, in no application.
+    fn bad(&mut self, notes: &Notes, is_line: bool) -> String {
+        let id = format!("{}-{}-x{}", self.shape.run, self.number, self.next_bad);
+        self.next_bad += 1;
+        let (json, reason) = content::bad(self.application, &id, is_line, &mut self.random);
+        notes.witness().refusals.will_send(json.clone(), self.application, reason);
+        json
+    }
+
+    /// Whoever was acknowledged sees the event in the next answer.
+    fn read_own_write(&self, client: &mut Client, notes: &Notes, request: &Request) {
+        let mut ids = request.items.iter().filter_map(Item::id);
+        // One whose time is its own.
+        let found = ids.find_map(|id| Some((id, notes.witness().find(self.application, id)?)));
+        let Some((id, (session, timestamp))) = found else { return };
+        let (from, to) = (Timestamp::from_micros(timestamp), Timestamp::from_micros(timestamp + 1));
+        let path = format!("/v1/events?session_id={session}&from={from}&to={to}&limit=10000");
+        let Ok(answer) = client.get(&path) else { return };
+        if notes.is_dark() {
+            return;
+        }
+        notes.judge_status(&path, &answer, READ_STATUSES);
+        if answer.status != 200 {
+            return;
+        }
+        let Ok(page) = Page::read(&answer.body) else {
+            let detail = format!("{path} is answered with {}", answer.text());
+            notes.find(Violation::Changed, detail);
+            return;
+        };
+        let is_it = |row: &Row| row.id == id && row.application == self.application;
+        if page.next.is_none() && !page.rows.iter().any(is_it) {
+            notes.find(Violation::Vanished, format!("{id} was acknowledged, the next answer lacks it"));
+        }
     }
 }
 
-/// Whoever was acknowledged sees the event in the next answer.
-fn read_own_write(client: &mut Client, notes: &Notes, request: &Request) {
-    let Some(id) = request.ids.iter().flatten().next() else { return };
-    let Some((session, timestamp)) = notes.witness().find(id) else { return };
-    let (from, to) = (Timestamp::from_micros(timestamp), Timestamp::from_micros(timestamp + 1));
-    let path = format!("/v1/events?session_id={session}&from={from}&to={to}&limit=10000");
-    let Ok(answer) = client.get(&path) else { return };
-    if notes.is_dark() {
-        return;
+/// What became of an item that must be refused.
+fn take_bad(witness: &mut Witness, json: &str, told: Told, result: &OneResult<'_>) {
+    if told != Told::Rejected {
+        return witness.findings.add(Violation::Invented, format!("{json} was taken"));
     }
-    notes.judge_status(&path, &answer, READ_STATUSES);
-    if answer.status != 200 {
-        return;
-    }
-    let Ok(page) = Page::read(&answer.body) else {
-        let detail = format!("{path} is answered with {}", answer.text());
-        notes.witness().findings.add(Violation::Changed, detail);
-        return;
-    };
-    if page.next.is_none() && page.rows.iter().all(|row| row.id != *id) {
-        notes.witness().findings.add(Violation::Vanished, format!("{id} was acknowledged, the next answer lacks it"));
-    }
+    witness.told_rejected += 1;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let [code, field, message] = [&result.code, &result.field, &result.message].map(text);
+    let findings = witness.refusals.told(json, Reason { code: &code, field: &field, message: &message });
+    witness.findings.extend(findings);
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use eye_fault::CrashPoint;
 
-use crate::load::Shape;
+use crate::load::{NOBODY, Shape};
 use crate::observe;
 use crate::oracle::{Findings, Violation};
 use crate::random::Random;
@@ -338,7 +338,7 @@ fn live(rig: &mut Rig<'_>) -> Result<()> {
             let _ = Rig::client(&server).post("/v1/compact", "application/json", b"{}");
         }
         if round == 3 {
-            erase_rejections(&server);
+            erase_rejections(rig, &server);
         }
     }
     match server.stop(PATIENCE)? {
@@ -366,11 +366,12 @@ fn has_died(rig: &Rig<'_>, name: &str) -> bool {
     rig.launch.log().lines().any(|line| line.strip_prefix("eye-fault: crash at ") == Some(name))
 }
 
-/// Erases what was refused so far, which nobody counts on, and waits for the end: of the erasure, or of the process. The
-/// events' own times lie long before.
-fn erase_rejections(server: &Server) {
+/// Erases what was refused so far, which no client counts on any more, and waits for the end: of the erasure, or of the
+/// process. The user is that of no event.
+fn erase_rejections(rig: &Rig<'_>, server: &Server) {
     let mut client = Rig::client(server);
-    let _ = client.post("/v1/erasures", "application/json", br#"{"since":"2026-01-01T00:00:00Z"}"#);
+    rig.notes.witness().refusals.may_go();
+    let _ = client.post("/v1/erasures", "application/json", format!(r#"{{"user_id":"{NOBODY}"}}"#).as_bytes());
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         match client.get("/v1/erasures") {

@@ -11,13 +11,14 @@ const KEPT_MAX: usize = 5;
 /// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Violation {
-    /// An acknowledged event is not there, or a good one was refused or taken for a repeat.
+    /// An acknowledged event is not there, or a good one was refused or taken for a repeat; or a token that was made is not
+    /// known.
     Lost,
     /// An event is there twice, a repeat was stored again, or an offset was used twice.
     Doubled,
     /// Something is there that nobody sent.
     Invented,
-    /// An event is there with other bytes, another time or in another session.
+    /// An event is there with other bytes in any of its fields, another time, other problems or in another session.
     Changed,
     /// A session is not in order, or offsets do not rise with acknowledgements.
     OutOfOrder,
@@ -25,6 +26,11 @@ pub enum Violation {
     OffsetChanged,
     /// A reader saw an event, or was told of it, and later did not see it.
     Vanished,
+    /// A token of one application shows what is another's.
+    Leaked,
+    /// Rejections are not those that were told: one is not there, is there too often, is of nothing that was sent, or is for
+    /// another reason.
+    RejectionsDiffer,
     /// received = stored + duplicate + rejected does not hold, or does not agree with the clients.
     LedgerWrong,
     /// A second reader of the table sees other rows than the API.

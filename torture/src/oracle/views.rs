@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Findings, Place, Row, Violation};
+use super::{Findings, Place, Placed, Refusal, Row, Violation};
 
 /// A session is (timestamp, offset) descending.
 pub fn check_order(rows: &[Row], findings: &mut Findings) {
@@ -17,57 +17,106 @@ pub fn check_order(rows: &[Row], findings: &mut Findings) {
     }
 }
 
-/// What a second reader of the table sees, and up to where the table says it has the log, against the API's rows.
+/// What a token of one application shows: nothing of another's.
 #[must_use]
-pub fn check_table(api: &[Row], table: &[Row], flushed: &BTreeMap<u16, u64>) -> Findings {
+pub fn check_own<T: Placed>(application: &str, own: &[T]) -> Findings {
     let mut findings = Findings::default();
-    let in_table = |row: &&Row| flushed.get(&row.place.partition).is_some_and(|flushed| row.place.offset <= *flushed);
-    let expected: HashMap<Place, &Row> = api.iter().filter(in_table).map(|row| (row.place, row)).collect();
+    for row in own.iter().filter(|row| row.application() != application) {
+        let detail =
+            format!("a token of {application} shows {} at {} of {}", row.name(), row.place(), row.application());
+        findings.add(Violation::Leaked, detail);
+    }
+    findings
+}
+
+/// The same against what a token shows that sees all applications: everything of its own, as it is there.
+#[must_use]
+pub fn check_tenant<T: Placed>(application: &str, all: &[T], own: &[T]) -> Findings {
+    let mut findings = check_own(application, own);
+    let is_own = |row: &&T| row.application() == application;
+    let mut missing: HashMap<Place, &T> = all.iter().filter(is_own).map(|row| (row.place(), row)).collect();
+    for row in own.iter().filter(is_own) {
+        let (violation, what) = match missing.remove(&row.place()) {
+            Some(expected) if expected == row => continue,
+            Some(_) => (Violation::Changed, "and there is something else"),
+            None => (Violation::Invented, "which is not there, or twice"),
+        };
+        let detail = format!("a token of {application} shows {} at {}, {what}", row.name(), row.place());
+        findings.add(violation, detail);
+    }
+    for row in missing.values() {
+        let detail = format!("a token of {application} does not show {} at {}", row.name(), row.place());
+        findings.add(Violation::Vanished, detail);
+    }
+    findings
+}
+
+/// What a second reader of a table sees, and up to where the table says it has the log, against what the API shows.
+#[must_use]
+pub fn check_table<T: Placed>(api: &[T], table: &[T], flushed: &BTreeMap<u16, u64>) -> Findings {
+    let mut findings = Findings::default();
+    let expected: HashMap<Place, &T> =
+        api.iter().filter(|row| is_flushed(row.place(), flushed)).map(|row| (row.place(), row)).collect();
     let mut seen = HashSet::new();
     for row in table {
-        if !seen.insert(row.place) {
-            findings.add(Violation::TableDiffers, format!("the table holds {} twice", row.place));
+        let place = row.place();
+        if !seen.insert(place) {
+            findings.add(Violation::TableDiffers, format!("the table holds {place} twice"));
         }
-        if expected.get(&row.place).is_none_or(|expected| *expected != row) {
-            findings
-                .add(Violation::TableDiffers, format!("the table holds {} at {}, the API does not", row.id, row.place));
+        if expected.get(&place).is_none_or(|expected| *expected != row) {
+            let detail = format!("the table holds {} at {place}, the API does not", row.name());
+            findings.add(Violation::TableDiffers, detail);
         }
     }
-    for row in expected.values().filter(|row| !seen.contains(&row.place)) {
-        let detail = format!("the API shows {} at {}, flushed, but the table does not hold it", row.id, row.place);
+    for row in expected.values().filter(|row| !seen.contains(&row.place())) {
+        let detail =
+            format!("the API shows {} at {}, flushed, but the table does not hold it", row.name(), row.place());
         findings.add(Violation::TableDiffers, detail);
     }
     findings
 }
 
-/// What lies in the raw log against the API's rows. Every event of the log is in the API at its own place or is a repeat
-/// of one further ahead; every row past `flushed` is in the log. `log` is in the log's order.
+/// The events that lie in the raw log against those that the API shows. Every one of the log is in the API at its own place or
+/// is a repeat of one further ahead; every one past `flushed` is in the log. `log` is in the log's order.
 #[must_use]
 pub fn check_log(api: &[Row], log: &[Row], flushed: &BTreeMap<u16, u64>) -> Findings {
+    let stored: HashMap<_, Place> = api.iter().map(|row| (row.identity(), row.place)).collect();
+    hold_log(api, log, flushed, |entry| stored.get(&entry.identity()).is_some_and(|place| *place < entry.place))
+}
+
+/// The same of rejections: none is ever a repeat.
+#[must_use]
+pub fn check_rejections_log(api: &[Refusal], log: &[Refusal], flushed: &BTreeMap<u16, u64>) -> Findings {
+    hold_log(api, log, flushed, |_| false)
+}
+
+fn hold_log<T: Placed>(api: &[T], log: &[T], flushed: &BTreeMap<u16, u64>, is_repeat: impl Fn(&T) -> bool) -> Findings {
     let mut findings = Findings::default();
-    let rows: HashMap<Place, &Row> = api.iter().map(|row| (row.place, row)).collect();
-    let stored: HashMap<(&str, &str), &Row> = api.iter().map(|row| ((&*row.session, &*row.id), row)).collect();
+    let rows: HashMap<Place, &T> = api.iter().map(|row| (row.place(), row)).collect();
     let mut in_log = HashSet::new();
     for entry in log {
-        in_log.insert(entry.place);
-        match rows.get(&entry.place) {
+        let place = entry.place();
+        in_log.insert(place);
+        match rows.get(&place) {
             Some(row) if *row == entry => {}
-            Some(_) => findings.add(Violation::LogDiffers, format!("{}: the log holds other bytes", entry.place)),
+            Some(_) => findings.add(Violation::LogDiffers, format!("{place}: the log holds other bytes")),
+            None if is_repeat(entry) => {}
             None => {
-                let is_repeat = stored.get(&(&*entry.session, &*entry.id)).is_some_and(|row| row.place < entry.place);
-                if !is_repeat {
-                    let detail = format!("the log holds {} at {}, the API does not show it", entry.id, entry.place);
-                    findings.add(Violation::LogDiffers, detail);
-                }
+                let detail = format!("the log holds {} at {place}, the API does not show it", entry.name());
+                findings.add(Violation::LogDiffers, detail);
             }
         }
     }
-    let is_behind = |row: &&Row| flushed.get(&row.place.partition).is_none_or(|flushed| row.place.offset > *flushed);
-    for row in api.iter().filter(is_behind).filter(|row| !in_log.contains(&row.place)) {
-        let detail = format!("the API shows {} at {}, which is in neither the table nor the log", row.id, row.place);
+    for row in api.iter().filter(|row| !is_flushed(row.place(), flushed) && !in_log.contains(&row.place())) {
+        let detail =
+            format!("the API shows {} at {}, which is in neither the table nor the log", row.name(), row.place());
         findings.add(Violation::LogDiffers, detail);
     }
     findings
+}
+
+fn is_flushed(place: Place, flushed: &BTreeMap<u16, u64>) -> bool {
+    flushed.get(&place.partition).is_some_and(|flushed| place.offset <= *flushed)
 }
 
 /// The next view of a session after an earlier one: within the stretch that both show, nothing is gone. `is_whole`: the
