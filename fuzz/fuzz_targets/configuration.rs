@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::configuration::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::targets::configuration::run(data));

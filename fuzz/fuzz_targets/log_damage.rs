@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::log_damage::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::targets::log_damage::run(data));

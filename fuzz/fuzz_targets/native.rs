@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::native::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::targets::native::run(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::registry::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::targets::registry::run(data));

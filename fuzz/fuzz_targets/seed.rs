@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::seed::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| eye_fuzz::targets::seed::run(data));
