@@ -10,6 +10,8 @@ use eye_log::disk::sim::SimDisk;
 use eye_log::local::{LocalLog, LocalOptions, RecoveryReport, verify};
 use eye_log::{Error, ErrorKind, Log, Offset, PartitionId, Record, append_blocking};
 
+use crate::memory::within;
+
 pub(crate) const DIR: &str = "log";
 pub(crate) const LOG_ID: [u8; 16] = *b"0123456789abcdef";
 pub(crate) const PARTITION: u16 = 5;
@@ -100,6 +102,12 @@ pub(crate) fn put(disk: &SimDisk, first: u64, bytes: Vec<u8>) {
     disk.put(&Path::new(DIR).join(format!("{first:020}.seg")), bytes);
 }
 
+/// What may be needed to read what lies on the disk, whatever it says of its own lengths: a part of a file more than once,
+/// and for each segment and record what is known of it.
+fn memory_max(disk: &SimDisk) -> usize {
+    64 * 1024 + 64 * disk.used_bytes() as usize
+}
+
 /// Opens the log, reads all of it from its files.
 fn open(disk: &SimDisk) -> Result<(LocalLog, RecoveryReport, Vec<Record>), Error> {
     let mut options = LocalOptions::new(DIR, PartitionId(PARTITION));
@@ -107,8 +115,11 @@ fn open(disk: &SimDisk) -> Result<(LocalLog, RecoveryReport, Vec<Record>), Error
     options.reserve_bytes = 0;
     options.recent_bytes_max = 0;
     options.salt_seed = Some(7);
-    let (log, report) = LocalLog::open(options, Arc::new(disk.clone()))?;
-    let records = log.read(log.start(), usize::MAX).expect("what was verified can be read");
+    let (log, report, records) = within(memory_max(disk), || {
+        let (log, report) = LocalLog::open(options, Arc::new(disk.clone()))?;
+        let records = log.read(log.start(), usize::MAX).expect("what was verified can be read");
+        Ok::<_, Error>((log, report, records))
+    })?;
     check(&log, &report, &records);
     Ok((log, report, records))
 }
@@ -138,7 +149,8 @@ pub(crate) fn survive(disk: &SimDisk, seed: u64) -> Option<Vec<Record>> {
         Ok(opened) => opened,
         Err(error) => {
             assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
-            let is_missed = verify(Path::new(DIR), disk).is_ok() && !error.to_string().contains("to partition");
+            let verified = within(memory_max(disk), || verify(Path::new(DIR), disk));
+            let is_missed = verified.is_ok() && !error.to_string().contains("to partition");
             assert!(!is_missed, "the checker sees less than the log: {error}");
             return None;
         }

@@ -76,7 +76,7 @@ pub fn run(data: &[u8]) {
     if let Some((at, mask)) = request.damage {
         let at = usize::from(at) % bytes.len();
         bytes[at] ^= mask;
-        return read(Bytes::from(bytes));
+        return within(16 * 1024, || read(Bytes::from(bytes)));
     }
     let batch = Batch::parse(Bytes::from(bytes)).expect("what was written can be read");
     assert_eq!(batch.header(), Ok(header));

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::memory::within;
 use crate::server::config::report;
 use crate::server::config::resolve::{Written, resolve_text};
 use crate::server::config::table::TABLE;
@@ -27,7 +28,8 @@ pub fn run(data: &[u8]) {
         }
     }
     let file = (!file.is_empty()).then(|| (PathBuf::from("eye.toml"), planted(file)));
-    match resolve_text(&written, environment, file) {
+    // Two bytes of a key are a table inside a table, read twice: as TOML has it, and as a value.
+    match within(256 * 1024 + 4096 * data.len(), || resolve_text(&written, environment, file)) {
         Ok(resolved) => {
             resolved.settings.check().expect("the rules were checked");
             let shown = [report::text(&resolved), report::json(&resolved)];

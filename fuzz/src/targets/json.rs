@@ -10,6 +10,11 @@ use eye_protocol::native::{NativeLimits, decode};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::memory::within;
+
+/// Levels that are asked about.
+const DEPTHS: [usize; 6] = [0, 1, 2, 3, 5, 64];
+
 /// Runs the target on one input, a line of NDJSON.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -18,7 +23,10 @@ pub fn run(data: &[u8]) {
     if line.is_empty() || line.starts_with('\u{feff}') {
         return;
     }
-    let decoded = decode(line.as_bytes(), Some("application/x-ndjson"), &NativeLimits::default());
+    // It is one item, and of it only texts with escapes are copied.
+    let decoded = within(16 * 1024 + 16 * line.len(), || {
+        decode(line.as_bytes(), Some("application/x-ndjson"), &NativeLimits::default())
+    });
     let items = decoded.expect("a line is cut already").items;
     let [item] = &items[..] else { panic!("a line is one item") };
     let raw = serde_json::from_str::<&RawValue>(line);
@@ -159,16 +167,14 @@ fn compare_questions(json: &str) {
             _ => {}
         }
     }
-    for max in [0, 1, 2, 3, 5, 64] {
-        assert_eq!(is_deeper_than(json, max), deepest > max, "{deepest} levels, {max} asked for");
-    }
-    assert_eq!(has_hostile_escape(json), hostile);
+    let found = within(1024, || (DEPTHS.map(|max| is_deeper_than(json, max)), has_hostile_escape(json)));
+    assert_eq!(found, (DEPTHS.map(|max| deepest > max), hostile), "{deepest} levels");
 }
 
 /// Through the check into the log's encoding and back.
 fn store(draft: &Draft<'_>) {
     let now = Timestamp::from_micros(1_700_000_000_000_000);
-    let Ok(checked) = check(draft, now, &Limits::default()) else { return };
+    let Ok(checked) = within(16 * 1024, || check(draft, now, &Limits::default())) else { return };
     let event = checked.event();
     assert_eq!((event.data, event.context), (draft.data.unwrap_or("{}"), draft.context));
     assert_eq!((Some(event.name), Some(event.category)), (draft.name.as_deref(), draft.category.as_deref()));

@@ -9,13 +9,17 @@ use eye_log::memory::MemoryLog;
 use eye_log::{SharedLog, append_blocking};
 use eye_registry::{Actor, Error, NewToken, Registry, TokenKind};
 
+use crate::memory::within;
+
 /// Runs the target on one input: records, one a line.
 pub fn run(data: &[u8]) {
     let log: SharedLog = Arc::new(MemoryLog::new());
     for line in data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).take(64) {
         append_blocking(&*log, Bytes::copy_from_slice(line), 1).expect("memory takes records");
     }
-    let registry = match Registry::open(Arc::clone(&log)) {
+    // An object of five bytes is a node of a map.
+    let opened = within(64 * 1024 + 512 * data.len(), || Registry::open(Arc::clone(&log)));
+    let registry = match opened {
         Ok(registry) => registry,
         Err(error) => {
             assert!(matches!(error, Error::Corrupt { .. }), "{error}");
