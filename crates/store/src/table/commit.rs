@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::actions::{self, EyeInfo, Maintenance, MaintenanceInfo, ParsedCommit};
 use super::compact::Compaction;
-use super::version::{CommitNote, NewFile, RemovedRows, TableFile, TableVersion};
+use super::removed::RemovedRows;
+use super::version::{CommitNote, NewFile, TableFile, TableVersion};
 use super::{FilePath, Table, io, paths};
 use crate::error::{Error, Kind, Result};
 use crate::invariants;

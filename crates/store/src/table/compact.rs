@@ -18,7 +18,8 @@ use eye_log::PartitionId;
 
 use super::Table;
 use super::many_rows::ManyRows;
-use super::version::{NewFile, TableFile, Why};
+use super::removed::Why;
+use super::version::{NewFile, TableFile};
 use crate::columns::{long_column, required};
 use crate::error::{Error, Kind, Result};
 use crate::invariants;

@@ -22,7 +22,7 @@
 //! | [`compact`] | many small files to a larger one |
 //! | `vacuum`, `alive` | files that no version needs any more go |
 //! | `removals` | whether, and how many, rows were taken away since a version |
-//! | `remove` | rows are taken out, and files of older versions go |
+//! | `remove`, `removed` | rows are taken out, and files of older versions go; how many they were |
 //! | `erasures` | what is to be erased, and what was |
 //! | `copy` | the files of a version, for a backup |
 //! | `block_sums` | checksums of the blocks of a file |
@@ -63,6 +63,7 @@ mod paths;
 mod read;
 mod removals;
 mod remove;
+mod removed;
 mod runs;
 mod stats;
 mod vacuum;
@@ -96,11 +97,12 @@ pub use paths::FilePath;
 pub use read::{RowGroupInfo, data_column};
 pub use removals::Removal;
 pub(crate) use remove::Cleared;
+pub use removed::Removed;
+pub(crate) use removed::Why;
 pub use runs::{IdKey, NOBODY, Runs, id_key};
 pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};
-pub(crate) use version::Why;
-pub use version::{CommitNote, NewFile, Removed, TableFile, TableVersion};
+pub use version::{CommitNote, NewFile, TableFile, TableVersion};
 
 use crate::error::{Error, Kind, Result};
 use alive::Alive;

@@ -17,7 +17,8 @@ use super::hash::FileHash;
 use super::io::TableIo;
 use super::kernel::Kernel;
 use super::paths::{self, LogFile};
-use super::version::{CommitNote, RemovedRows, TableVersion};
+use super::removed::RemovedRows;
+use super::version::{CommitNote, TableVersion};
 use super::{OpenReport, Quarantined, TableOptions};
 use crate::error::{Error, Kind, Result};
 
@@ -187,7 +188,7 @@ fn set_aside_checkpoint(io: &TableIo, files: &LogFiles) -> Result<bool> {
 /// else. Its write may have been answered with an error, and have landed after the checkpoint was set aside.
 fn drop_stale_hint(io: &TableIo, files: &LogFiles) -> Result<()> {
     let Some(hint) = io.get(&paths::last_checkpoint())? else { return Ok(()) };
-    let named = serde_json::from_slice(&hint).ok().and_then(|hint: serde_json::Value| hint["version"].as_u64());
+    let named = actions::hinted(&hint);
     if named.is_some_and(|version| files.checkpoints.contains(&version)) {
         return Ok(());
     }

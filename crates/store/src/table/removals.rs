@@ -8,7 +8,7 @@
 use eye_event::Timestamp;
 
 use super::actions::ParsedCommit;
-use super::version::Removed;
+use super::removed::Removed;
 use super::{Table, actions, paths};
 use crate::error::{Error, Kind, Result};
 

@@ -3,29 +3,20 @@
 //! Bounds of long texts are cut: the lower bound to a prefix, the upper bound to a prefix rounded up, or left out where
 //! nothing is higher. Times keep all their microseconds. Personal columns have no bounds here.
 
+mod read;
+
 use eye_event::Timestamp;
-use eye_log::{Offset, PartitionId};
 use parquet::data_type::ByteArray;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::read::FileStats;
 use crate::columns::TableKind;
 use crate::error::{Error, Kind, Result};
 
 /// Characters of a text's bound.
 const TEXT_CHARACTERS_MAX: usize = 32;
-
-/// What we need of a file's statistics ourselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileStats {
-    pub(crate) rows: u64,
-    pub(crate) timestamp: (Timestamp, Timestamp),
-    pub(crate) received: (Timestamp, Timestamp),
-    pub(crate) offset: (Offset, Offset),
-    pub(crate) partition: (PartitionId, PartitionId),
-}
 
 /// The lowest and highest values of a file's columns. Texts may be bounds only: Parquet cuts long ones as we do.
 pub(crate) struct Bounds {
@@ -134,37 +125,6 @@ fn cut_up(text: &str) -> Option<String> {
 fn next_char(character: char) -> Option<char> {
     // The surrogates are no characters: step over them.
     (u32::from(character) + 1..=u32::from(char::MAX)).find_map(char::from_u32)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Written {
-    num_records: u64,
-    min_values: WrittenBounds,
-    max_values: WrittenBounds,
-}
-
-#[derive(Deserialize)]
-struct WrittenBounds {
-    timestamp: Option<Timestamp>,
-    received_at: Timestamp,
-    partition: u16,
-    offset: u64,
-}
-
-impl FileStats {
-    /// Reads statistics from the log. The error says what is wrong with them.
-    pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
-        let written: Written = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let (low, high) = (written.min_values, written.max_values);
-        Ok(Self {
-            rows: written.num_records,
-            timestamp: (low.timestamp.unwrap_or(low.received_at), high.timestamp.unwrap_or(high.received_at)),
-            received: (low.received_at, high.received_at),
-            offset: (Offset(low.offset), Offset(high.offset)),
-            partition: (PartitionId(low.partition), PartitionId(high.partition)),
-        })
-    }
 }
 
 #[cfg(test)]

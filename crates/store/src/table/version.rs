@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use eye_event::Timestamp;
 use eye_log::{Offset, PartitionId};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::block_sums::BlockSums;
@@ -14,6 +13,7 @@ use super::hash::FileHash;
 use super::io::TableIo;
 use super::paths::FilePath;
 use super::read::{Blooms, Footer};
+use super::removed::{Removed, RemovedRows};
 
 /// The table as of one commit. Immutable; readers keep it as long as they like.
 #[derive(Clone, Debug, Default)]
@@ -28,56 +28,6 @@ pub struct TableVersion {
     pub(crate) maintenance: u64,
     pub(crate) removed: RemovedRows,
 }
-
-/// Rows that were taken out of a table on purpose, since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// Because somebody asked for it: [`Store::erase`](crate::Store::erase).
-    pub erased: u64,
-    /// Because they were too old: [`StoreSettings::retention`](crate::StoreSettings::retention).
-    pub expired: u64,
-}
-
-impl Removed {
-    /// Both together.
-    #[must_use]
-    pub const fn total(self) -> u64 {
-        self.erased + self.expired
-    }
-
-    /// Those of both.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self { erased: self.erased + other.erased, expired: self.expired + other.expired }
-    }
-
-    /// What is more than in an earlier count.
-    #[must_use]
-    pub const fn without(self, earlier: Self) -> Self {
-        Self {
-            erased: self.erased.saturating_sub(earlier.erased),
-            expired: self.expired.saturating_sub(earlier.expired),
-        }
-    }
-
-    /// Counts rows.
-    pub(crate) fn count(&mut self, why: Why, rows: u64) {
-        match why {
-            Why::Erased => self.erased += rows,
-            Why::Expired => self.expired += rows,
-        }
-    }
-}
-
-/// Why rows are taken out of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    Erased,
-    Expired,
-}
-
-/// By the number of the partition.
-pub(crate) type RemovedRows = BTreeMap<u16, Removed>;
 
 /// What the newest commit of a partition said about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
