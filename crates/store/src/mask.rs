@@ -169,5 +169,20 @@ mod tests {
             offsets.merge(&of(&more));
             prop_assert_eq!(offsets, of(&places.union(&more).copied().collect()));
         }
+
+        #[test]
+        fn damaged_bytes_are_refused_or_are_another_set(
+            places in prop::collection::btree_set((0_u16..4, prop_oneof![0_u64..70_000, any::<u64>()]), 1..200),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut bytes = of(&places).to_bytes().unwrap();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(offsets) = Offsets::from_bytes(&bytes) {
+                prop_assert_eq!(Offsets::from_bytes(&offsets.to_bytes().unwrap()).unwrap(), offsets);
+            }
+        }
     }
 }
