@@ -1,7 +1,8 @@
-//! In the place of the errors of eye-query and eye-server: as much as the files compiled into this crate need.
+//! In the place of the errors of eye-query and eye-server: as much as the files compiled into this crate need. Those of
+//! eye-store need none.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 /// The result of a question.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -18,6 +19,12 @@ pub struct Error {
 impl Error {
     pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self { field, message: message.into() }
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

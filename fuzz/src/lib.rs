@@ -5,8 +5,12 @@
 //! `cargo xtask fuzz` builds and runs them with the stable toolchain, `cargo fuzz run <target>` works too. `corpus/`
 //! holds inputs that reach all that was ever reached; old findings among them stay mended.
 //!
-//! eye-query and eye-server pull in Arrow and the whole HTTP stack, of which the files fuzzed here need nothing: those
-//! files are compiled right into this crate, with [`error`] in the place of the two crates' errors.
+//! eye-store, eye-query and eye-server pull in Arrow, the Delta kernel and the whole HTTP stack, of which the files fuzzed
+//! here need nothing: those files are compiled right into this crate, where they find each other under the names that they
+//! use, with [`error`] in the place of the crates' errors.
+
+// So files of eye-query call the store.
+extern crate self as eye_store;
 
 pub mod error;
 pub mod memory;
@@ -15,9 +19,12 @@ pub mod memory;
 pub mod targets {
     pub mod batch;
     pub mod body;
+    pub mod commit;
     pub mod configuration;
     pub mod cursor;
+    pub mod import;
     pub mod json;
+    pub mod line;
     pub mod log_damage;
     pub mod log_segment;
     pub mod native;
@@ -29,10 +36,42 @@ pub mod targets {
 
 mod forge;
 
+use eye_event::payload as json;
+use query::{condition, cursor, decimal, field, filter, line, reads};
+use store::columns::select::Columns;
+use store::event::StoredEvent;
+use store::table;
+
+#[allow(dead_code, unused_imports, reason = "the crates that the files come from use the rest")]
+#[path = "../../crates/store/src"]
+mod store {
+    pub(crate) mod columns {
+        pub(crate) mod select;
+    }
+    pub(crate) mod event;
+    pub(crate) mod table {
+        pub(crate) mod actions {
+            pub(crate) mod read;
+        }
+        pub(crate) mod block_sums;
+        pub(crate) mod hash;
+        pub(crate) mod removed;
+        pub(crate) mod stats {
+            pub(crate) mod read;
+        }
+    }
+}
+
 #[allow(dead_code, unused_imports, reason = "the crates that the files come from use the rest")]
 #[path = "../../crates/query/src"]
 mod query {
+    pub(crate) mod condition;
     pub(crate) mod cursor;
+    pub(crate) mod decimal;
+    pub(crate) mod field;
+    pub(crate) mod filter;
+    pub(crate) mod line;
+    pub(crate) mod reads;
 }
 
 #[allow(dead_code, unused_imports, reason = "the crates that the files come from use the rest")]
@@ -43,5 +82,23 @@ mod server {
         pub(crate) mod budget;
         pub(crate) mod decompress;
         pub(crate) mod receive;
+    }
+}
+
+#[allow(dead_code, unused_imports, reason = "the crates that the files come from use the rest")]
+#[path = "../../crates/server/src/cli"]
+mod cli {
+    pub(crate) mod csv;
+    pub(crate) mod failure;
+    pub(crate) mod import {
+        pub(crate) mod shape;
+    }
+    pub(crate) mod input;
+    pub(crate) mod lines;
+    pub(crate) mod text;
+
+    /// As the command line has it.
+    fn is_stdin(path: Option<&std::path::PathBuf>) -> bool {
+        path.is_none_or(|path| path.as_os_str() == "-")
     }
 }
