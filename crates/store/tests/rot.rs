@@ -1,6 +1,6 @@
-//! Rot: bits of a small table turned one at a time, and its files cut short: the Parquet file, the newest
-//! commit, the checkpoint and the hint that names it. What is read is what was written, or the error names the file; a
-//! wrong row is never read.
+//! Rot: bits of a small table turned one at a time, and its files cut short: the Parquet file of a flush, the one that
+//! several are merged into, the newest commit, the checkpoint and the hint that names it. By every way of reading, what is
+//! read is what was written, or the error names the file; a wrong row is never read.
 //!
 //! The counts are printed. `EYE_ROT_BITS=8` turns all bits of each byte, one after the other, instead of one, and tries
 //! every length instead of every eighth and the last ones.
@@ -14,13 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::DataType;
 use eye_event::{BatchHeader, EventRef, Problem, Problems, RejectionRef, Timestamp};
 use eye_log::memory::MemoryLog;
 use eye_log::{Offset, PartitionId, SharedLog};
 use eye_store::columns::{Columns, EventColumns, EventRows};
 use eye_store::table::local_store::DurableLocal;
-use eye_store::table::{Commit, OpenReport, Table, TableKind, TableLocation, TableOptions, verify};
-use eye_store::{Kind, Request, Store, StoreSettings, StoredEvent};
+use eye_store::table::{
+    Commit, CompactionRules, OpenReport, Table, TableFile, TableKind, TableLocation, TableOptions, verify,
+};
+use eye_store::{Kind, Request, Store, StoreSettings, StoredEvent, data_column};
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use serde_json::json;
@@ -46,13 +49,19 @@ struct Fixture {
     expected: Seen,
 }
 
-/// Everything that can be read of a table: all rows, each session, some rows, what is flushed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A way to read a file, and what it finds.
+type Way = fn(&TableFile) -> eye_store::Result<Vec<String>>;
+
+/// Each is taken for itself: what one of them does not look at may have rotted for it.
+const WAYS: [(&str, Way); 6] =
+    [("rows", rows), ("sessions", sessions), ("some", some), ("coded", coded), ("apart", apart), ("runs", runs)];
+const ROWS: usize = 0;
+const IN_SESSIONS: usize = 1;
+
+/// Everything that can be read of a table: what is flushed, and what each way finds.
 struct Seen {
     flushed: Offset,
-    rows: Vec<String>,
-    sessions: Vec<Vec<String>>,
-    some: Vec<String>,
+    found: Vec<Vec<String>>,
 }
 
 /// What became of one damaged table.
@@ -70,7 +79,9 @@ fn events(offsets: std::ops::RangeInclusive<u64>) -> EventColumns {
     let mut columns = EventColumns::new(0);
     for offset in offsets {
         let (event_id, session_id) = (format!("event-{offset}"), format!("session-{}", offset % SESSIONS));
-        let data = format!("{{\"n\":{offset},\"text\":\"größer \\u0000 {}\"}}", "ab".repeat(offset as usize % 5));
+        let plan = if offset.is_multiple_of(2) { "\"plan\":\"pro\"," } else { "" };
+        let text = "ab".repeat(offset as usize % 5);
+        let data = format!("{{\"n\":{offset},{plan}\"text\":\"größer \\u0000 {text}\"}}");
         let timestamp = Timestamp::from_micros(NOW.micros() - (offset * 7_919 % 1_009).cast_signed() * 1_001);
         columns.push(&StoredEvent {
             application: "web",
@@ -85,7 +96,7 @@ fn events(offsets: std::ops::RangeInclusive<u64>) -> EventColumns {
                 timestamp,
                 timestamp_raw: offset.is_multiple_of(5).then_some("yesterday"),
                 sent_at: offset.is_multiple_of(3).then_some(timestamp),
-                user_id: Some("user"),
+                user_id: (!offset.is_multiple_of(4)).then_some("user"),
                 anonymous_id: None,
                 data: &data,
                 context: Some("{\"page\":1}"),
@@ -125,10 +136,34 @@ impl Fixture {
                 table.checkpoint().unwrap();
             }
         }
-        let expected = read(&table).unwrap();
-        let in_sessions: usize = expected.sessions.iter().map(Vec::len).sum();
-        assert_eq!((expected.rows.len() as u64, in_sessions), (first - 1, expected.rows.len()));
+        let expected = Seen::of(&table);
+        let rows = expected.found[ROWS].len();
+        assert_eq!((rows as u64, expected.found[IN_SESSIONS].len()), (first - 1, rows));
         Self { runtime, folder, expected }
+    }
+
+    /// The same with all files merged into one, which has columns for questions; and where that lies.
+    fn merged(commits: &[u64]) -> (Self, PathBuf) {
+        let mut fixture = Self::new(commits, false);
+        let table = open(fixture.folder.path(), &fixture.runtime).unwrap().0;
+        let rules = CompactionRules { file_bytes: 1 << 20, memory_bytes: 1 << 24, files_min: 2, today: i32::MAX };
+        let group = table.compactable(&rules).remove(0);
+        let compaction = table.rewrite(&group, &rules, &|| true).unwrap().unwrap();
+        let version = table.commit_maintenance(&compaction, NOW).unwrap();
+        let [file] = &version.files[..] else { panic!("{:?}", version.files) };
+        let batch = file.read_coded(0, Columns::SESSION_ID | Columns::USER_ID, &paths()).unwrap();
+        let values = paths().into_iter().map(|path| data_column(&path).unwrap());
+        for name in values.chain(["session_id", "user_id"].map(str::to_owned)) {
+            let column = batch.column_by_name(&name).unwrap();
+            assert!(matches!(column.data_type(), DataType::Dictionary(..)), "{name} is not out of a column of its own");
+        }
+        let mut before = std::mem::replace(&mut fixture.expected, Seen::of(&table)).found.swap_remove(ROWS);
+        let mut after = fixture.expected.found[ROWS].clone();
+        before.sort();
+        after.sort();
+        assert_eq!(before, after);
+        let path = fixture.files(".parquet").into_iter().find(|path| path.ends_with(file.path.as_str())).unwrap();
+        (fixture, path)
     }
 
     fn files(&self, ending: &str) -> Vec<PathBuf> {
@@ -175,29 +210,32 @@ impl Fixture {
             Err(error) => return named(error),
         };
         let checked = verify(&table, true, &mut |_| {}).map_err(|error| format!("the checker fails: {error}"))?;
-        let read = read(&table);
+        let (flushed, found) = read(&table);
         if let Some(aside) = report.quarantined {
             assert!(name.ends_with(&format!("{:020}.json", aside.version)) && !aside.why.is_empty());
-            let seen = read.map_err(|error| error.to_string())?;
-            let is_before =
-                seen.flushed < self.expected.flushed && seen.rows[..] == self.expected.rows[..seen.flushed.0 as usize];
+            let found = found.into_iter().collect::<eye_store::Result<Vec<_>>>().map_err(|error| error.to_string())?;
+            let before = &self.expected.found[ROWS][..flushed.0 as usize];
+            let is_before = flushed < self.expected.flushed && found[ROWS] == before;
             let sound = is_before && checked.is_sound();
-            return if sound {
-                Ok(Found::SetAside)
-            } else {
-                Err(format!("not the version before: {:?}", seen.flushed))
-            };
+            return if sound { Ok(Found::SetAside) } else { Err(format!("not the version before: {flushed:?}")) };
         }
         let is_found = checked.findings.iter().any(|finding| finding.file.contains(name));
-        match read {
-            Err(error) => named(error),
-            Ok(seen) if seen != self.expected => Err(format!("wrong rows are read; the checker finds it: {is_found}")),
-            // Nothing reads the hint but the kernel, and what is before a checkpoint is not read at all.
-            Ok(_) if name.ends_with(".parquet") && !name.starts_with('_') && !is_found => {
-                Err("the checker passes over it".to_owned())
+        let mut is_named = false;
+        for ((way, _), (found, expected)) in WAYS.iter().zip(found.into_iter().zip(&self.expected.found)) {
+            match found {
+                Err(error) => {
+                    named(error).map_err(|why| format!("{way}: {why}"))?;
+                    is_named = true;
+                }
+                Ok(found) if flushed == self.expected.flushed && found == *expected => {}
+                Ok(_) => return Err(format!("{way}: something else is read; the checker finds it: {is_found}")),
             }
-            Ok(_) => Ok(Found::Harmless),
         }
+        // Nothing reads the hint but the kernel, and what is before a checkpoint is not read at all.
+        if name.ends_with(".parquet") && !name.starts_with('_') && !is_found {
+            return Err("the checker passes over it".to_owned());
+        }
+        Ok(if is_named { Found::Named } else { Found::Harmless })
     }
 
     /// Turns bits of every byte (or every `step`-th), and cuts the file short. Prints and returns what became of them.
@@ -240,24 +278,95 @@ fn open(folder: &Path, runtime: &Runtime) -> eye_store::Result<(Table, OpenRepor
     Table::open(Arc::new(DurableLocal::new()), location, options(TableKind::Events), runtime.handle().clone())
 }
 
-fn read(table: &Table) -> eye_store::Result<Seen> {
+/// What is flushed, and what each way finds in all files.
+fn read(table: &Table) -> (Offset, Vec<eye_store::Result<Vec<String>>>) {
     let version = table.current();
-    let (mut rows, mut some) = (Vec::new(), Vec::new());
-    let mut sessions = vec![Vec::new(); SESSIONS as usize];
-    for file in &version.files {
-        for group in file.row_groups()? {
-            rows.extend(shown(&file.read_all(group.index)?)?);
-            let last = u32::try_from(group.rows).unwrap() - 1;
-            let columns = Columns::OFFSET | Columns::NAME | Columns::DATA;
-            some.extend(shown(&file.read(group.index, columns, Some(&[last]))?)?);
+    let by = |way: Way| -> eye_store::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for file in &version.files {
+            found.extend(way(file)?);
         }
-        for (number, session) in sessions.iter_mut().enumerate() {
-            for batch in file.session(&format!("session-{number}"), Columns::ALL)? {
-                session.extend(shown(&batch)?);
-            }
+        Ok(found)
+    };
+    (version.flushed(P0), WAYS.iter().map(|(_, way)| by(*way)).collect())
+}
+
+impl Seen {
+    /// Of a table that is whole.
+    fn of(table: &Table) -> Self {
+        let (flushed, found) = read(table);
+        Self { flushed, found: found.into_iter().map(Result::unwrap).collect() }
+    }
+}
+
+/// All of its rows.
+fn rows(file: &TableFile) -> eye_store::Result<Vec<String>> {
+    let mut rows = Vec::new();
+    for group in file.row_groups()? {
+        rows.extend(shown(&file.read_all(group.index)?)?);
+    }
+    Ok(rows)
+}
+
+/// Each session.
+fn sessions(file: &TableFile) -> eye_store::Result<Vec<String>> {
+    let mut rows = Vec::new();
+    for number in 0..SESSIONS {
+        for batch in file.session(&format!("session-{number}"), Columns::ALL)? {
+            rows.extend(shown(&batch)?);
         }
     }
-    Ok(Seen { flushed: version.flushed(P0), rows, sessions, some })
+    Ok(rows)
+}
+
+/// Some columns of some rows.
+fn some(file: &TableFile) -> eye_store::Result<Vec<String>> {
+    let mut rows = Vec::new();
+    for group in file.row_groups()? {
+        let last = u32::try_from(group.rows).unwrap() - 1;
+        let columns = Columns::OFFSET | Columns::NAME | Columns::DATA;
+        rows.extend(shown(&file.read(group.index, columns, Some(&[last]))?)?);
+    }
+    Ok(rows)
+}
+
+/// As questions read it: columns of few texts as dictionaries, others as views, sessions and users out of their runs if the
+/// file has them.
+fn coded(file: &TableFile) -> eye_store::Result<Vec<String>> {
+    coded_columns(file, Columns::ALL)
+}
+
+/// The columns that a merged file has for questions, and none of the table's that it needs not.
+fn apart(file: &TableFile) -> eye_store::Result<Vec<String>> {
+    coded_columns(file, Columns::SESSION_ID | Columns::USER_ID)
+}
+
+/// With the values of payloads, out of columns of their own if the file has them.
+fn coded_columns(file: &TableFile, columns: Columns) -> eye_store::Result<Vec<String>> {
+    let mut slices = Vec::new();
+    for group in file.row_groups()? {
+        let batch = file.read_coded(group.index, columns, &paths())?;
+        // An array shows its first and its last rows only.
+        assert!(batch.num_rows() <= 8);
+        slices.push(format!("{batch:?}"));
+    }
+    Ok(slices)
+}
+
+/// Whose rows stand together.
+fn runs(file: &TableFile) -> eye_store::Result<Vec<String>> {
+    let mut slices = Vec::new();
+    for group in file.row_groups()? {
+        for column in [Columns::SESSION_ID, Columns::USER_ID] {
+            slices.push(format!("{:?}", file.runs(group.index, column)?));
+        }
+    }
+    Ok(slices)
+}
+
+/// Of the values that get columns when files are merged: all rows have one, half of them have the other.
+fn paths() -> Vec<Vec<String>> {
+    ["n", "plan"].map(|key| vec![key.to_owned()]).to_vec()
 }
 
 fn shown(batch: &arrow::array::RecordBatch) -> eye_store::Result<Vec<String>> {
@@ -268,6 +377,14 @@ fn shown(batch: &arrow::array::RecordBatch) -> eye_store::Result<Vec<String>> {
 fn rot_in_a_parquet_file_is_named_or_harmless() {
     let fixture = Fixture::new(&[6], false);
     let file = fixture.files(".parquet").into_iter().next_back().unwrap();
+    let [turned, cut] = fixture.rot(&file, 1);
+    assert!(turned.contains_key(&Found::Named) && !turned.contains_key(&Found::SetAside), "{turned:?}");
+    assert_eq!(cut.keys().collect::<Vec<_>>(), [&Found::Named], "a shorter file is always named");
+}
+
+#[test]
+fn rot_in_a_merged_file_is_named_or_harmless_by_every_way_of_reading() {
+    let (fixture, file) = Fixture::merged(&[3, 6]);
     let [turned, cut] = fixture.rot(&file, 1);
     assert!(turned.contains_key(&Found::Named) && !turned.contains_key(&Found::SetAside), "{turned:?}");
     assert_eq!(cut.keys().collect::<Vec<_>>(), [&Found::Named], "a shorter file is always named");
