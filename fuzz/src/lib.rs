@@ -38,6 +38,7 @@ mod forge;
 
 use eye_event::payload as json;
 use query::{condition, cursor, decimal, field, filter, line, reads};
+use server::priority;
 use store::columns::select::Columns;
 use store::event::StoredEvent;
 use store::table;
@@ -83,6 +84,7 @@ mod server {
         pub(crate) mod decompress;
         pub(crate) mod receive;
     }
+    pub(crate) mod priority;
 }
 
 #[allow(dead_code, unused_imports, reason = "the crates that the files come from use the rest")]
@@ -102,3 +104,6 @@ mod cli {
         path.is_none_or(|path| path.as_os_str() == "-")
     }
 }
+
+/// As the store has it; here everything has the same priority.
+fn give_way() {}
