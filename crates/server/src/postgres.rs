@@ -188,6 +188,10 @@ fn twin(stream: &TcpStream) -> std::io::Result<TcpStream> {
     TcpStream::from_std(twin)
 }
 
+/// What may come between the start-up message and the end of the login: a password, and the end of the connection. What
+/// else there is is decoded by a library that expects well-formed messages.
+const LOGIN_MESSAGES: &[u8] = b"pX";
+
 /// What a client has sent and is no whole message yet. `pgwire` would keep up to a gigabyte of it.
 struct Input {
     bytes: BytesMut,
@@ -240,6 +244,9 @@ impl Input {
             return Err(fatal("54000", &format!("more than {login_most} {before}")));
         }
         let start = usize::from(!is_first);
+        if is_login && !is_first && self.bytes.first().is_some_and(|kind| !LOGIN_MESSAGES.contains(kind)) {
+            return Err(fatal("08P01", "a password is expected before anything else"));
+        }
         let Some(mut length) = self.bytes.get(start..start + 4) else { return Ok(()) };
         let length = usize::try_from(length.get_u32()).unwrap_or(usize::MAX);
         let (most, setting) = match is_login {
@@ -278,14 +285,15 @@ mod tests {
 
     #[test]
     fn what_may_be_read_has_an_end() {
-        assert!(is_taken(b"", true, true) && is_taken(b"Q\0\0\0", false, true));
+        assert!(is_taken(b"", true, true) && is_taken(b"p\0\0\0", false, true));
+        assert!(!is_taken(b"P\0\0\0\x04", false, true) && is_taken(b"P\0\0\0\x04", false, false));
         assert!(is_taken(b"\0\0\x80\0", true, true) && !is_taken(b"\0\0\x80\x01", true, true));
         assert!(is_taken(b"p\0\0\x80\0", false, true) && !is_taken(b"p\0\0\x80\x01", false, true));
         assert!(is_taken(b"Q\0\x10\0\0", false, false) && !is_taken(b"Q\0\x10\0\x01", false, false));
-        assert!(!is_taken(b"Q\x3f\xff\xff\xfd", false, true) && !is_taken(b"Q\xff\xff\xff\xff", false, false));
+        assert!(!is_taken(b"p\x3f\xff\xff\xfd", false, true) && !is_taken(b"Q\xff\xff\xff\xff", false, false));
         assert!(!is_taken(b"Q\0\0\0\x03", false, false));
         // Small messages count together until the login is done.
-        let many = b"H\0\0\0\x04".repeat(32 * 1024);
+        let many = b"p\0\0\0\x04".repeat(32 * 1024);
         assert!(!is_taken(&many, false, true) && is_taken(&many, false, false));
     }
 }
