@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eye_event::Timestamp;
+use eye_event::{Problems, Timestamp};
 
 use crate::Result;
 use crate::erasures::Erasures;
 use crate::http::Client;
-use crate::load::{Notes, Shape, Writer};
+use crate::load::{APPLICATIONS, Notes, Shape, Writer};
 use crate::machine::cannot_strace;
 use crate::modes::io::await_trace;
 use crate::observe;
-use crate::oracle::{Digest, Findings, Told, Violation};
+use crate::oracle::{Findings, Said, Sent, Told, Violation};
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
@@ -180,8 +180,9 @@ impl<'a> Beside<'a> {
         let id = format!("{}-{}", self.session, self.next);
         let timestamp = FIRST_MICROS + self.next as i64;
         let data = format!(r#"{{"id":"{id}"}}"#);
-        let content = Digest::of_event("seed", "beside", &data);
-        self.notes.witness().will_send(id.clone(), self.session.as_str().into(), timestamp, content);
+        let said = Said { category: "seed", name: "beside", data: &data, ..Said::default() };
+        let sent = Sent::new(&self.session, Some(timestamp), Problems::NONE, said.digest());
+        self.notes.witness().will_send(APPLICATIONS[0], id.clone(), sent);
         let (session, time) = (&self.session, Timestamp::from_micros(timestamp));
         let body = format!(
             r#"{{"event_id":"{id}","session_id":"{session}","category":"seed","name":"beside","data":{data},"timestamp":"{time}"}}"#
@@ -211,15 +212,15 @@ impl<'a> Beside<'a> {
 
     /// The seed's API does not say where an event lies: from now on it must stay where it is.
     fn look(&self, server: &Server) {
-        let read = observe::sessions(&mut Rig::client(server), std::slice::from_ref(&self.session));
+        let read = observe::shown(&mut Rig::client(server), std::slice::from_ref(&self.session));
         let rows = match read {
-            Ok(rows) => rows.concat(),
+            Ok(shown) => shown.sessions.concat(),
             Err(error) => return self.notes.find(Violation::NotRecovered, format!("it cannot be read: {error}")),
         };
         let mut witness = self.notes.witness();
         for id in &self.taken {
             match rows.iter().find(|row| row.id == *id) {
-                Some(row) => witness.told(id, false, Told::Stored(row.place)),
+                Some(row) => witness.told(APPLICATIONS[0], id, false, Told::Stored(row.place)),
                 None => witness.findings.add(Violation::Lost, format!("{id} was answered with 201 and is not there")),
             }
         }

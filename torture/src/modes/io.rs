@@ -182,7 +182,7 @@ fn one_series(ground: &Ground, series: Series, nth_max: u64) -> Result<(Vec<Run>
 
 /// Without an N nothing fails, and the calls are counted.
 fn one_run(ground: &Ground, series: Series, nth: Option<u64>, end: End) -> Result<Run> {
-    let mut rig = prepared(ground, series, nth)?;
+    let mut rig = prepared(ground, nth)?;
     if !series.is_first_start {
         let Some(mut server) = rig.start()? else { return Ok(over(rig, 0, BTreeSet::new())) };
         rig.steps(&server, 6);
@@ -229,7 +229,7 @@ fn one_run(ground: &Ground, series: Series, nth: Option<u64>, end: End) -> Resul
 }
 
 /// A folder with a small load. The same for all of a series: only the N changes.
-fn prepared(ground: &Ground, series: Series, nth: Option<u64>) -> Result<Rig<'_>> {
+fn prepared(ground: &Ground, nth: Option<u64>) -> Result<Rig<'_>> {
     let mut random = Random::new(ground.seed).fork(4);
     let mut shape = Shape::new(format!("io{}", nth.unwrap_or_default()));
     (shape.writers, shape.readers, shape.sessions) = (1, 0, 3);

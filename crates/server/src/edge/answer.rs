@@ -21,7 +21,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::Version;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep};
 
