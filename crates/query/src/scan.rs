@@ -169,6 +169,9 @@ impl<L: SourceSlice + Sync> Pass<'_, L> {
                 runs.keys().iter().for_each(|key| marks.add(*key));
                 let before = held.fetch_add(runs.bytes(), Ordering::Relaxed);
                 let is_held = before.saturating_add(runs.bytes()) <= self.held_bytes_max;
+                if !is_held {
+                    held.fetch_sub(runs.bytes(), Ordering::Relaxed);
+                }
                 Looked::Marked(is_held.then_some(runs))
             } else {
                 let runs = self.feed(state, (number, slice), None, None)?;

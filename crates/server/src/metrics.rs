@@ -86,7 +86,7 @@ metrics! {
         body_bytes "eye_body_bytes_total" "Bytes of collect bodies after decompression.";
         connections_refused "eye_connections_refused_total" "Connections closed at once because their address has too many.";
         connections_silent "eye_connections_silent_total" "Connections closed because no request began on them in time, or before another one needed the room.";
-        answers_stalled "eye_answers_stalled_total" "Answers given up because their client took nothing of them for answer_idle_timeout; over HTTP/1 and of PostgreSQL clients with their connection.";
+        answers_stalled "eye_answers_stalled_total" "Answers given up because their client took nothing of them for answer_idle_timeout; over HTTP/1 and of PostgreSQL clients with their connection, which over HTTP/2 counts beside its answers.";
     }
     labelled {
         requests ["route", "status"] "eye_requests_total" "Requests answered, by route and status.";

@@ -67,12 +67,12 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 /// Serves until the process stops. Statements that run then are stopped.
 pub(crate) async fn serve(listener: TcpListener, state: AppState, shutdown: Shutdown) {
     let most = state.settings.postgres_connections_max;
-    let places = Arc::new(Semaphore::new(most));
+    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let logins = match state.settings.postgres_logins_max {
         0 => most.max(LOGINS_MIN),
         logins => logins,
     };
-    let logins = Arc::new(Semaphore::new(logins));
+    let logins = Arc::new(Semaphore::new(logins.min(Semaphore::MAX_PERMITS)));
     let manager = Arc::new(ConnectionManager::new());
     let mut connections = JoinSet::new();
     loop {

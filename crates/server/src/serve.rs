@@ -23,7 +23,7 @@ use eye_store::table::location;
 use eye_store::{DedupRecall, RetentionRule, Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::ask::{Bodies, sql_limits};
 use crate::command::{fail, print};
@@ -31,6 +31,7 @@ use crate::config::Settings;
 use crate::config::kind::{Format, KeptFor};
 use crate::edge::accept;
 use crate::edge::budget::BodyBudget;
+use crate::edge::decompress::DecodeTurns;
 use crate::edge::turns::Turns;
 use crate::first_start;
 use crate::jobs;
@@ -167,7 +168,7 @@ impl Opened {
             budget: BodyBudget::new(settings.body_budget_bytes_max),
             catalogue: Catalogue::new(settings.catalogue_rows_max as u64, settings.catalogue_bytes_max),
             turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max),
-            decompressing: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            decompressing: DecodeTurns::new(std::thread::available_parallelism().map_or(1, usize::from)),
             shutdown: shutdown.clone(),
             settings: settings.clone(),
             clock,

@@ -8,10 +8,10 @@ use eye_event::Timestamp;
 use eye_query::Catalogue;
 use eye_registry::Registry;
 use eye_store::Store;
-use tokio::sync::Semaphore;
 
 use crate::config::Settings;
 use crate::edge::budget::BodyBudget;
+use crate::edge::decompress::DecodeTurns;
 use crate::edge::turns::Turns;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     /// How many bytes of bodies may be in memory at once.
     pub(crate) budget: BodyBudget,
     /// How many bodies may be decompressed at once.
-    pub(crate) decompressing: Semaphore,
+    pub(crate) decompressing: DecodeTurns,
     /// Which categories, names, fields and values there are.
     pub(crate) catalogue: Catalogue,
     /// Whose turn it is to have a large body worked on.
@@ -127,7 +127,7 @@ pub(crate) mod testing {
             budget: BodyBudget::new(settings.body_budget_bytes_max),
             catalogue: Catalogue::new(settings.catalogue_rows_max as u64, settings.catalogue_bytes_max),
             turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max),
-            decompressing: Semaphore::new(1),
+            decompressing: DecodeTurns::new(1),
             shutdown: crate::shutdown::pair().1,
             settings,
         })

@@ -8,12 +8,11 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
 use crate::error::Code;
 use crate::memory::within;
 use crate::server::edge::budget::BodyBudget;
-use crate::server::edge::decompress::{Encoding, decompress};
+use crate::server::edge::decompress::{DecodeTurns, Encoding, decompress};
 use crate::server::edge::receive::{ReceiveLimits, receive};
 
 #[derive(Debug, Arbitrary)]
@@ -68,7 +67,7 @@ pub fn run(data: &[u8]) {
             let expected = sent.announced as usize % (bytes_max + 1);
             let received = receive(&mut frames(&wire, &sent.frames), expected, &limits, &mut charge).await?;
             assert_eq!(received, wire, "frames were not put together");
-            decompress(encoding, received, bytes_max, charge, &Semaphore::new(1)).await
+            decompress(encoding, received, bytes_max, charge, &DecodeTurns::new(1)).await
         })
     });
     match read {

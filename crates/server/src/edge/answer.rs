@@ -7,8 +7,9 @@
 //! connection go on.
 //!
 //! The rule: the clock runs only while a piece of the body waits for the client, and begins anew with each piece. A body
-//! that has nothing to say, such as a live tail's, may be silent for as long as it likes. Pieces are small, so that a
-//! slow client is not taken for one that has stopped. The last piece is h2's once the window is open at all: it is all
+//! that has nothing to say, such as a live tail's, may be silent for as long as it likes. Pieces are small; what a window
+//! took at once a client may read slowly before it opens the window again ([`SLOWEST_BYTES_PER_SECOND`]), so that a slow
+//! one is not taken for one that has stopped. The last piece is h2's once the window is open at all: it is all
 //! that may stay of an answer that is over, and holds nothing but its bytes.
 
 use std::cell::Cell;
@@ -29,6 +30,11 @@ use crate::metrics::Metrics;
 
 /// At most so much is handed over at once: a frame of HTTP/2, unless its client asks for larger ones.
 const PIECE_BYTES: usize = 16 * 1024;
+/// A client that reads as slowly as this has time for what its window took at once: many open it again only when they
+/// have read half of it.
+const SLOWEST_BYTES_PER_SECOND: u64 = 32 * 1024;
+/// It has no more than this in addition, however large the window.
+const MORE_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// An answer as a connection gives it.
 pub(super) type Answer = http::Response<AnswerBody>;
@@ -49,8 +55,8 @@ fn as_it_is(response: Response) -> Answer {
 /// What the body of an answer did last.
 #[derive(Clone, Copy)]
 enum Did {
-    /// It gave a piece, which now waits for the client.
-    Give,
+    /// It gave pieces of so many bytes, which now wait for the client.
+    Give(u64),
     /// It gave nothing: it waits for what it is made of, or is over.
     Nothing,
 }
@@ -62,7 +68,12 @@ tokio::task_local! {
 
 fn note(did: Did) {
     // Over HTTP/1 nobody wants to know: an answer that is not taken is a write that makes no progress.
-    let _ = DID.try_with(|cell| cell.set(Some(did)));
+    let _ = DID.try_with(|cell| {
+        cell.set(Some(match (cell.get(), did) {
+            (Some(Did::Give(before)), Did::Give(bytes)) => Did::Give(before.saturating_add(bytes)),
+            _ => did,
+        }));
+    });
 }
 
 /// The body of an answer, which says what it does.
@@ -100,8 +111,8 @@ impl hyper::body::Body for AnswerBody {
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
-        note(Did::Give);
         let length = self.rest.len().min(self.piece_bytes_max);
+        note(Did::Give(length as u64));
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
@@ -161,7 +172,7 @@ async fn is_taken(mut answer: Pin<&mut impl Future>, idle_max: Duration) -> bool
             return Poll::Ready(true);
         }
         match did {
-            Some(Did::Give) => waits = Some(Box::pin(sleep(idle_max))),
+            Some(Did::Give(bytes)) => waits = Some(Box::pin(sleep(idle_max.saturating_add(more_time(bytes))))),
             Some(Did::Nothing) => waits = None,
             None => {}
         }
@@ -173,6 +184,11 @@ async fn is_taken(mut answer: Pin<&mut impl Future>, idle_max: Duration) -> bool
     .await
 }
 
+/// What it takes a slow client to read so many bytes.
+fn more_time(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST_BYTES_PER_SECOND).min(MORE_TIME_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -180,6 +196,7 @@ mod tests {
 
     use futures_util::{StreamExt as _, stream};
     use http_body_util::BodyExt as _;
+    use hyper::body::Body as _;
     use tokio::time::timeout;
 
     use super::*;

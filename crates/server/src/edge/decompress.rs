@@ -7,10 +7,11 @@
 //! they are; what is not done after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work.
 
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::budget::Charge;
 use crate::error::{ApiError, ApiResult, Code};
@@ -70,32 +71,80 @@ impl Encoding {
     }
 }
 
-/// Decodes a body, at most `bytes_max` bytes of it. `turns` bounds how many bodies are decoded at once.
+/// How many bodies are decoded at once. One that looks like a bomb waits for a turn of its own, which nobody else waits for.
+#[derive(Debug)]
+pub(crate) struct DecodeTurns {
+    usual: Arc<Semaphore>,
+    suspicious: Arc<Semaphore>,
+}
+
+impl DecodeTurns {
+    /// So many usual ones, and one that looks like a bomb.
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self { usual: Arc::new(Semaphore::new(at_once)), suspicious: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+/// Decodes a body, at most `bytes_max` bytes of it.
 pub(crate) async fn decompress(
     encoding: Encoding,
     input: Bytes,
     bytes_max: usize,
     charge: Charge,
-    turns: &Semaphore,
+    turns: &DecodeTurns,
 ) -> ApiResult<(Bytes, Charge)> {
     if encoding == Encoding::Identity {
         return Ok((input, charge));
     }
-    let turn = turns.acquire().await.map_err(|error| ApiError::internal(&error))?;
+    let turn = take(&turns.usual).await?;
     let decoder = Decoder::new(encoding, input.clone())?;
     let mut work = Work { encoding, input, decoder, output: Vec::new(), is_measured: false, bytes_max, charge };
-    let work = if work.run(INLINE_BYTES_MAX)? {
-        work
+    let mut step = work.run(INLINE_BYTES_MAX)?;
+    if step == Step::Paused {
+        (work, step) = apart(turn, work, |work| work.run(usize::MAX)).await?;
     } else {
-        let is_suspicious = work.is_suspicious();
-        let rest = tokio::task::spawn_blocking(move || {
-            let mut run = || work.run(usize::MAX).map(drop);
-            if is_suspicious { giving_way("decompress", run) } else { run() }.map(|()| work)
-        });
-        rest.await.map_err(|error| ApiError::internal(&error))??
-    };
-    drop(turn);
+        drop(turn);
+    }
+    if step == Step::Suspicious {
+        let turn = take(&turns.suspicious).await?;
+        let measured = |work: &mut Work| {
+            giving_way("decompress", || {
+                work.measure()?;
+                work.run(usize::MAX)
+            })
+        };
+        (work, _) = apart(turn, work, measured).await?;
+    }
     Ok((Bytes::from(work.output), work.charge))
+}
+
+async fn take(turns: &Arc<Semaphore>) -> ApiResult<OwnedSemaphorePermit> {
+    Arc::clone(turns).acquire_owned().await.map_err(|error| ApiError::internal(&error))
+}
+
+/// Goes on with a body on a thread for blocking work. Its turn ends with the work, also if nobody waits for it any more.
+async fn apart(
+    turn: OwnedSemaphorePermit,
+    mut work: Work,
+    run: impl FnOnce(&mut Work) -> ApiResult<Step> + Send + 'static,
+) -> ApiResult<(Work, Step)> {
+    let rest = tokio::task::spawn_blocking(move || {
+        let step = run(&mut work);
+        drop(turn);
+        step.map(|step| (work, step))
+    });
+    rest.await.map_err(|error| ApiError::internal(&error))?
+}
+
+/// How far a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It is decoded.
+    Done,
+    /// It has become as large as it may where it is decoded.
+    Paused,
+    /// It looks like a bomb: it is to be measured.
+    Suspicious,
 }
 
 /// A body half decoded.
@@ -110,17 +159,17 @@ struct Work {
 }
 
 impl Work {
-    /// Decodes until the end (true) or until there are `pause_at` bytes (false).
-    fn run(&mut self, pause_at: usize) -> ApiResult<bool> {
+    /// Decodes until the end, until there are `pause_at` bytes, or until it looks like a bomb.
+    fn run(&mut self, pause_at: usize) -> ApiResult<Step> {
         loop {
             if self.output.len() > self.bytes_max {
                 return Err(super::budget::too_large(self.bytes_max));
             }
-            if self.output.len() >= pause_at {
-                return Ok(false);
-            }
             if self.is_suspicious() {
-                self.measure()?;
+                return Ok(Step::Suspicious);
+            }
+            if self.output.len() >= pause_at {
+                return Ok(Step::Paused);
             }
             let before = self.output.len();
             let step = STEP_BYTES.min(self.bytes_max - before + 1);
@@ -131,7 +180,7 @@ impl Work {
             self.output.truncate(before + length);
             self.charge.shrink(step - length);
             match read {
-                Ok(0) => return self.decoder.check_end().map(|()| true),
+                Ok(0) => return self.decoder.check_end().map(|()| Step::Done),
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.decoder.broken(&error)),
@@ -299,7 +348,7 @@ mod tests {
 
     async fn decode(encoding: Encoding, input: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
         let budget = BodyBudget::new(64 << 20);
-        let turns = Semaphore::new(1);
+        let turns = DecodeTurns::new(1);
         let decoded = decompress(encoding, Bytes::from(input), bytes_max, budget.charge(0).unwrap(), &turns).await;
         let decoded = decoded.map(|(bytes, _charge)| bytes.to_vec());
         assert_eq!(budget.used(), 0, "every byte that was charged was given back");
@@ -316,6 +365,34 @@ mod tests {
             let refused = decode(encoding, input, 4 << 20).await.unwrap_err();
             assert_eq!(refused.code(), Code::BodyTooLarge, "{encoding:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn others_do_not_wait_for_what_looks_like_a_bomb() {
+        let (budget, turns) = (BodyBudget::new(64 << 20), DecodeTurns::new(1));
+        // Noise first, so that it is suspected late, on a thread of its own.
+        let noise: Vec<u8> =
+            (0..20_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let bombs =
+            [vec![b'x'; 30 << 20], [noise, vec![b'x'; 30 << 20]].concat()].map(|bomb| encode(Encoding::Gzip, &bomb));
+        let held = take(&turns.suspicious).await.unwrap();
+        let unpack = |input: Vec<u8>| {
+            decompress(Encoding::Gzip, Bytes::from(input), 16 << 20, budget.charge(0).unwrap(), &turns)
+        };
+        let [first, second] = bombs.map(|bomb| Box::pin(unpack(bomb)));
+        let (mut first, mut second) = (first, second);
+        let usual = encode(Encoding::Gzip, &vec![b'a'; 1 << 10]);
+        tokio::select! {
+            biased;
+            _ = &mut first => panic!("a bomb without a turn"),
+            _ = &mut second => panic!("a bomb without a turn"),
+            (decoded, _) = async { unpack(usual).await.unwrap() } => assert_eq!(decoded.len(), 1 << 10),
+        }
+        drop(held);
+        for bomb in [first, second] {
+            assert_eq!(bomb.await.unwrap_err().code(), Code::BodyTooLarge);
+        }
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]

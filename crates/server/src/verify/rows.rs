@@ -83,7 +83,7 @@ impl Identities {
     ) -> Option<Repeat> {
         let (rule, is_judged) = self.rule(offset);
         if self.seen.len() >= self.next_prune {
-            self.prune(received_at, offset, rule.ids_max);
+            self.prune(received_at, offset);
         }
         let key = self.key(identity);
         let before = self.seen.insert(key, Seen { received_at, offset })?;
@@ -112,11 +112,11 @@ impl Identities {
     }
 
     /// Forgets what is in no window under which this offset or a later one was decided.
-    fn prune(&mut self, now: Timestamp, offset: Offset, ids_max: u64) {
+    fn prune(&mut self, now: Timestamp, offset: Offset) {
         let from = back(now, self.history.longest_seconds(offset));
         self.seen.retain(|_, seen| seen.received_at >= from);
         self.known_from = self.known_from.max(from);
-        self.is_overfull |= self.seen.len() as u64 >= ids_max;
+        self.is_overfull |= self.seen.len() as u64 >= self.history.most_ids(offset);
         self.next_prune = (self.seen.len() * 2).max(1 << 16);
     }
 }
@@ -335,7 +335,8 @@ mod tests {
 
     #[test]
     fn what_a_later_window_reaches_back_to_is_not_forgotten() {
-        let mut identities = identities(&[(1, 10, 1_000_000), (1_000_000, 100_000, 1_000_000)]);
+        // Under the first settings fewer ids were remembered than the second reach back to.
+        let mut identities = identities(&[(1, 10, 70_000), (1_000_000, 100_000, 1_000_000)]);
         identities.store(("web", "s", "a"), second(0), Offset(1));
         for id in 0..(1 << 17) {
             identities.store(("web", "s", &id.to_string()), second(50_000), Offset(id + 2));

@@ -68,8 +68,19 @@ impl DedupHistory {
     /// The longest window under which this offset or a later one was decided, in seconds.
     #[must_use]
     pub fn longest_seconds(&self, offset: Offset) -> i64 {
+        self.from(offset).map(|rule| rule.window_seconds).max().unwrap_or_default()
+    }
+
+    /// The most ids that were remembered when this offset or a later one was decided.
+    #[must_use]
+    pub fn most_ids(&self, offset: Offset) -> u64 {
+        self.from(offset).map(|rule| rule.ids_max).max().unwrap_or_default()
+    }
+
+    /// The settings of this offset and of later ones.
+    fn from(&self, offset: Offset) -> impl Iterator<Item = &DedupRule> {
         let over = self.0.partition_point(|rule| rule.from <= offset.0).saturating_sub(1);
-        self.0[over..].iter().map(|rule| rule.window_seconds).max().unwrap_or_default()
+        self.0[over..].iter()
     }
 
     /// True if nothing is known.
@@ -102,6 +113,8 @@ mod tests {
         assert_eq!(at(u64::MAX).unwrap(), (history.latest().window_seconds, history.latest().ids_max));
         let longest = |offset| history.longest_seconds(Offset(offset));
         assert_eq!((longest(0), longest(29), longest(30), longest(99)), (3600, 3600, 60, 60));
+        let most = |offset| history.most_ids(Offset(offset));
+        assert_eq!((most(0), most(39), most(40)), (9, 9, 8));
         let nothing = DedupHistory::default();
         assert_eq!((nothing.at(Offset(5)), nothing.latest().window_seconds), (None, 0));
         assert_eq!(nothing.longest_seconds(Offset(5)), 0);
