@@ -2,11 +2,12 @@
 //!
 //! Each scene is a short life of the product over a prepared folder. A run of it without a crash says which points it
 //! comes to, and how often; then it is lived again for each of them, with the same requests. What a recovery comes to is
-//! seen on a copy of the folder that the crash left; then one of these points is where the recovery itself dies, and so
-//! does the recovery from that.
+//! seen on a copy of the folder that the crash left, with the erasures that it takes up; then one of these points is where
+//! the recovery itself dies, and so does the recovery from that.
 //!
 //! The rule: only what was reached is claimed, and all that is claimed must have happened. A point that no scene comes to
-//! is an error of this file.
+//! is an error of this file. Of recoveries that is what every one of a scene comes to before it serves; what only some come
+//! to, or threads that run beside, is tried and counted, and not demanded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use eye_fault::CrashPoint;
 
+use crate::http::Client;
 use crate::load::{NOBODY, Shape};
 use crate::observe;
 use crate::oracle::{Findings, Violation};
@@ -75,8 +77,17 @@ struct Plan {
     scene: Scene,
     point: CrashPoint,
     hit: u64,
-    /// Where the recovery from it is to die, if it comes to that point; else where it was tried least.
+    /// Where the recovery from it is to die; else where it was tried least.
     then: Option<&'static str>,
+}
+
+/// The points that one recovery comes to.
+#[derive(Debug, Default)]
+struct Reached {
+    /// Before it serves.
+    at_start: BTreeSet<&'static str>,
+    /// The same, and until what it takes up is done.
+    all: Vec<&'static str>,
 }
 
 /// A point that the recoveries of a scene come to.
@@ -84,6 +95,8 @@ struct Plan {
 struct Recovery {
     /// The crash that leads there.
     plan: Plan,
+    /// How many of them come to it before they serve.
+    at_start: u64,
     tried: u64,
     has_died: bool,
 }
@@ -94,6 +107,8 @@ struct Seen {
     /// Points at which a process died, and at which hit.
     crashed: BTreeSet<(&'static str, u64)>,
     in_recovery: BTreeMap<(Scene, &'static str), Recovery>,
+    /// Recoveries of each scene of which it was seen where they come.
+    traced: BTreeMap<Scene, u64>,
     deepest: u64,
 }
 
@@ -102,15 +117,23 @@ impl Seen {
         self.crashed.contains(&(plan.point.name(), plan.hit))
     }
 
-    /// Where the recovery from this crash is to die, of what it comes to.
-    fn choose(&mut self, plan: Plan, reached: &[&'static str]) -> Option<&'static str> {
-        for name in reached {
-            let recovery = Recovery { plan, tried: 0, has_died: false };
-            self.in_recovery.entry((plan.scene, *name)).or_insert(recovery);
+    /// True if every recovery of this scene comes to it before it serves.
+    fn is_always(&self, scene: Scene, recovery: &Recovery) -> bool {
+        self.traced.get(&scene) == Some(&recovery.at_start)
+    }
+
+    /// Where the recovery from this crash is to die, of what it comes to; or where it is told to, even if its copy did not
+    /// come there: the next one may.
+    fn choose(&mut self, plan: Plan, reached: &Reached) -> Option<&'static str> {
+        *self.traced.entry(plan.scene).or_default() += 1;
+        for name in &reached.all {
+            let recovery = Recovery { plan, at_start: 0, tried: 0, has_died: false };
+            let recovery = self.in_recovery.entry((plan.scene, *name)).or_insert(recovery);
+            recovery.at_start += u64::from(reached.at_start.contains(name));
         }
         let tried = |name: &&'static str| self.in_recovery.get(&(plan.scene, *name)).map(|recovery| recovery.tried);
-        let least = reached.iter().copied().min_by_key(tried);
-        let chosen = plan.then.filter(|name| reached.contains(name)).or(least)?;
+        let least = reached.all.iter().copied().min_by_key(tried);
+        let chosen = plan.then.or(least)?;
         if let Some(recovery) = self.in_recovery.get_mut(&(plan.scene, chosen)) {
             recovery.tried += 1;
         }
@@ -126,7 +149,7 @@ impl Seen {
         }
     }
 
-    /// What is still to come to pass.
+    /// What has not come to pass yet, of what is demanded and of what is only tried.
     fn missing(&self, plans: &[Plan]) -> Vec<Plan> {
         let mut missing: Vec<Plan> = plans.iter().filter(|plan| !self.has_crashed(plan)).copied().collect();
         let not_yet = self.in_recovery.iter().filter(|(_, recovery)| !recovery.has_died);
@@ -199,19 +222,23 @@ fn judge(plans: &[Plan], seen: &Seen, report: &mut Report) {
         plans.iter().filter(|plan| plan.hit == LATER).map(|plan| plan.point.name()).collect();
     let not_later: Vec<&str> = names.iter().copied().filter(|&name| !has_crashed(name, LATER)).collect();
     missing.extend(not_later.iter().map(|name| format!("no run died at {name}, hit {LATER}")));
-    let recoveries = seen.in_recovery.iter().filter(|(_, recovery)| !recovery.has_died);
+    let (always, sometimes): (Vec<_>, Vec<_>) =
+        seen.in_recovery.iter().partition(|((scene, _), recovery)| seen.is_always(*scene, recovery));
+    let recoveries = always.iter().filter(|(_, recovery)| !recovery.has_died);
     let alive: Vec<String> =
         recoveries.map(|((scene, name), _)| format!("no recovery of {scene:?} died at {name}")).collect();
     let points: BTreeSet<&str> = seen.in_recovery.keys().map(|(_, name)| *name).collect();
     report.notes.push(format!(
-        "{} of {} points at their first hit, {} of {} at hit {LATER}, {} of {} in the recovery of a scene ({} points), \
-         {} crashes {DEPTH} deep",
+        "{} of {} points at their first hit, {} of {} at hit {LATER}, {} of {} that every recovery of a scene comes to, {} \
+         of {} that some come to ({} points), {} crashes {DEPTH} deep",
         CrashPoint::ALL.len() - never.len(),
         CrashPoint::ALL.len(),
         names.len() - not_later.len(),
         names.len(),
-        seen.in_recovery.len() - alive.len(),
-        seen.in_recovery.len(),
+        always.len() - alive.len(),
+        always.len(),
+        sometimes.iter().filter(|(_, recovery)| recovery.has_died).count(),
+        sometimes.len(),
         points.len(),
         seen.deepest,
     ));
@@ -372,8 +399,13 @@ fn erase_rejections(rig: &Rig<'_>, server: &Server) {
     let mut client = Rig::client(server);
     rig.notes.witness().refusals.may_go();
     let _ = client.post("/v1/erasures", "application/json", format!(r#"{{"user_id":"{NOBODY}"}}"#).as_bytes());
+    await_erasures(&mut client, PATIENCE);
+}
+
+/// Until no erasure is under way, or there is no answer.
+fn await_erasures(client: &mut Client, patience: Duration) {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < patience {
         match client.get("/v1/erasures") {
             Ok(answer) if String::from_utf8_lossy(&answer.body).contains(r#""state":"running""#) => {}
             _ => break,
@@ -406,10 +438,10 @@ fn one_crash(ground: &Ground, plan: Plan, number: u64, seen: &Mutex<Seen>) -> Re
 fn crash_in_recovery(rig: &mut Rig<'_>, plan: Plan, random: &mut Random, seen: &Mutex<Seen>) -> Result<()> {
     for depth in 2..=DEPTH {
         let reached = reached_in_recovery(rig)?;
-        let chosen = match (depth, &reached[..]) {
-            (_, []) => None,
-            (2, reached) => locked(seen).choose(plan, reached),
-            (_, reached) => Some(*random.of(reached)),
+        let chosen = match depth {
+            2 => locked(seen).choose(plan, &reached),
+            _ if reached.all.is_empty() => None,
+            _ => Some(*random.of(&reached.all)),
         };
         let Some(name) = chosen else { break };
         rig.set("EYE_CRASH_AT", name);
@@ -429,8 +461,8 @@ fn crash_in_recovery(rig: &mut Rig<'_>, plan: Plan, random: &mut Random, seen: &
     Ok(())
 }
 
-/// The points that a start over this folder comes to until it serves, seen on a copy.
-fn reached_in_recovery(rig: &Rig<'_>) -> Result<Vec<&'static str>> {
+/// The points that a start over this folder comes to, seen on a copy.
+fn reached_in_recovery(rig: &Rig<'_>) -> Result<Reached> {
     let copy = tempfile::Builder::new().prefix("torture-copy-").tempdir()?;
     let mut launch = rig.launch.clone();
     (launch.data, launch.work) = (copy.path().join("data"), copy.path().to_owned());
@@ -443,13 +475,15 @@ fn reached_in_recovery(rig: &Rig<'_>) -> Result<Vec<&'static str>> {
     launch.environment.push(("EYE_CRASH_TRACE".to_owned(), trace.clone().into()));
     match launch.start() {
         Ok(mut server) => {
-            let reached = hits(&trace).into_keys().collect();
+            let at_start = hits(&trace).into_keys().collect();
+            await_erasures(&mut Rig::client(&server), TAKE_UP);
+            let all = hits(&trace).into_keys().collect();
             server.process.kill();
-            Ok(reached)
+            Ok(Reached { at_start, all })
         }
         Err(error) if error.is::<NotStarted>() => {
             rig.find(Violation::NotRecovered, error.to_string());
-            Ok(Vec::new())
+            Ok(Reached::default())
         }
         Err(error) => Err(error),
     }
@@ -461,16 +495,32 @@ mod tests {
 
     const PLAN: Plan = Plan { scene: Scene::Killed, point: CrashPoint::LogAfterSync, hit: 1, then: None };
 
+    /// At the start `names`, and `later` beside it.
+    fn reached(names: &[&'static str], later: &[&'static str]) -> Reached {
+        Reached { at_start: names.iter().copied().collect(), all: [names, later].concat() }
+    }
+
     #[test]
     fn a_recovery_dies_where_it_was_tried_least_or_where_it_is_told_to() {
         let mut seen = Seen::default();
-        let mut choose = |then, reached: &[&'static str]| seen.choose(Plan { then, ..PLAN }, reached);
+        let mut choose = |then, names: &[&'static str]| seen.choose(Plan { then, ..PLAN }, &reached(names, &[]));
         assert_eq!(choose(None, &["a", "b"]), Some("a"));
         assert_eq!(choose(None, &["a", "b"]), Some("b"));
         assert_eq!(choose(Some("b"), &["a", "b"]), Some("b"));
         assert_eq!(choose(None, &["a", "b"]), Some("a"));
-        assert_eq!(choose(Some("c"), &["b"]), Some("b"), "it does not come there");
+        assert_eq!(choose(Some("c"), &["b"]), Some("c"), "its copy did not come there");
         assert_eq!(choose(None, &[]), None);
+    }
+
+    #[test]
+    fn what_every_recovery_comes_to_before_it_serves_is_demanded() {
+        let mut seen = Seen::default();
+        let _ = seen.choose(PLAN, &reached(&["a", "b", "c"], &["d"]));
+        let _ = seen.choose(PLAN, &reached(&["a", "b"], &["c", "d"]));
+        let _ = seen.choose(PLAN, &reached(&["a"], &["d"]));
+        let _ = seen.choose(Plan { scene: Scene::Torn, ..PLAN }, &reached(&[], &["a"]));
+        let demanded = seen.in_recovery.iter().filter(|((scene, _), recovery)| seen.is_always(*scene, recovery));
+        assert_eq!(demanded.map(|(key, _)| *key).collect::<Vec<_>>(), [(Scene::Killed, "a")]);
     }
 
     #[test]
@@ -479,7 +529,7 @@ mod tests {
         let plans = [PLAN, Plan { hit: LATER, ..PLAN }];
         assert_eq!(seen.missing(&plans).len(), 2);
         seen.crashed.insert((PLAN.point.name(), 1));
-        let _ = seen.choose(PLAN, &["a", "b"]);
+        let _ = seen.choose(PLAN, &reached(&["a", "b"], &[]));
         seen.died(Scene::Killed, "a", 2);
         let missing: Vec<_> = seen.missing(&plans).iter().map(|plan| (plan.hit, plan.then)).collect();
         assert_eq!(missing, [(LATER, None), (1, Some("b"))]);
