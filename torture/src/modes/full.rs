@@ -15,6 +15,7 @@ use crate::oracle::{Findings, Violation};
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
+use crate::steps::Step;
 
 /// The disk.
 const DISK_BYTES: u64 = 96 << 20;
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RESUME_MAX: Duration = Duration::from_secs(5);
 /// Fills of one folder: few, so that a short run has every kind of folder.
 const FILLS_PER_FOLDER: u64 = 2;
+/// So many fills must come to a commit.
+const DEMANDED_AT: u64 = 8;
 
 /// A disk of any kind, unmounted when dropped.
 enum Disk {
@@ -67,6 +70,7 @@ pub fn run(ground: &Ground, fills: u64) -> Result<Report> {
         folder += 1;
     }
     report.notes.push(format!("events are taken {} ms after there is space again at most", longest.as_millis()));
+    report.demand(fills >= DEMANDED_AT, &[Step::Commit]);
     Ok(report)
 }
 
