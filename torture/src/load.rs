@@ -45,9 +45,10 @@ pub struct Shape {
     pub large_one_in: u64,
     /// A pause after each answer.
     pub pause: Duration,
-    /// Send requests again that were not answered, and some that were, and use an id in every application. Not where the
-    /// dedup window may close in between, nor where an id has to be that of one event.
+    /// Send requests again that were not answered, and some that were. Not where the dedup window may close in between.
     pub repeats: bool,
+    /// Use an id in every application. Not where an id has to be that of one event.
+    pub shares_ids: bool,
 }
 
 impl Shape {
@@ -62,6 +63,7 @@ impl Shape {
             large_one_in: 60,
             pause: Duration::from_millis(2),
             repeats: true,
+            shares_ids: true,
         }
     }
 

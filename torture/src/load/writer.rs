@@ -76,7 +76,7 @@ pub struct Writer {
     shape: Shape,
     /// The application whose token it has.
     pub(super) application: &'static str,
-    /// Stands in its ids. Where an id may be sent twice, that of another application has the same.
+    /// Stands in its ids. Where applications share ids, the writer of another one has the same.
     name: u16,
     /// No other has it.
     number: u16,
@@ -97,7 +97,7 @@ impl Writer {
     #[must_use]
     pub fn new(shape: &Shape, number: u16, random: &Random) -> Self {
         let applications = APPLICATIONS.len() as u16;
-        let name = if shape.repeats { number / applications } else { number };
+        let name = if shape.shares_ids { number / applications } else { number };
         Self {
             shape: shape.clone(),
             application: APPLICATIONS[usize::from(number % applications)],

@@ -34,7 +34,7 @@ pub fn run(ground: &Ground, jumps: u64) -> Result<Report> {
         }
     };
     let mut random = Random::new(ground.seed).fork(11);
-    let shape = Shape { repeats: false, ..Shape::new("j") };
+    let shape = Shape { repeats: false, shares_ids: false, ..Shape::new("j") };
     let mut rig = Rig::new(ground, shape, &mut random, None)?;
     let notes = Arc::clone(&rig.notes);
     let clock = rig.launch.work.join("clock");

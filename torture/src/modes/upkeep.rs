@@ -435,7 +435,7 @@ fn demand(client: &mut Client, notes: &Notes, path: &str) {
 }
 
 /// What was accepted before a start is done some time after it.
-fn await_erased(rig: &Rig<'_>, server: &Server, erasures: &mut Erasures) -> Result<()> {
+pub(super) fn await_erased(rig: &Rig<'_>, server: &Server, erasures: &mut Erasures) -> Result<()> {
     let mut client = Rig::client(server);
     erasures.look_after_start(&mut client, &rig.notes)?;
     let begun = Instant::now();
