@@ -97,8 +97,7 @@ pub(crate) async fn decompress(
         return Ok((input, charge));
     }
     let turn = take(&turns.usual).await?;
-    let decoder = Decoder::new(encoding, input.clone())?;
-    let mut work = Work { encoding, input, decoder, output: Vec::new(), is_measured: false, bytes_max, charge };
+    let mut work = Work::new(encoding, input, bytes_max, charge)?;
     let mut step = work.run(INLINE_BYTES_MAX)?;
     if step == Step::Paused {
         (work, step) = apart(turn, work, |work| work.run(usize::MAX)).await?;
@@ -106,7 +105,10 @@ pub(crate) async fn decompress(
         drop(turn);
     }
     if step == Step::Suspicious {
+        // Whoever waits holds what came over the wire, no window and nothing decoded.
+        let (input, charge) = work.give_back();
         let turn = take(&turns.suspicious).await?;
+        work = Work::new(encoding, input, bytes_max, charge)?;
         let measured = |work: &mut Work| {
             giving_way("decompress", || {
                 work.measure()?;
@@ -159,6 +161,17 @@ struct Work {
 }
 
 impl Work {
+    fn new(encoding: Encoding, input: Bytes, bytes_max: usize, charge: Charge) -> ApiResult<Self> {
+        let decoder = Decoder::new(encoding, input.clone())?;
+        Ok(Self { encoding, input, decoder, output: Vec::new(), is_measured: false, bytes_max, charge })
+    }
+
+    /// The body as it came, to begin anew with.
+    fn give_back(mut self) -> (Bytes, Charge) {
+        self.charge.shrink(self.output.len());
+        (self.input, self.charge)
+    }
+
     /// Decodes until the end, until there are `pause_at` bytes, or until it looks like a bomb.
     fn run(&mut self, pause_at: usize) -> ApiResult<Step> {
         loop {
