@@ -334,6 +334,7 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3_600_000_000;
+    const UUID: &str = "bf428e1d-f221-55de-a77f-a61755a4d727";
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000 + seconds * MICROS_PER_SECOND)
@@ -376,6 +377,46 @@ mod tests {
         assert_eq!((window.len(), window.forgotten_early(), window.effective_seconds()), (2, 1, 1));
         assert!(!window.insert("web", "s", "c", at(3)));
         assert!(window.insert("web", "s", "a", at(3)));
+    }
+
+    #[test]
+    fn memory_is_that_of_what_is_kept() {
+        let mut window = DedupWindow::new(HOUR, 1000);
+        assert!(window.is_empty() && window.effective_seconds() == 3600);
+        for number in 0..5000 {
+            assert!(window.insert("web", format!("session-{number:04}"), format!("event-{number:04}"), at(number)));
+        }
+        assert!(!window.is_empty());
+        assert_eq!((window.len(), window.forgotten_early(), window.effective_seconds()), (1000, 4000, 999));
+        assert_eq!(window.heap_bytes, 1000 * ("session-0000".len() + "event-0000".len()));
+        let chunks = window.entries.bytes() / (4096 * size_of::<Entry>());
+        assert_eq!(window.entries.bytes(), chunks * 4096 * size_of::<Entry>());
+        assert!((1..=2).contains(&chunks), "{chunks} chunks");
+        let tables = window.by_id.iter().map(HashTable::allocation_size).sum::<usize>();
+        let parts = [
+            window.entries.bytes(),
+            window.sessions.capacity() * 32,
+            window.free_sessions.capacity() * 4,
+            tables,
+            window.by_session.allocation_size(),
+            window.heap_bytes,
+        ];
+        assert_eq!(size_of::<Session>(), 32);
+        assert!(parts.iter().all(|part| *part > 0), "{parts:?}");
+        assert_eq!(window.bytes(), parts.iter().sum::<usize>());
+        // Far beyond the window: only the newest is left, a UUID, which takes nothing besides its place.
+        assert!(window.insert("web", [b'0'; 36], UUID, at(100_000)));
+        assert_eq!((window.len(), window.heap_bytes), (1, 36));
+    }
+
+    #[test]
+    fn an_id_goes_when_the_window_and_a_minute_are_over() {
+        let mut window = DedupWindow::new(HOUR, 1000);
+        assert!(window.insert("web", "s", "e", at(0)));
+        assert!(window.insert("web", "s", "f", at(3660)));
+        assert_eq!(window.len(), 2);
+        assert!(window.insert("web", "s", "g", at(3661)));
+        assert_eq!(window.len(), 2, "the first has gone, with nothing after it");
     }
 
     #[test]

@@ -196,7 +196,10 @@ impl<'a> Beside<'a> {
 
     fn step(&mut self) {
         if self.next.is_multiple_of(TOKEN_ONE_IN) {
-            let body = format!(r#"{{"name":"beside the load {}","kind":"secret"}}"#, self.next);
+            let body = format!(
+                r#"{{"name":"beside the load {}","kind":"secret","application":"{}"}}"#,
+                self.next, APPLICATIONS[0]
+            );
             ask(&mut self.clients[0], self.notes, "/v1/tokens", &body);
         }
         let id = format!("{}-{}", self.session, self.next);
