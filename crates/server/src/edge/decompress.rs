@@ -392,9 +392,8 @@ mod tests {
         let unpack = |input: Vec<u8>| {
             decompress(Encoding::Gzip, Bytes::from(input), 16 << 20, budget.charge(0).unwrap(), &turns)
         };
-        let [first, second] = bombs.map(|bomb| Box::pin(unpack(bomb)));
-        let (mut first, mut second) = (first, second);
-        let usual = encode(Encoding::Gzip, &vec![b'a'; 1 << 10]);
+        let [mut first, mut second] = bombs.map(|bomb| Box::pin(unpack(bomb)));
+        let usual = encode(Encoding::Gzip, &[b'a'; 1 << 10]);
         tokio::select! {
             biased;
             _ = &mut first => panic!("a bomb without a turn"),
