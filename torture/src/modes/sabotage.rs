@@ -180,12 +180,9 @@ const fn names_of(bug: Sabotage) -> &'static [Violation] {
         | Bug::SkipCommitSync
         | Bug::SkipCommitFolderSync
         | Bug::SkipRegistryAppend => UNSAFE,
-        Bug::CutDamage
-        | Bug::DropInApply
-        | Bug::DropOnReplay
-        | Bug::HideFlushing
-        | Bug::CompactLosesNew
-        | Bug::VacuumListed => GONE,
+        Bug::CutDamage | Bug::DropInApply | Bug::DropOnReplay | Bug::HideFlushing | Bug::CompactLosesNew => GONE,
+        // A session of which a file is missing is refused, not shown without it.
+        Bug::VacuumListed => &[By::Lost, By::Vanished, By::TableDiffers, By::VerifyFailed, By::NotRecovered],
         Bug::SkipDedup
         | Bug::ForgetDedup
         | Bug::FlushTwice
