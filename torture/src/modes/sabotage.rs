@@ -74,11 +74,6 @@ pub fn run(ground: &Ground) -> Result<Report> {
                 caught += 1;
                 report.details.push(format!("{name}: {} by {scenario}, run {runs}", findings.names()));
             }
-            // The oracle is awake, if not in the words that were expected.
-            None if others.iter().any(|other| !other.starts_with(NO_ANSWER)) => {
-                caught += 1;
-                report.details.push(format!("{name}: not by what it does: [{}]", others.join("; ")));
-            }
             None => {
                 let (names, seen) = (names_of(*bug), others.join("; "));
                 let what = format!("{name} is caught by none of {names:?}, but found was: [{seen}]: {about}");
@@ -206,9 +201,6 @@ const fn names_of(bug: Sabotage) -> &'static [Violation] {
     }
 }
 
-/// Before what the tools say of a product that is too broken to be asked: it is no finding.
-const NO_ANSWER: &str = "no answer";
-
 /// The scenario, the number of its run, what it found.
 type Caught = (&'static str, u64, Findings);
 
@@ -233,7 +225,7 @@ fn catch(
                 Ok(run) => run,
                 // What is broken may not answer at all.
                 Err(error) => {
-                    others.push(format!("{NO_ANSWER}: {error} in {name}, run {runs}"));
+                    others.push(format!("{error} in {name}, run {runs}"));
                     continue;
                 }
             };
@@ -246,9 +238,6 @@ fn catch(
                 let first = findings.kept().first().map(ToString::to_string).unwrap_or_default();
                 others.push(format!("{} by {name}, run {runs} ({first})", findings.names()));
             }
-        }
-        if others.iter().any(|other| !other.starts_with(NO_ANSWER)) {
-            break;
         }
     }
     (None, others)
