@@ -190,6 +190,19 @@ impl<'a> Rig<'a> {
         (0..count).filter(|_| writer.step(&mut client, &self.notes)).count()
     }
 
+    /// The same writer's new events, each alone in its request. How many were acknowledged.
+    pub fn singles(&mut self, server: &Server, count: usize) -> usize {
+        let mut client = Self::client(server);
+        let Some(writer) = self.writers.first_mut() else { return 0 };
+        (0..count).filter(|_| writer.single(&mut client, &self.notes)).count()
+    }
+
+    /// The same writer sends again what it keeps of what was acknowledged. False if something of it was not taken.
+    pub fn repeat(&mut self, server: &Server) -> bool {
+        let mut client = Self::client(server);
+        self.writers.first_mut().is_some_and(|writer| writer.repeat(&mut client, &self.notes))
+    }
+
     /// A client of the server.
     #[must_use]
     pub fn client(server: &Server) -> Client {

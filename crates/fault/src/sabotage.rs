@@ -55,6 +55,8 @@ named! {
         ReorderRows = "reorder_rows",
         /// Times lose their microseconds on the way into the table.
         TruncateTimes = "truncate_times",
+        /// Rejections lose their message on the way into the table.
+        ForgetRejectionMessage = "forget_rejection_message",
         /// Rows on their way to the table are in no reader's view.
         HideFlushing = "hide_flushing",
 
@@ -79,5 +81,7 @@ named! {
 
         /// A change of the registry is shown and never written.
         SkipRegistryAppend = "skip_registry_append",
+        /// Every token sees what is of all applications.
+        ShowOtherApplications = "show_other_applications",
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use eye_fault::{Sabotage, sabotaged};
 use eye_registry::{Actor, Denied, Grant};
 use http::request::Parts;
 use http::{HeaderMap, header};
@@ -33,7 +34,7 @@ pub(crate) struct Admin(pub(crate) Caller);
 impl Caller {
     /// The applications whose events this caller may see: `None` means all of them.
     pub(crate) fn applications(&self) -> Option<Vec<String>> {
-        if self.grant.reads_all {
+        if self.grant.reads_all || sabotaged(Sabotage::ShowOtherApplications) {
             return None;
         }
         Some(self.grant.application.iter().map(ToString::to_string).collect())

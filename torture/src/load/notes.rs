@@ -66,8 +66,15 @@ impl Notes {
     /// Waits until so many more events are acknowledged; false if that takes too long.
     #[must_use]
     pub fn await_acknowledged(&self, more: u64) -> bool {
-        let (start, wanted) = (Instant::now(), self.witness().acknowledged() + more);
-        while self.witness().acknowledged() < wanted {
+        let wanted = self.witness().acknowledged() + more;
+        self.await_that(|witness| witness.acknowledged() >= wanted)
+    }
+
+    /// Waits until this is true of what is known; false if that takes too long.
+    #[must_use]
+    pub fn await_that(&self, is_true: impl Fn(&Witness) -> bool) -> bool {
+        let start = Instant::now();
+        while !is_true(&self.witness()) {
             if start.elapsed() > PATIENCE {
                 return false;
             }

@@ -152,6 +152,22 @@ impl Writer {
         true
     }
 
+    /// Sends a new event, alone in its request. False if it was not answered with 200.
+    pub fn single(&mut self, client: &mut Client, notes: &Notes) -> bool {
+        let request = self.alone(notes);
+        let is_taken = self.send(client, notes, &request, false);
+        if is_taken {
+            self.keep(request);
+        }
+        is_taken
+    }
+
+    /// Sends what it keeps of acknowledged requests again. False if one was not answered with 200.
+    pub fn repeat(&mut self, client: &mut Client, notes: &Notes) -> bool {
+        let kept = self.answered.clone();
+        kept.iter().all(|request| self.send(client, notes, request, true))
+    }
+
     /// Keeps some acknowledged requests, old ones too, to send them again: all of them must be known.
     fn keep(&mut self, request: Request) {
         if self.answered.len() < ANSWERED_MAX {
@@ -246,8 +262,7 @@ impl Writer {
     fn compose(&mut self, notes: &Notes) -> Request {
         let form = self.random.below(3);
         if form == 0 {
-            let (id, json) = self.event(notes, None);
-            return Request { items: vec![Item::Event(id)], content_type: "application/json", body: json.into_bytes() };
+            return self.alone(notes);
         }
         let sent_at = if form == 1 { Some(content::time(&mut self.random)) } else { None };
         let count = 1 + self.random.below(EVENTS_MAX);
@@ -270,6 +285,12 @@ impl Writer {
             None => ("application/x-ndjson", texts.join("\n") + "\n"),
         };
         Request { items, content_type, body: body.into_bytes() }
+    }
+
+    /// A new request of one event.
+    fn alone(&mut self, notes: &Notes) -> Request {
+        let (id, json) = self.event(notes, None);
+        Request { items: vec![Item::Event(id)], content_type: "application/json", body: json.into_bytes() }
     }
 
     /// A new event, noted: its id and its JSON. `sent_at`: of its envelope.

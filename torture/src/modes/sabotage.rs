@@ -1,6 +1,9 @@
 //! Builds with a bug, one at a time: the oracle must name each by what it does. The same scenarios without a bug must pass.
 //!
 //! The rule: that a broken build dies, or that another violation than those of its bug is found, catches nothing.
+//!
+//! Each bug is looked for first by the scenario that was made for it. Most of these wait until something has happened, and not
+//! for a while: a slow machine comes as far.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,11 +12,11 @@ use std::time::{Duration, Instant};
 use eye_fault::Sabotage;
 
 use crate::Result;
-use crate::load::Shape;
+use crate::load::{APPLICATIONS, Notes, Shape};
 use crate::machine::{FileSystem, Mount, cannot_cut, cannot_strace, faketime};
 use crate::modes::{acks, cut, upkeep};
 use crate::observe;
-use crate::oracle::{Findings, Violation};
+use crate::oracle::{Findings, Violation, Witness};
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
@@ -22,8 +25,10 @@ use crate::rig::{Ground, Rig, Tally};
 const ROUNDS: u64 = 3;
 
 /// A way to look for bugs: from cheap to dear.
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 12] = [
     ("kill", kill),
+    ("flush", flush),
+    ("slow flush", slow_flush),
     ("order", order),
     ("sync error", sync_error),
     ("write error", write_error),
@@ -35,6 +40,10 @@ const SCENARIOS: [(&str, Scenario); 10] = [
     ("cut", power_cut),
 ];
 
+/// So many events of each application are acknowledged before a bug is looked for.
+const EVENTS_MIN: u64 = 150;
+/// So many events are sent alone.
+const SINGLES: usize = 4;
 /// Looking for one bug takes no longer.
 const BUG_PATIENCE: Duration = Duration::from_secs(180);
 
@@ -92,7 +101,7 @@ pub fn run(ground: &Ground) -> Result<Report> {
 /// False, and a word about it, if this machine cannot run it.
 fn is_possible(name: &str, missing: &mut Vec<String>) -> bool {
     let why = match name {
-        "order" | "sync error" | "write error" => cannot_strace(),
+        "slow flush" | "order" | "sync error" | "write error" => cannot_strace(),
         "retention" => faketime().err().map(|why| why.to_string()),
         "cut" => cannot_cut(FileSystem::Ext4),
         _ => None,
@@ -101,18 +110,45 @@ fn is_possible(name: &str, missing: &mut Vec<String>) -> bool {
     why.is_none()
 }
 
-/// The scenario that is tried first: the cheaper ones come to nothing of these.
-const fn made_for(bug: Sabotage) -> Option<&'static str> {
+/// The scenario that is tried first: others come to nothing of these, or only with luck.
+const fn made_for(bug: Sabotage) -> &'static str {
     use Sabotage as Bug;
     match bug {
-        Bug::CompactKeepsOld | Bug::CompactLosesNew | Bug::VacuumListed => Some("compaction"),
+        Bug::DropInApply
+        | Bug::DropOnReplay
+        | Bug::SkipDedup
+        | Bug::ForgetDedup
+        | Bug::StoredForDuplicate
+        | Bug::AnswerWrongOffset
+        | Bug::ForgetLedger
+        | Bug::FlushTwice
+        | Bug::CommitTwice
+        | Bug::FlushedTooHigh
+        | Bug::FlushedTooLow
+        | Bug::ReorderRows
+        | Bug::TruncateTimes
+        | Bug::ForgetRejectionMessage
+        | Bug::ShowOtherApplications => "flush",
+        Bug::HideFlushing => "slow flush",
+        Bug::SkipLogSync
+        | Bug::AcknowledgeBeforeSync
+        | Bug::SkipSegmentFolderSync
+        | Bug::TrimUnflushed
+        | Bug::TrimBeforeCommit
+        | Bug::SkipFileSync
+        | Bug::SkipCommitSync
+        | Bug::SkipCommitFolderSync => "order",
+        Bug::IgnoreSyncError => "sync error",
+        Bug::IgnoreWriteError => "write error",
+        Bug::CutDamage => "damage",
+        Bug::SkipRegistryAppend => "token",
+        Bug::CompactKeepsOld | Bug::CompactLosesNew | Bug::VacuumListed => "compaction",
         Bug::EraseHidesLate
         | Bug::EraseNotNoted
         | Bug::EraseKeepsLog
         | Bug::EraseSkipsNewest
-        | Bug::EraseOneTooMany => Some("erasure"),
-        Bug::RetentionDayTooMany => Some("retention"),
-        _ => None,
+        | Bug::EraseOneTooMany => "erasure",
+        Bug::RetentionDayTooMany => "retention",
     }
 }
 
@@ -197,6 +233,8 @@ const fn names_of(bug: Sabotage) -> &'static [Violation] {
         | Bug::EraseSkipsNewest
         | Bug::EraseOneTooMany
         | Bug::RetentionDayTooMany => ERASED,
+        Bug::ForgetRejectionMessage => &[By::RejectionsDiffer],
+        Bug::ShowOtherApplications => &[By::Leaked],
         Bug::EraseNotNoted => &[By::NotErased, By::AckedEarly, By::NotDurable, By::LedgerWrong],
     }
 }
@@ -214,7 +252,7 @@ fn catch(
     let (mut runs, mut others) = (0, Vec::new());
     let begun = Instant::now();
     let mut scenarios = scenarios.to_vec();
-    scenarios.sort_by_key(|(name, _)| Some(*name) != made_for(bug));
+    scenarios.sort_by_key(|(name, _)| *name != made_for(bug));
     for round in 0..ROUNDS {
         for (name, scenario) in &scenarios {
             if begun.elapsed() > BUG_PATIENCE {
@@ -285,6 +323,83 @@ fn kill(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Fi
     Ok(rig.finish())
 }
 
+/// Load, a flush, more events one by one, a kill; then what was acknowledged is sent again. No moment matters.
+///
+/// The last record before the flush and those behind it hold an event each: a commit that ends where no record does keeps the
+/// next start from serving, and that says nothing of what would be lost.
+fn flush(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, _) = rig(ground, bug, round, 28)?;
+    one_partition(&mut rig);
+    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    let notes = Arc::clone(&rig.notes);
+    rig.load(&server, || {
+        await_enough(&notes);
+        Ok(())
+    })?;
+    let before = rig.singles(&server, SINGLES);
+    upkeep::demand(&mut Rig::client(&server), &notes, "/v1/flush");
+    let behind = rig.singles(&server, SINGLES);
+    notes.judge_end(server.process.kill());
+    rig.tally.faults += 1;
+    if before < SINGLES || behind < SINGLES {
+        rig.find(
+            Violation::NotTested,
+            format!("of {SINGLES} events {before} are taken before a flush, {behind} behind it"),
+        );
+    }
+    rig.recover_and_check()?;
+    if rig.has_findings() {
+        return Ok(rig.finish());
+    }
+    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    if !rig.repeat(&server) {
+        rig.find(Violation::NotTested, "repeats are not taken");
+    }
+    rig.check_running(&server);
+    notes.judge_end(server.process.kill());
+    rig.check_stopped();
+    Ok(rig.finish())
+}
+
+/// One partition, of which nothing is flushed but when asked for.
+fn one_partition(rig: &mut Rig<'_>) {
+    rig.flag("partitions", "1");
+    rig.partitions = 1;
+    upkeep::by_hand(rig);
+}
+
+/// Waits until events of each application and a rejection are acknowledged, or something is found.
+fn await_enough(notes: &Notes) {
+    let is_enough = |witness: &Witness| {
+        let has_events = |application: &&str| witness.acknowledged_of(application) >= EVENTS_MIN;
+        !witness.findings.is_empty() || witness.told_rejected > 0 && APPLICATIONS.iter().all(has_events)
+    };
+    if !notes.await_that(is_enough) {
+        notes.find(Violation::NotTested, "too little is acknowledged");
+    }
+}
+
+/// Readers look while flushes take long: syncs of files do, those of the log's records do not.
+fn slow_flush(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
+    let (mut rig, _) = rig(ground, bug, round, 29)?;
+    rig.flag("flush-age-max", "60ms");
+    let inject = "inject=fsync:delay_enter=50000";
+    let wrapper = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", inject];
+    rig.launch.wrapper = wrapper.map(Into::into).into();
+    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
+    let notes = Arc::clone(&rig.notes);
+    rig.load_with(&mut server, |server| {
+        await_enough(&notes);
+        std::thread::sleep(Duration::from_secs(1));
+        notes.judge_end(server.process.kill());
+        Ok(())
+    })?;
+    rig.tally.faults += 1;
+    rig.launch.wrapper.clear();
+    rig.recover_and_check()?;
+    Ok(rig.finish())
+}
+
 /// The order of system calls.
 fn order(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
     acks::one_run(ground, 100 + round, None, |rig| break_it(rig, bug))
@@ -304,15 +419,12 @@ fn write_error(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Ta
 fn damage(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
     let (mut rig, mut random) = rig(ground, bug, round, 21)?;
     // One segment, and all of it matters: nothing is in the table.
-    rig.flag("partitions", "1");
-    rig.partitions = 1;
+    one_partition(&mut rig);
     rig.flag("log-segment-bytes-max", "64MiB");
-    rig.flag("flush-age-max", "60s");
-    rig.flag("flush-bytes-max", "16MiB");
     let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
     let notes = Arc::clone(&rig.notes);
     rig.load_with(&mut server, |server| {
-        std::thread::sleep(Duration::from_millis(300));
+        await_enough(&notes);
         notes.judge_end(server.process.kill());
         Ok(())
     })?;

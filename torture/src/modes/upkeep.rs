@@ -277,7 +277,7 @@ pub fn compaction(rig: &mut Rig<'_>) -> Result<()> {
             let mut client = Rig::client(server);
             for _ in 0..COMPACTIONS {
                 for _ in 0..2 {
-                    std::thread::sleep(LOAD / 4);
+                    go_on(&notes, LOAD / 4);
                     demand(&mut client, &notes, "/v1/flush");
                 }
                 demand(&mut client, &notes, "/v1/compact");
@@ -305,11 +305,11 @@ pub fn erasure(rig: &mut Rig<'_>) -> Result<()> {
     rig.load_with(&mut server, |server| {
         let mut client = Rig::client(server);
         for _ in 0..3 {
-            std::thread::sleep(LOAD / 2);
+            go_on(&notes, LOAD / 2);
             demand(&mut client, &notes, "/v1/flush");
         }
         demand(&mut client, &notes, "/v1/compact");
-        std::thread::sleep(LOAD / 4);
+        go_on(&notes, LOAD / 4);
         Ok(())
     })?;
     rig.check_running(&server);
@@ -370,9 +370,9 @@ pub fn retention(rig: &mut Rig<'_>) -> Result<()> {
     let Some(mut server) = rig.start()? else { return Ok(()) };
     let notes = Arc::clone(&rig.notes);
     rig.load_with(&mut server, |server| {
-        std::thread::sleep(LOAD);
+        go_on(&notes, LOAD);
         demand(&mut Rig::client(server), &notes, "/v1/flush");
-        std::thread::sleep(LOAD / 4);
+        go_on(&notes, LOAD / 4);
         Ok(())
     })?;
     demand(&mut Rig::client(&server), &notes, "/v1/flush");
@@ -400,11 +400,20 @@ pub fn retention(rig: &mut Rig<'_>) -> Result<()> {
 }
 
 /// Nothing is flushed, merged or removed but when asked for: a compaction goes on as long as load makes new files.
-fn by_hand(rig: &mut Rig<'_>) {
-    rig.flag("flush-age-max", "60s");
+pub(super) fn by_hand(rig: &mut Rig<'_>) {
+    rig.flag("flush-age-max", "1h");
     rig.flag("flush-bytes-max", "16MiB");
     rig.flag("compaction-period", "0s");
     rig.flag("vacuum-retention", "0s");
+}
+
+/// The load goes on for so long, and until some more of it is acknowledged or something is found.
+fn go_on(notes: &Notes, time: Duration) {
+    let wanted = notes.witness().acknowledged() + 1;
+    std::thread::sleep(time);
+    if !notes.await_that(|witness| witness.acknowledged() >= wanted || !witness.findings.is_empty()) {
+        notes.find(Violation::NotTested, "nothing more is acknowledged");
+    }
 }
 
 /// An administrator's request. What it did: null if it is too busy at the moment. `None` if there was no answer, or none that
@@ -422,7 +431,7 @@ fn act(client: &mut Client, notes: &Notes, path: &str) -> Option<serde_json::Val
 }
 
 /// The same until it is done: that it never is, is a finding.
-fn demand(client: &mut Client, notes: &Notes, path: &str) {
+pub(super) fn demand(client: &mut Client, notes: &Notes, path: &str) {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         match act(client, notes, path) {

@@ -7,6 +7,7 @@ use arrow::array::{
     TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use eye_event::RejectionRef;
+use eye_fault::{Sabotage, sabotaged};
 
 use super::{
     TableKind, int_column, long_column, offset_as_long, offset_at, partition_at, text_at, text_column, time_at,
@@ -56,7 +57,8 @@ impl RejectionColumns {
         self.offset.append_value(offset_as_long(stored.offset));
         self.code.append_value(stored.rejection.code);
         self.field.append_value(stored.rejection.field);
-        self.message.append_value(stored.rejection.message);
+        let is_lost = sabotaged(Sabotage::ForgetRejectionMessage);
+        self.message.append_value(if is_lost { "" } else { stored.rejection.message });
         self.sample.append_value(stored.rejection.sample);
     }
 
