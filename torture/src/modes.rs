@@ -1,6 +1,7 @@
 //! One file a kind of fault. A mode makes faults and counts; the oracle judges.
 
 pub mod acks;
+mod checkpoint;
 pub mod clock;
 pub mod cut;
 pub mod full;

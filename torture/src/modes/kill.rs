@@ -1,29 +1,23 @@
 //! `kill -9` at random moments under load: before, in and after flushes, in start-up, in an orderly stop; and when a table
 //! gets a checkpoint, which is rare: some folders are brought to just before one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::Result;
 use crate::load::Shape;
-use crate::observe;
+use crate::modes::checkpoint::{self, Awaited, CHECKPOINT_ONE_IN, Sign};
 use crate::oracle::Findings;
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
-use crate::server::PATIENCE;
-use crate::steps::{Step, names};
+use crate::steps::Step;
 
 /// A new data folder after so many kills: reading all of it back takes longer and longer.
 const KILLS_PER_FOLDER: u64 = 10;
-/// One folder in so many comes to a checkpoint.
-const CHECKPOINT_ONE_IN: u64 = 5;
-/// Commits after which a table gets one.
-const CHECKPOINT_COMMITS: usize = 100;
-/// So many kills must come to one, and to everything else.
+/// So many kills must come to everything that they stand for.
 const DEMANDED_AT: u64 = 100;
 
 /// Kills so often.
@@ -46,10 +40,11 @@ pub fn run(ground: &Ground, kills: u64) -> Result<Report> {
 fn one_folder(ground: &Ground, mut random: Random, folder: u64, kills: u64) -> Result<(Tally, Findings)> {
     let mut rig = Rig::new(ground, Shape::new(format!("k{folder}")), &mut random, None)?;
     let notes = Arc::clone(&rig.notes);
-    let mut checkpoint = None;
+    let mut awaited = None;
     if folder.is_multiple_of(CHECKPOINT_ONE_IN) {
-        come_near_checkpoint(&mut rig)?;
-        checkpoint = Some(Awaited::new(&rig, folder.is_multiple_of(2 * CHECKPOINT_ONE_IN)));
+        checkpoint::come_near(&mut rig)?;
+        let sign = if folder.is_multiple_of(2 * CHECKPOINT_ONE_IN) { Sign::Checkpoint } else { Sign::Commit };
+        awaited = Some(Awaited::new(&rig, sign));
     }
     while rig.tally.faults < kills && !rig.has_findings() {
         let Some(mut server) = rig.start()? else { break };
@@ -57,7 +52,7 @@ fn one_folder(ground: &Ground, mut random: Random, folder: u64, kills: u64) -> R
         let stops_first = random.one_in(6);
         let stopping = Duration::from_millis(random.below(30));
         rig.load_with(&mut server, |server| {
-            match checkpoint.take() {
+            match awaited.take() {
                 Some(awaited) => awaited.sleep(moment / 10),
                 None => std::thread::sleep(moment),
             }
@@ -82,43 +77,4 @@ fn one_folder(ground: &Ground, mut random: Random, folder: u64, kills: u64) -> R
     }
     rig.demand_acknowledged()?;
     Ok(rig.finish())
-}
-
-/// Makes commits, one request each, until a few more bring a checkpoint.
-fn come_near_checkpoint(rig: &mut Rig<'_>) -> Result<()> {
-    let Some(mut server) = rig.start()? else { return Ok(()) };
-    // The first commit makes the table. A flush of two partitions makes two.
-    for _ in 0..CHECKPOINT_COMMITS {
-        if observe::commits(&rig.launch.data)?.len() > CHECKPOINT_COMMITS - 4 {
-            break;
-        }
-        rig.steps(&server, 1);
-        let _ = Rig::client(&server).post("/v1/flush", "application/json", b"{}");
-    }
-    rig.notes.judge_end(server.process.kill());
-    Ok(())
-}
-
-/// What a kill waits for: the checkpoint, or the commit before it.
-struct Awaited {
-    folder: PathBuf,
-    /// Of its name.
-    end: String,
-}
-
-impl Awaited {
-    fn new(rig: &Rig<'_>, is_checkpoint: bool) -> Self {
-        let commit = format!("{CHECKPOINT_COMMITS:020}.json");
-        let end = if is_checkpoint { ".checkpoint.parquet".to_owned() } else { commit };
-        Self { folder: rig.launch.data.join("table/events/_delta_log"), end }
-    }
-
-    /// Until it has its name, and a little longer.
-    fn sleep(self, more: Duration) {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE && !names(&self.folder).iter().any(|name| name.ends_with(&self.end)) {
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        std::thread::sleep(more);
-    }
 }

@@ -498,7 +498,7 @@ fn power_cut(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tall
         if rig.has_findings() {
             break;
         }
-        cut::one_cut(&mut rig, &mount, &mut random)?;
+        cut::one_cut(&mut rig, &mount, &mut random, None)?;
         rig.recover_and_check()?;
     }
     if bug.is_none() {
