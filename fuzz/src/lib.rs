@@ -28,6 +28,7 @@ pub mod targets {
     pub mod log_damage;
     pub mod log_segment;
     pub mod native;
+    pub mod postgres;
     pub mod registry;
     pub mod seed;
     pub mod time;
@@ -83,6 +84,9 @@ mod server {
         pub(crate) mod budget;
         pub(crate) mod decompress;
         pub(crate) mod receive;
+    }
+    pub(crate) mod postgres {
+        pub(crate) mod message;
     }
     pub(crate) mod priority;
 }

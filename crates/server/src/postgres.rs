@@ -6,10 +6,12 @@
 //! | module | what it does |
 //! |---|---|
 //! | `session` | one connection: who it is, statements in, rows out |
+//! | `message` | whether a message is well formed, before `pgwire` reads it |
 //! | `words` | what drivers say that is no question: `BEGIN`, `SET application_name` |
 //! | `encode` | columns of Arrow as values of PostgreSQL |
 
 mod encode;
+mod message;
 mod session;
 mod words;
 
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use pgwire::api::{ClientInfo as _, ConnectionManager, PgWireConnectionState, PgWireServerHandlers as _};
-use pgwire::error::PgWireResult;
+use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
 use pgwire::tokio::server::{MaybeTls, negotiate_tls, process_error, process_message};
 use socket2::{SockRef, TcpKeepalive};
@@ -35,6 +37,7 @@ use crate::config::Settings;
 use crate::edge::stream::ClientStream;
 use crate::shutdown::Shutdown;
 use crate::state::AppState;
+use message::Problem;
 use session::{Handlers, fatal};
 
 /// How often it is looked whether a client that waits is still there.
@@ -146,7 +149,8 @@ async fn connection(
         let message = match next {
             Ok(None | Some(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
             Ok(Some(message)) => message,
-            Err(error) => return process_error(&mut socket, error, false).await,
+            // `true`, so that it is not told that it may ask: it is closed.
+            Err(error) => return process_error(&mut socket, error, true).await,
         };
         let is_extended = message.is_extended_query();
         let is_cancel = matches!(message, PgWireFrontendMessage::CancelRequest(_));
@@ -188,9 +192,10 @@ fn twin(stream: &TcpStream) -> std::io::Result<TcpStream> {
     TcpStream::from_std(twin)
 }
 
-/// What may come between the start-up message and the end of the login: a password, and the end of the connection. What
-/// else there is is decoded by a library that expects well-formed messages.
+/// What may come between the start-up message and the end of the login: a password, and the end of the connection.
 const LOGIN_MESSAGES: &[u8] = b"pX";
+/// What may come after that.
+const MESSAGES: &[u8] = b"BCDEHPQSXcdf";
 
 /// What a client has sent and is no whole message yet. `pgwire` would keep up to a gigabyte of it.
 struct Input {
@@ -223,9 +228,8 @@ impl Input {
         context.awaiting_frontend_ssl = false;
         context.awaiting_frontend_startup = matches!(state, PgWireConnectionState::AwaitingStartup);
         loop {
-            self.check(context.awaiting_frontend_startup, is_login)?;
-            if let Some(message) = PgWireFrontendMessage::decode(&mut self.bytes, &context)? {
-                return Ok(Some(message));
+            if let Some(mut message) = self.take(context.awaiting_frontend_startup, is_login)? {
+                return PgWireFrontendMessage::decode(&mut message, &context);
             }
             self.bytes.reserve(READ_BYTES);
             let count = stream.read_buf(&mut self.bytes).await?;
@@ -236,18 +240,24 @@ impl Input {
         }
     }
 
-    /// Whether the message that has begun may come. Only the first one of a client has no type before its length.
-    fn check(&self, is_first: bool, is_login: bool) -> PgWireResult<()> {
+    /// The message that has begun, once all of it is there, if it may come and is well formed. Only the first one of a
+    /// client has no type before its length.
+    fn take(&mut self, is_first: bool, is_login: bool) -> PgWireResult<Option<BytesMut>> {
         let login_most = self.login_bytes_max;
         if is_login && self.total > login_most {
             let before = "bytes came before the login was done (postgres_login_bytes_max)";
             return Err(fatal("54000", &format!("more than {login_most} {before}")));
         }
         let start = usize::from(!is_first);
-        if is_login && !is_first && self.bytes.first().is_some_and(|kind| !LOGIN_MESSAGES.contains(kind)) {
-            return Err(fatal("08P01", "a password is expected before anything else"));
+        let kind = self.bytes.first().copied().filter(|_| !is_first);
+        match kind {
+            Some(kind) if is_login && !LOGIN_MESSAGES.contains(&kind) => {
+                return Err(fatal("08P01", "a password is expected before anything else"));
+            }
+            Some(kind) if !is_login && !MESSAGES.contains(&kind) => return Err(violation(Problem::Unknown { kind })),
+            _ => {}
         }
-        let Some(mut length) = self.bytes.get(start..start + 4) else { return Ok(()) };
+        let Some(mut length) = self.bytes.get(start..start + 4) else { return Ok(None) };
         let length = usize::try_from(length.get_u32()).unwrap_or(usize::MAX);
         let (most, setting) = match is_login {
             true => (login_most, "postgres_login_bytes_max"),
@@ -259,8 +269,18 @@ impl Input {
         if length < 4 {
             return Err(fatal("08P01", "a message has at least the four bytes of its length"));
         }
-        Ok(())
+        let Some(body) = self.bytes.get(start + 4..start + length) else { return Ok(None) };
+        let found = match kind {
+            Some(kind) => message::check(kind, body),
+            None => message::check_first(body),
+        };
+        found.map_err(violation)?;
+        Ok(Some(self.bytes.split_to(start + length)))
     }
+}
+
+fn violation(problem: Problem) -> PgWireError {
+    fatal("08P01", &problem.to_string())
 }
 
 /// Returns once the other end has closed the connection.
@@ -278,22 +298,47 @@ async fn gone(stream: &TcpStream) {
 mod tests {
     use super::*;
 
+    fn input(bytes: &[u8]) -> Input {
+        Input::new(BytesMut::from(bytes), &Settings::defaults().unwrap())
+    }
+
     fn is_taken(bytes: &[u8], is_first: bool, is_login: bool) -> bool {
-        let settings = Settings::defaults().unwrap();
-        Input::new(BytesMut::from(bytes), &settings).check(is_first, is_login).is_ok()
+        input(bytes).take(is_first, is_login).is_ok()
     }
 
     #[test]
     fn what_may_be_read_has_an_end() {
         assert!(is_taken(b"", true, true) && is_taken(b"p\0\0\0", false, true));
-        assert!(!is_taken(b"P\0\0\0\x04", false, true) && is_taken(b"P\0\0\0\x04", false, false));
+        assert!(!is_taken(b"H\0\0\0\x04", false, true) && is_taken(b"H\0\0\0\x04", false, false));
         assert!(is_taken(b"\0\0\x80\0", true, true) && !is_taken(b"\0\0\x80\x01", true, true));
         assert!(is_taken(b"p\0\0\x80\0", false, true) && !is_taken(b"p\0\0\x80\x01", false, true));
         assert!(is_taken(b"Q\0\x10\0\0", false, false) && !is_taken(b"Q\0\x10\0\x01", false, false));
         assert!(!is_taken(b"p\x3f\xff\xff\xfd", false, true) && !is_taken(b"Q\xff\xff\xff\xff", false, false));
         assert!(!is_taken(b"Q\0\0\0\x03", false, false));
         // Small messages count together until the login is done.
-        let many = b"p\0\0\0\x04".repeat(32 * 1024);
+        let many = b"X\0\0\0\x04".repeat(32 * 1024);
         assert!(!is_taken(&many, false, true) && is_taken(&many, false, false));
+    }
+
+    #[test]
+    fn messages_come_one_by_one_and_are_well_formed() {
+        let mut several = input(b"H\0\0\0\x04C\0\0\0\x06S\0Q\0\0");
+        assert_eq!(several.take(false, false).unwrap().unwrap(), &b"H\0\0\0\x04"[..]);
+        assert_eq!(several.take(false, false).unwrap().unwrap(), &b"C\0\0\0\x06S\0"[..]);
+        assert_eq!(several.take(false, false).unwrap(), None);
+        let refused = |bytes: &[u8], is_first, is_login| match input(bytes).take(is_first, is_login) {
+            Err(PgWireError::UserError(info)) => (info.severity, info.code, info.message),
+            other => panic!("{other:?}"),
+        };
+        for (bytes, is_first, is_login, message) in [
+            (&b"C\0\0\0\x05SC\0\0\0\x06S\0"[..], false, false, "invalid Close message: it ends within its name"),
+            (b"p\0\0\0\x04X\0\0\0\x04", false, true, "invalid Password message: it ends within its text"),
+            (b"\0\0\0\x04", true, true, "invalid Startup message: it ends within its version"),
+            (b"p", false, false, "invalid frontend message type 112"),
+            (b"!", false, false, "invalid frontend message type 33"),
+        ] {
+            let expected = ("FATAL".to_owned(), "08P01".to_owned(), message.to_owned());
+            assert_eq!(refused(bytes, is_first, is_login), expected);
+        }
     }
 }

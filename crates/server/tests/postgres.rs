@@ -516,6 +516,48 @@ fn a_client_that_has_not_logged_in_cannot_fill_the_memory() {
 }
 
 #[test]
+fn a_malformed_message_is_answered_by_name_and_ends_its_connection_alone() {
+    let server = start(&[]);
+    let mut other = Raw::log_in(&server);
+    let mut refused = |mut raw: Raw, bytes: &[u8], expected: &str| {
+        raw.0.write_all(bytes).unwrap();
+        let (kind, text) = raw.next().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(kind == 'E' && text.contains("SFATAL\0C08P01\0") && text.contains(expected), "{expected}: {text}");
+        assert_eq!(raw.next(), None, "{expected}");
+        assert_eq!(other.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+    };
+    let bind = |rest: &[u8]| message('B', &[b"\0\0".as_slice(), rest].concat());
+    for (bytes, expected) in [
+        (message('P', b""), "invalid Parse message: it ends within its name"),
+        (message('P', b"\0SELECT 1\0\xff\xff"), "invalid Parse message: it ends within its types"),
+        (bind(b"\xff\xff"), "invalid Bind message: it ends within its formats of values"),
+        (bind(b"\0\0\xff\xff"), "invalid Bind message: it ends within its length of a value"),
+        (bind(b"\0\0\0\x01\x7f\xff\xff\xff\0\0"), "invalid Bind message: it ends within its values"),
+        (bind(b"\0\0\0\x01\xff\xff\xff\xfe\0\0"), "invalid Bind message: -2 is no length of a value"),
+        (bind(b"\0\x01\0\x07\0\0\0\0"), "invalid Bind message: 7 is no code of a format"),
+        (message('D', b""), "invalid Describe message: it ends within its target"),
+        (message('C', b"Z\0"), "invalid Close message: 90 is no target"),
+        (message('E', b"\0\0\0"), "invalid Execute message: it ends within its number of rows"),
+        (message('S', b"Q"), "invalid Sync message: bytes come after its last field"),
+        // It does not go on in the next one.
+        ([message('Q', b"SELECT 1"), message('S', b"")].concat(), "invalid Query message: it ends within its text"),
+        (message('F', b""), "invalid frontend message type 70"),
+        (message('p', b"again\0"), "invalid frontend message type 112"),
+    ] {
+        refused(Raw::log_in(&server), &bytes, expected);
+    }
+    refused(
+        Raw::connect(&server),
+        b"\0\0\0\x0d\0\x03\0\0user\0",
+        "invalid Startup message: it ends within its parameters",
+    );
+    let mut stranger = Raw::begin(&server);
+    assert_eq!(stranger.next().unwrap().0, 'R');
+    refused(stranger, &message('p', b"secret"), "invalid Password message: it ends within its text");
+}
+
+#[test]
 fn strangers_have_an_end_and_keep_nobody_out_who_is_in() {
     let server = start(&["--postgres-connections-max", "1"]);
     let mut client = Raw::log_in(&server);
