@@ -39,16 +39,12 @@ pub(crate) struct Built {
 
 /// A line of what cargo tells a program.
 #[derive(Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
+#[serde(tag = "reason")]
 enum Message {
-    CompilerMessage {
-        message: Diagnostic,
-    },
-    CompilerArtifact {
-        manifest_path: PathBuf,
-        target: Target,
-        executable: Option<PathBuf>,
-    },
+    #[serde(rename = "compiler-message")]
+    Said { message: Diagnostic },
+    #[serde(rename = "compiler-artifact")]
+    Built { manifest_path: PathBuf, target: Target, executable: Option<PathBuf> },
     #[serde(other)]
     Other,
 }
@@ -108,10 +104,8 @@ impl Workspace {
         let mut errors = Vec::new();
         for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{")) {
             match serde_json::from_slice(line)? {
-                Message::CompilerMessage { message } if message.level.starts_with("error") => errors.push(message),
-                Message::CompilerArtifact { manifest_path, target, executable: Some(path) }
-                    if manifest_path == manifest =>
-                {
+                Message::Said { message } if message.level.starts_with("error") => errors.push(message),
+                Message::Built { manifest_path, target, executable: Some(path) } if manifest_path == manifest => {
                     if target.kind.iter().any(|kind| kind == "test") {
                         built.tests.push((target.name, path));
                     } else {

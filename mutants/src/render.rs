@@ -197,4 +197,4 @@ fn is_arithmetic(operator: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

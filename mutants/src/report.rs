@@ -58,9 +58,11 @@ impl fmt::Display for Verdict {
     }
 }
 
+type Is = fn(&Verdict) -> bool;
+
 /// The counts, then the name of every mutant that was not caught by a failing test.
 pub(crate) fn report(part: &str, mutants: &[Mutant], verdicts: &[Verdict]) -> String {
-    let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
+    let count = |is: Is| verdicts.iter().filter(|verdict| is(verdict)).count();
     let caught = count(|verdict| matches!(verdict, Verdict::Caught(_)));
     let out_of_time = count(|verdict| matches!(verdict, Verdict::OutOfTime(_)));
     let missed = count(Verdict::is_missed);
@@ -73,7 +75,7 @@ pub(crate) fn report(part: &str, mutants: &[Mutant], verdicts: &[Verdict]) -> St
          {not_compiled} do not compile; {not_tried} not tried; of those that compile {percent} % noticed\n",
         mutants.len() - not_tried,
     );
-    let lists: [(&str, fn(&Verdict) -> bool); 4] = [
+    let lists: [(&str, Is); 4] = [
         ("missed", Verdict::is_missed),
         ("out of time", |verdict| matches!(verdict, Verdict::OutOfTime(_))),
         ("do not compile", |verdict| *verdict == Verdict::NotCompiled),
@@ -91,4 +93,40 @@ pub(crate) fn report(part: &str, mutants: &[Mutant], verdicts: &[Verdict]) -> St
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::{Genre, Place, Span};
+
+    #[test]
+    fn a_report_counts_all_and_names_what_was_not_caught() {
+        let verdicts = [
+            Verdict::of(End::Failed("test a::b ... ok\ntest a::c ... FAILED\n".to_owned()), "units"),
+            Verdict::of(End::OutOfTime, "model"),
+            Verdict::of(End::Passed, "model"),
+            Verdict::Unreached,
+            Verdict::NotCompiled,
+            Verdict::NotTried,
+        ];
+        assert_eq!(verdicts[0], Verdict::Caught("units a::c".to_owned()));
+        let mutants: Vec<Mutant> = (0..verdicts.len())
+            .map(|id| {
+                let place = Place { line: 1, column: 1 };
+                let span = Span { start: place, end: place };
+                let (file, replacement) = ("a.rs".to_owned(), String::new());
+                Mutant { name: format!("mutant {id}"), file, span, replacement, genre: Genre::FnValue }
+            })
+            .collect();
+        assert_eq!(
+            report("store", &mutants, &verdicts),
+            "store: 5 tried: 1 caught by a failing test, 1 out of time, 2 missed, 1 do not compile; 1 not tried; \
+             of those that compile 50 % noticed\n\
+             \nmissed:\n  mutant 2\n  mutant 3: missed (reached by no test)\n\
+             \nout of time:\n  mutant 1: out of time in model\n\
+             \ndo not compile:\n  mutant 4\n\
+             \nnot tried:\n  mutant 5\n"
+        );
+    }
 }

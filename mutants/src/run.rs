@@ -13,7 +13,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
 
 use crate::Error;
 
@@ -105,7 +105,13 @@ fn read(stdout: impl Read, lines: &Sender<Event>) {
 }
 
 /// Runs a test binary, and kills it with all it started when whoever started this is gone.
+///
+/// Only as the first of a process group: the group is what it kills.
 pub(crate) fn guard(program: &Path) -> ExitCode {
+    if getpgrp() != getpid() {
+        eprintln!("mutants: a guard has a process group of its own");
+        return ExitCode::FAILURE;
+    }
     thread::spawn(|| {
         let mut byte = [0];
         // There is nothing to read: it ends when the other side does.

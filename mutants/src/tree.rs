@@ -78,3 +78,47 @@ pub(crate) fn without_cargo(command: &mut Command) {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_is_the_checkout_with_other_contents_and_only_what_is_new_is_written() {
+        let (root, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (root, target) = (root.path(), target.path());
+        let git = |arguments: &[&str]| {
+            assert!(Command::new("git").args(arguments).current_dir(root).status().unwrap().success())
+        };
+        let write = |file: &str, text: &str| {
+            fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+            fs::write(root.join(file), text).unwrap();
+        };
+        git(&["init", "--quiet"]);
+        write(".gitignore", "built\n");
+        write("src/lib.rs", "old");
+        write("built", "not for git");
+        git(&["add", "."]);
+        write("src/lib.rs", "new");
+        write("src/added.rs", "added");
+        write("tests/model.rs", "of another crate");
+        let instead = HashMap::from([(PathBuf::from("src/added.rs"), "edited".to_owned())]);
+        let run = || copy(root, target, &instead, |file| file.ends_with("model.rs")).unwrap();
+        let of_copy = |file: &str| fs::read_to_string(target.join(file)).ok();
+        let date = |file: &str| fs::metadata(target.join(file)).unwrap().modified().unwrap();
+
+        run();
+        assert_eq!(of_copy("src/lib.rs").as_deref(), Some("new"));
+        assert_eq!(of_copy("src/added.rs").as_deref(), Some("edited"));
+        assert_eq!((of_copy("built"), of_copy("tests/model.rs")), (None, None));
+        assert_eq!(date("src/lib.rs"), fs::metadata(root.join("src/lib.rs")).unwrap().modified().unwrap());
+
+        let dates = (date("src/lib.rs"), date("src/added.rs"));
+        fs::remove_file(root.join(".gitignore")).unwrap();
+        fs::remove_file(root.join("built")).unwrap();
+        run();
+        assert_eq!((date("src/lib.rs"), date("src/added.rs")), dates);
+        assert_eq!(of_copy(".gitignore"), None);
+    }
+}

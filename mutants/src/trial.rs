@@ -26,9 +26,6 @@ const LIMIT_MIN: Duration = Duration::from_secs(20);
 const LIMIT_FACTOR: u32 = 5;
 /// Nothing takes so long without a mutant.
 const BASELINE_MAX: Duration = Duration::from_secs(1800);
-/// What the copy's library has in addition; `COUNT` is the number of mutants.
-const CHOOSER: &str = include_str!("chooser.rs.txt");
-
 /// A part being tried.
 pub(crate) struct Trial<'a> {
     part: &'a Part,
@@ -98,7 +95,7 @@ impl<'a> Trial<'a> {
                 Some(text) => text,
                 None => fs::read_to_string(self.root.join(&library))?,
             };
-            instead.insert(library, text + &CHOOSER.replace("COUNT", &self.mutants.len().to_string()));
+            instead.insert(library, text + &chooser(self.mutants.len()));
             self.write(instead)?;
             let errors = match self.workspace.build(&self.manifest(), &self.part.binaries())? {
                 Build::Done(built) => return Ok((built, apart)),
@@ -250,8 +247,26 @@ impl Programs {
     }
 }
 
+/// What a library with so many mutants has in addition: the function that is asked which one is chosen.
+pub(crate) fn chooser(mutants: usize) -> String {
+    include_str!("chooser.rs.txt").replace("COUNT", &mutants.to_string())
+}
+
 /// Where a place is in a text; its end if it is behind it.
 fn byte_of(text: &str, place: Place) -> usize {
     let line: usize = text.split_inclusive('\n').take(place.line - 1).map(str::len).sum();
     text[line..].char_indices().nth(place.column - 1).map_or(text.len(), |(byte, _)| line + byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_in_characters_from_one() {
+        let text = "aä\nß§b\n";
+        let byte = |line, column| byte_of(text, Place { line, column });
+        assert_eq!((byte(1, 1), byte(1, 3), byte(2, 1), byte(2, 3)), (0, 3, 4, 8));
+        assert_eq!(byte(3, 1), text.len());
+    }
 }
