@@ -87,7 +87,7 @@ impl Folders {
         if missed.is_empty() {
             Ok(())
         } else {
-            Err(format!("not every mutant was noticed: {}", missed.join(", ")).into())
+            Err(format!("not every mutant was noticed, or none was tried: {}", missed.join(", ")).into())
         }
     }
 

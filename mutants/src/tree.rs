@@ -10,8 +10,8 @@ use crate::Error;
 /// Makes `copy` what the checkout at `root` is: all that git knows or would add, changes that are not committed too. The
 /// files of `instead` have these contents, those of `without` are left out.
 ///
-/// What is as it should be already is not written again, and copies are as old as what they are copied from, so that cargo
-/// builds again only what is new.
+/// What is as it should be already is not written again, so that cargo builds only what is new. What is written is new by
+/// its date too, however old what it is copied from: else cargo would take what was built from the file before it.
 pub(crate) fn copy(
     root: &Path,
     copy: &Path,
@@ -23,10 +23,13 @@ pub(crate) fn copy(
     for file in &wanted {
         let target = copy.join(file);
         fs::create_dir_all(target.parent().ok_or("a file has no folder")?)?;
-        match instead.get(file) {
-            Some(text) if fs::read(&target).is_ok_and(|there| there == text.as_bytes()) => {}
-            Some(text) => fs::write(&target, text)?,
-            None => copy_file(&root.join(file), &target)?,
+        let text = match instead.get(file) {
+            Some(text) => text.clone().into_bytes(),
+            None => fs::read(root.join(file))?,
+        };
+        if !fs::read(&target).is_ok_and(|there| there == text) {
+            fs::write(&target, text)?;
+            fs::set_permissions(&target, fs::metadata(root.join(file))?.permissions())?;
         }
     }
     remove_others(copy, copy, &wanted)
@@ -42,18 +45,6 @@ fn files(root: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     let names = String::from_utf8(output.stdout)?;
     Ok(names.split_terminator('\0').map(PathBuf::from).collect())
-}
-
-fn copy_file(from: &Path, to: &Path) -> Result<(), Error> {
-    let wanted = fs::metadata(from)?;
-    let is_there = fs::metadata(to).is_ok_and(|there| {
-        there.len() == wanted.len() && matches!((there.modified(), wanted.modified()), (Ok(a), Ok(b)) if a == b)
-    });
-    if !is_there {
-        fs::copy(from, to)?;
-        fs::File::options().write(true).open(to)?.set_modified(wanted.modified()?)?;
-    }
-    Ok(())
 }
 
 /// Removes what was copied once and is not wanted any more.
@@ -104,21 +95,26 @@ mod tests {
         write("src/added.rs", "added");
         write("tests/model.rs", "of another crate");
         let instead = HashMap::from([(PathBuf::from("src/added.rs"), "edited".to_owned())]);
-        let run = || copy(root, target, &instead, |file| file.ends_with("model.rs")).unwrap();
+        let run = |instead| copy(root, target, instead, |file| file.ends_with("model.rs")).unwrap();
         let of_copy = |file: &str| fs::read_to_string(target.join(file)).ok();
         let date = |file: &str| fs::metadata(target.join(file)).unwrap().modified().unwrap();
 
-        run();
+        run(&instead);
         assert_eq!(of_copy("src/lib.rs").as_deref(), Some("new"));
         assert_eq!(of_copy("src/added.rs").as_deref(), Some("edited"));
         assert_eq!((of_copy("built"), of_copy("tests/model.rs")), (None, None));
-        assert_eq!(date("src/lib.rs"), fs::metadata(root.join("src/lib.rs")).unwrap().modified().unwrap());
 
         let dates = (date("src/lib.rs"), date("src/added.rs"));
         fs::remove_file(root.join(".gitignore")).unwrap();
         fs::remove_file(root.join("built")).unwrap();
-        run();
+        run(&instead);
         assert_eq!((date("src/lib.rs"), date("src/added.rs")), dates);
         assert_eq!(of_copy(".gitignore"), None);
+
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        fs::File::options().write(true).open(root.join("src/added.rs")).unwrap().set_modified(old).unwrap();
+        run(&HashMap::new());
+        assert_eq!(of_copy("src/added.rs").as_deref(), Some("added"));
+        assert!(date("src/added.rs") >= dates.1, "older than what was built from the edited file");
     }
 }

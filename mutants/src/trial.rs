@@ -3,7 +3,7 @@
 //! Mutants that can be chosen at run time are tried together: one build, and for each a run of the tests that come to it.
 //! Those that do not compile are taken out of that build, as the compiler names them. The others are built one by one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ impl<'a> Trial<'a> {
                 Build::Done(built) => return Ok((built, apart)),
                 Build::Errors(errors) => errors,
             };
-            let mut faults: HashMap<Id, Fault> = HashMap::new();
+            let mut faults: BTreeMap<Id, Fault> = BTreeMap::new();
             for (id, fault) in errors.iter().flat_map(|error| edits.blame(error)) {
                 // By itself it may compile, then.
                 let known = faults.entry(id).or_insert(fault);
@@ -122,7 +122,7 @@ impl<'a> Trial<'a> {
 
     /// The files with all mutants that are still to be tried together, and those that are not in them though they are.
     fn edits(&self, apart: &BTreeSet<Id>) -> Result<(Edits, Vec<(Id, Reason)>), Error> {
-        let mut by_file: HashMap<&str, Vec<(Id, &Mutant)>> = HashMap::new();
+        let mut by_file: BTreeMap<&str, Vec<(Id, &Mutant)>> = BTreeMap::new();
         for (id, mutant) in self.mutants.iter().enumerate() {
             let wanted = by_file.entry(&mutant.file).or_default();
             if self.verdicts[id].is_none() && !apart.contains(&id) {
