@@ -27,7 +27,7 @@ usage: cargo xtask <command>
   torture              kills, power cuts, failing calls and more against the real binary, judged by one oracle
                        [--seed S] [--keep] [--kill N] [--cut N] [--io N] [--acks N] [--full N] [--slow N] [--stop N]
                        [--clock N] [--upkeep N] [--points] [--sabotage]; without any of them, the slice of a test run
-  mutants              bugs put in one by one, which the tests must notice   [log|registry|store|auth…] [--shard K/N]
+  mutants              bugs put in one by one, which the tests must notice   [log|registry|store|auth…] [--only TEXT]
   bench ingest         ingest beside its floors, and latency   [--seconds N] [--runs N] [--folder DIR]
                        --peers: beside Django, PostgreSQL and ClickHouse's engine too
                        --only single|seed|batches|catalogue|latency|steps
