@@ -31,6 +31,8 @@ pub(crate) struct Test {
     pub program: PathBuf,
     /// Of its package; tests run there.
     pub folder: PathBuf,
+    /// A copy of this program: cargo may build it anew while tests run.
+    pub guard: PathBuf,
 }
 
 /// How a run ended.
@@ -53,7 +55,7 @@ impl Test {
         // Tests that are killed leave their files behind.
         let files = std::env::temp_dir().join(format!("mutants-{}", std::process::id()));
         std::fs::create_dir_all(&files)?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(&self.guard);
         command.arg(GUARD).arg(&self.program).current_dir(&self.folder).process_group(0);
         command.env("CARGO_MANIFEST_DIR", &self.folder).env("TMPDIR", &files).env(variable.0, variable.1);
         // The first failure is enough, and is not kept for the next mutant.

@@ -26,6 +26,7 @@ const LIMIT_MIN: Duration = Duration::from_secs(20);
 const LIMIT_FACTOR: u32 = 5;
 /// Nothing takes so long without a mutant.
 const BASELINE_MAX: Duration = Duration::from_secs(1800);
+
 /// A part being tried.
 pub(crate) struct Trial<'a> {
     part: &'a Part,
@@ -52,6 +53,7 @@ impl<'a> Trial<'a> {
     /// Tries all mutants; what became of each, in the order of the list.
     pub(crate) fn run(mut self) -> Result<Vec<Verdict>, Error> {
         let (built, apart) = self.build_together()?;
+        fs::copy(std::env::current_exe()?, self.guard())?;
         let baselines = self.baselines(&built)?;
         let programs = Programs::of(&built)?;
         for id in 0..self.mutants.len() {
@@ -163,10 +165,15 @@ impl<'a> Trial<'a> {
         self.workspace.copy.join(self.part.folder).join("Cargo.toml")
     }
 
+    fn guard(&self) -> PathBuf {
+        self.workspace.target.join("mutants").join("guard")
+    }
+
     fn test(&self, name: &str, built: &Built) -> Result<Test, Error> {
         let program = built.tests.iter().find(|(test, _)| test == name).map(|(_, program)| program.clone());
         let program = program.ok_or_else(|| format!("cargo built no test {name}"))?;
-        Ok(Test { name: name.to_owned(), program, folder: self.workspace.copy.join(self.part.folder) })
+        let folder = self.workspace.copy.join(self.part.folder);
+        Ok(Test { name: name.to_owned(), program, folder, guard: self.guard() })
     }
 
     /// Runs all tests without a mutant: they must pass.
