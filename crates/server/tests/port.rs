@@ -19,6 +19,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field};
 use common::{Server, eye};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -370,6 +372,34 @@ fn parquet_of_other_programs_is_read_with_its_types() {
     let refused = server.eye(&["import", torn.to_str().unwrap()]);
     ends(&refused, 2);
     assert!(err(&refused).contains("torn.parquet"), "{}", err(&refused));
+}
+
+#[test]
+fn a_damaged_parquet_file_is_imported_up_to_the_damage_and_named() {
+    let server = Server::start();
+    let path = server.data().join("damaged.parquet");
+    let columns = ["session_id", "category", "name"].map(|name| {
+        let values: StringArray = (0..6).map(|row| Some(format!("{name}-{row}"))).collect();
+        (name, Arc::new(values) as ArrayRef)
+    });
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(3)).build();
+    let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let footer = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap();
+    let second = footer.metadata().row_group(1).column(0).byte_range().0 as usize;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[second..second + 16].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+
+    let refused = server.eye(&["import", "--json", path.to_str().unwrap()]);
+    let document: Value = serde_json::from_str(&ends(&refused, 2)).unwrap();
+    let imported = &document["files"][0];
+    assert_eq!((&imported["stored"], &imported["complete"]), (&json!(3), &json!(false)), "{imported}");
+    assert!(err(&refused).contains("damaged.parquet, row group 2 of 2, after row 3: "), "{}", err(&refused));
+    assert!(!err(&refused).contains("panicked"), "{}", err(&refused));
+    assert_eq!(count(&server), 3);
 }
 
 #[test]
