@@ -327,7 +327,7 @@ impl DedupWindow {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -348,6 +348,21 @@ mod tests {
         assert!(window.insert("app", "s", "e", at(1)), "another application");
         assert!(window.insert("web", "t", "e", at(1)), "another session");
         assert!(window.insert("web", "s", "f", at(1)), "another event");
+    }
+
+    #[test]
+    fn ids_are_spread_over_the_tables_and_over_the_places_of_each() {
+        let mut window = DedupWindow::new(HOUR, 10_000);
+        for number in 0..6_400 {
+            assert!(window.insert("web", "s", number.to_string(), at(0)));
+        }
+        assert!(window.by_id.iter().all(|table| (30..300).contains(&table.len())), "100 in each, by chance");
+        let (mut places, mut tags) = (HashSet::new(), HashSet::new());
+        for (_, hash) in window.by_id.iter().flatten() {
+            places.insert(spread(*hash) % 1_024);
+            tags.insert(spread(*hash) >> 57);
+        }
+        assert!(places.len() > 900 && tags.len() > 100, "{} places, {} tags", places.len(), tags.len());
     }
 
     #[test]

@@ -319,3 +319,6 @@ fn moved_on(partition: PartitionId, flushed: Offset, first: Offset) -> Error {
     );
     Error::new(Kind::Conflict, detail)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,8 @@ use eye_log::memory::MemoryLog;
 use eye_log::{PartitionId, SharedLog};
 use eye_store::table::{TableLocation, location, verify};
 use eye_store::{
-    Columns, Counts, DedupRecall, ErasureState, Outcome, Request, Selection, Snapshot, Store, StoreSettings, Table,
-    TableKind, TableOptions,
+    Columns, Counts, DedupRecall, ErasureState, Outcome, Position, Request, Selection, Snapshot, Store, StoreSettings,
+    StoredEvent, Table, TableKind, TableOptions,
 };
 use faulty::FaultyStore;
 use object_store::ObjectStore;
@@ -566,6 +566,15 @@ fn rows_whose_commit_is_lost_stay_hidden_and_go() {
     fs::write(&newest, &fs::read(&newest).unwrap()[..100]).unwrap();
     let store = node.open(|_| {});
     assert_eq!(numbers(&store.snapshot()), (others(), 3));
+    // What was replayed is what followers are shown.
+    let mut shown = 0;
+    let visit = &mut |row: &StoredEvent<'_>| {
+        shown += 1;
+        assert!(!row.event.session_id.contains(CANARY), "{}", row.event.session_id);
+    };
+    let step = async { store.live().next(&Position::new(Vec::new()), Duration::ZERO, 1_000, visit).await };
+    node.runtime.block_on(step).unwrap();
+    assert!(shown > 0);
     assert!(store.run_erasures_blocking().unwrap());
     assert_eq!(numbers(&store.snapshot()), (others(), 3));
     store.close().unwrap();

@@ -1,0 +1,200 @@
+use std::time::Duration;
+
+use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, RejectionRef, Timestamp};
+use eye_log::memory::MemoryLog;
+use eye_log::{SharedLog, append_blocking};
+use object_store::ObjectStoreExt as _;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use crate::columns::TableKind;
+use crate::settings::StoreSettings;
+use crate::store::Store;
+use crate::table::{Table, TableLocation, TableOptions};
+
+const NOW: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Node {
+    runtime: Runtime,
+    logs: Vec<SharedLog>,
+    objects: Arc<InMemory>,
+}
+
+impl Node {
+    fn new(partitions: usize) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let logs = (0..partitions).map(|_| Arc::new(MemoryLog::new()) as SharedLog).collect();
+        Self { runtime, logs, objects: Arc::new(InMemory::new()) }
+    }
+
+    /// A store that flushes only when it is told to.
+    fn open(&self, change: impl FnOnce(&mut StoreSettings)) -> Store {
+        let partitions = u16::try_from(self.logs.len()).unwrap();
+        let mut settings =
+            StoreSettings { partitions, flush_by_itself: false, flush_age_max: HOUR, ..StoreSettings::default() };
+        change(&mut settings);
+        let (events, rejections) = (self.table(TableKind::Events), self.table(TableKind::Rejections));
+        Store::open(settings, self.logs.clone(), events, rejections, || NOW, &mut |_, _| {}).unwrap().0
+    }
+
+    fn table(&self, kind: TableKind) -> Table {
+        let location = TableLocation::remote(&format!("memory:///{}", kind.name())).unwrap();
+        let options = TableOptions::new(kind, NOW);
+        Table::open(self.objects.clone(), location, options, self.runtime.handle().clone()).unwrap().0
+    }
+
+    /// Puts a record into a partition's log; returns when it is applied.
+    fn put(&self, store: &Store, partition: usize, ids: &[&str], rejections: u32) {
+        let mut writer = BatchWriter::new(&BatchHeader { application: "web", token: "t", received_at: NOW }, 0);
+        ids.iter().for_each(|id| writer.push_event(&event(id)));
+        for _ in 0..rejections {
+            writer.push_rejection(&RejectionRef { code: "not_json", field: "", message: "", sample: "" });
+        }
+        let count = writer.count();
+        let first = append_blocking(&*self.logs[partition], writer.finish(), count).unwrap();
+        let last = first.plus(u64::from(count) - 1);
+        while store.shared.partitions[partition].applied() < last {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.runtime.block_on(self.objects.head(&Path::from(path))).is_ok()
+    }
+}
+
+fn event(id: &str) -> EventRef<'_> {
+    EventRef {
+        event_id: id,
+        session_id: "s",
+        category: "c",
+        name: "n",
+        timestamp: NOW,
+        timestamp_raw: None,
+        sent_at: None,
+        user_id: None,
+        anonymous_id: None,
+        data: "{}",
+        context: None,
+        problems: Problems::NONE,
+    }
+}
+
+fn is_due(store: &Store, partition: usize) -> bool {
+    store.shared.is_due(&store.shared.partitions[partition])
+}
+
+#[test]
+fn a_partition_is_due_when_it_has_many_rows() {
+    let node = Node::new(1);
+    let store = node.open(|settings| settings.flush_rows_max = 3);
+    assert!(!is_due(&store, 0));
+    node.put(&store, 0, &["a", "b"], 0);
+    assert!(!is_due(&store, 0));
+    node.put(&store, 0, &["c"], 0);
+    assert!(is_due(&store, 0));
+    store.flush_blocking().unwrap();
+    assert!(!is_due(&store, 0));
+    store.abandon();
+}
+
+#[test]
+fn a_partition_is_due_when_it_has_many_bytes_or_all_together_have() {
+    let node = Node::new(2);
+    let store = node.open(|_| {});
+    node.put(&store, 0, &["a"], 0);
+    let record_bytes = store.shared.view.read().hot[0].active.bytes();
+    assert!(!is_due(&store, 0));
+    store.abandon();
+
+    let node = Node::new(2);
+    let store = node.open(|settings| settings.flush_bytes_max = 2 * record_bytes);
+    node.put(&store, 0, &["a"], 0);
+    assert!(!is_due(&store, 0));
+    node.put(&store, 0, &["b"], 0);
+    assert!(is_due(&store, 0));
+    store.abandon();
+
+    let node = Node::new(2);
+    let store = node.open(|settings| settings.hot_bytes_max = 2 * record_bytes);
+    node.put(&store, 1, &["a"], 0);
+    store.flush_blocking().unwrap();
+    // A repeat is decided, and there is nothing of it to be written.
+    node.put(&store, 1, &["a"], 0);
+    for id in ["b", "c"] {
+        node.put(&store, 0, &[id], 0);
+        assert!(!is_due(&store, 0), "there is room for what {id} takes");
+    }
+    node.put(&store, 0, &["d"], 0);
+    assert!(is_due(&store, 0));
+    assert!(!is_due(&store, 1), "flushing it would make no room");
+    store.abandon();
+}
+
+#[test]
+fn a_partition_is_due_when_its_rows_are_old_and_never_without_any() {
+    let node = Node::new(1);
+    let store = node.open(|settings| settings.flush_age_max = Duration::ZERO);
+    assert!(!is_due(&store, 0));
+    node.put(&store, 0, &["a"], 0);
+    assert!(is_due(&store, 0));
+    store.flush_blocking().unwrap();
+    assert!(!is_due(&store, 0));
+    // What was decided before a store failed is flushed all the same.
+    node.put(&store, 0, &["b"], 0);
+    store.shared.fail(Error::new(Kind::Unavailable, "the log is gone"));
+    assert!(is_due(&store, 0));
+    store.abandon();
+}
+
+#[test]
+fn a_flush_says_what_it_wrote_and_rejections_alone_are_committed() {
+    let node = Node::new(2);
+    let store = node.open(|_| {});
+    let flushed = |store: &Store| {
+        let report = store.flush_blocking().unwrap();
+        (report.rows, report.rejections)
+    };
+    let rejections = || node.table(TableKind::Rejections).current();
+    node.put(&store, 0, &["a", "b"], 0);
+    node.put(&store, 1, &["c"], 0);
+    assert_eq!(flushed(&store), (3, 0));
+    assert_eq!(rejections().version, 0, "there was no rejection");
+    node.put(&store, 0, &["d"], 3);
+    node.put(&store, 1, &[], 2);
+    assert_eq!(flushed(&store), (1, 5));
+    let of = |partition| rejections().flushed(PartitionId(partition));
+    assert_eq!((of(0), of(1)), (Offset(6), Offset(3)));
+    assert_eq!(flushed(&store), (0, 0));
+    let rows = |kind| node.table(kind).current().rows();
+    assert_eq!((rows(TableKind::Events), rows(TableKind::Rejections)), (4, 5));
+    store.abandon();
+}
+
+#[test]
+fn the_log_is_trimmed_so_many_commits_behind_and_checkpoints_come_after_so_many() {
+    let node = Node::new(1);
+    let store = node.open(|settings| (settings.log_keep_commits, settings.checkpoint_commits) = (2, 3));
+    let checkpoint = "events/_delta_log/00000000000000000003.checkpoint.parquet";
+    for (id, start) in [("a", 1), ("b", 1), ("c", 2), ("d", 3)] {
+        assert!(!node.has(checkpoint) || id == "d", "before {id}");
+        node.put(&store, 0, &[id], 0);
+        store.flush_blocking().unwrap();
+        assert_eq!(node.logs[0].start(), Offset(start), "after {id}");
+    }
+    assert!(node.has(checkpoint));
+    store.abandon();
+}
+
+#[test]
+fn a_log_that_is_closed_is_trimmed_later() {
+    let node = Node::new(1);
+    let store = node.open(|settings| settings.log_keep_commits = 0);
+    node.put(&store, 0, &["a"], 0);
+    node.logs[0].close().unwrap();
+    assert_eq!(store.flush_blocking().unwrap().rows, 1);
+    store.abandon();
+}
