@@ -49,7 +49,9 @@ impl Node {
     /// Puts a record into a partition's log; returns when it is applied.
     fn put(&self, store: &Store, partition: usize, ids: &[&str], rejections: u32) {
         let mut writer = BatchWriter::new(&BatchHeader { application: "web", token: "t", received_at: NOW }, 0);
-        ids.iter().for_each(|id| writer.push_event(&event(id)));
+        for id in ids {
+            writer.push_event(&event(id));
+        }
         for _ in 0..rejections {
             writer.push_rejection(&RejectionRef { code: "not_json", field: "", message: "", sample: "" });
         }
