@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use parts::{PARTS, Part};
+use report::Verdict;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -100,6 +101,7 @@ impl Folders {
         let file = self.target.join("mutants").join(format!("{}.txt", part.name));
         std::fs::write(&file, &report)?;
         println!("\n{report}\nthis is in {} too", file.display());
-        Ok(!verdicts.iter().any(report::Verdict::is_missed) && verdicts.iter().any(report::Verdict::is_noticed))
+        let is_left = |verdict: &Verdict| verdict.is_missed() || *verdict == Verdict::NotTried;
+        Ok(!verdicts.iter().any(is_left) && verdicts.iter().any(Verdict::is_noticed))
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,6 +35,9 @@ pub(crate) struct Test {
     pub guard: PathBuf,
 }
 
+/// The guard's exit status if it cannot start the test binary: that says nothing about a mutant.
+const NOT_STARTED: u8 = 125;
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
@@ -46,7 +49,7 @@ pub(crate) enum End {
 
 enum Event {
     Line(String),
-    Exit(bool),
+    Exit(ExitStatus),
 }
 
 impl Test {
@@ -69,12 +72,15 @@ impl Test {
         let lines = events.clone();
         thread::spawn(move || stdout.map(|stdout| read(stdout, &lines)));
         let waiter = thread::spawn(move || {
-            let has_passed = child.wait().is_ok_and(|status| status.success());
             // Nobody listens when the run was ended.
-            let _ = events.send(Event::Exit(has_passed));
+            let _ = child.wait().map(|status| events.send(Event::Exit(status)));
         });
         let mut printed = String::new();
         let end = loop {
+            // What is printed without an end does not keep it going.
+            if start.elapsed() >= limit {
+                break End::OutOfTime;
+            }
             match received.recv_timeout(limit.saturating_sub(start.elapsed())) {
                 Ok(Event::Line(line)) => {
                     printed.push_str(&line);
@@ -83,9 +89,13 @@ impl Test {
                         break End::Failed(printed);
                     }
                 }
-                Ok(Event::Exit(true)) => break End::Passed,
-                Ok(Event::Exit(false)) | Err(RecvTimeoutError::Disconnected) => break End::Failed(printed),
+                Ok(Event::Exit(status)) if status.code() == Some(NOT_STARTED.into()) => {
+                    return Err(format!("{} cannot be started", self.program.display()).into());
+                }
+                Ok(Event::Exit(status)) if status.success() => break End::Passed,
+                Ok(Event::Exit(_)) => break End::Failed(printed),
                 Err(RecvTimeoutError::Timeout) => break End::OutOfTime,
+                Err(RecvTimeoutError::Disconnected) => return Err("a test's end was not seen".into()),
             }
         };
         let took = start.elapsed();
@@ -122,6 +132,7 @@ pub(crate) fn guard(program: &Path) -> ExitCode {
     });
     match Command::new(program).stdin(Stdio::null()).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+        Ok(_) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(NOT_STARTED),
     }
 }

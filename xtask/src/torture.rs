@@ -1,7 +1,9 @@
 //! `cargo xtask torture`: faults against the real binary, judged by the one oracle (the crate `torture`).
 
+use std::process::Command;
+
 use crate::Error;
-use crate::run::{cargo, command, run as run_command};
+use crate::run::{cargo, command, root, run as run_command};
 use crate::skipped;
 use crate::tools;
 
@@ -61,11 +63,26 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
 
 fn torture<'a>(words: impl Iterator<Item = &'a str>) -> Result<(), Error> {
     cargo(&["build", "--release", "--locked", "-p", "eye-server", "--bin", "eye"])?;
-    cargo(&["build", "--release", "--locked", "-p", "eye-server", "--features", "faults", "--bin", "eye-faults"])?;
+    run_command(faults()?)?;
     for (program, package) in PROGRAMS {
         tools::debian(program, package);
     }
     let mut torture = command(env!("CARGO"), &["run", "--release", "--locked", "-p", "torture", "--"])?;
     torture.args(words).env("XTASK_PYTHON", tools::python()?).env(skipped::LIST, skipped::path()?);
     run_command(torture)
+}
+
+/// The build of the product that can be broken. Our own crates are built a second time for it, so quickly rather than to
+/// run quickly; what they depend on is that of the product.
+fn faults() -> Result<Command, Error> {
+    let arguments =
+        ["build", "--release", "--locked", "-p", "eye-server", "--features", "faults", "--bin", "eye-faults"];
+    let mut build = command(env!("CARGO"), &arguments)?;
+    for entry in std::fs::read_dir(root()?.join("crates"))? {
+        let name = entry?.file_name();
+        for setting in ["opt-level=1", "codegen-units=16"] {
+            build.arg("--config").arg(format!("profile.release.package.eye-{}.{setting}", name.to_string_lossy()));
+        }
+    }
+    Ok(build)
 }

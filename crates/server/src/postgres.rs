@@ -194,8 +194,6 @@ fn twin(stream: &TcpStream) -> std::io::Result<TcpStream> {
 
 /// What may come between the start-up message and the end of the login: a password, and the end of the connection.
 const LOGIN_MESSAGES: &[u8] = b"pX";
-/// What may come after that.
-const MESSAGES: &[u8] = b"BCDEHPQSXcdf";
 
 /// What a client has sent and is no whole message yet. `pgwire` would keep up to a gigabyte of it.
 struct Input {
@@ -254,8 +252,9 @@ impl Input {
             Some(kind) if is_login && !LOGIN_MESSAGES.contains(&kind) => {
                 return Err(fatal("08P01", "a password is expected before anything else"));
             }
-            Some(kind) if !is_login && !MESSAGES.contains(&kind) => return Err(violation(Problem::Unknown { kind })),
-            _ => {}
+            Some(kind @ b'p') if !is_login => return Err(violation(Problem::Unknown { kind })),
+            Some(kind) => message::name(kind).map(drop).map_err(violation)?,
+            None => {}
         }
         let Some(mut length) = self.bytes.get(start..start + 4) else { return Ok(None) };
         let length = usize::try_from(length.get_u32()).unwrap_or(usize::MAX);

@@ -80,7 +80,7 @@ pub(crate) fn check_first(body: &[u8]) -> Result<(), Problem> {
 }
 
 /// The message of this type.
-fn name(kind: u8) -> Result<&'static str, Problem> {
+pub(super) fn name(kind: u8) -> Result<&'static str, Problem> {
     Ok(match kind {
         b'B' => "Bind",
         b'C' => "Close",

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::columns::TableKind;
+use crate::columns::{Columns, TableKind};
 use crate::settings::StoreSettings;
 use crate::store::Store;
 use crate::table::{Table, TableLocation, TableOptions};
@@ -61,6 +61,8 @@ impl Node {
         while store.shared.partitions[partition].applied() < last {
             std::thread::sleep(Duration::from_millis(1));
         }
+        // Apply holds it until its bytes are counted too.
+        drop(store.shared.partitions[partition].state.lock());
     }
 
     fn has(&self, path: &str) -> bool {
@@ -83,6 +85,14 @@ fn event(id: &str) -> EventRef<'_> {
         context: None,
         problems: Problems::NONE,
     }
+}
+
+/// What a reader sees.
+fn ids(store: &Store) -> Vec<String> {
+    let mut ids = Vec::new();
+    store.snapshot().session("s", Columns::ALL, &mut |row| ids.push(row.event.event_id.to_owned())).unwrap();
+    ids.sort();
+    ids
 }
 
 fn is_due(store: &Store, partition: usize) -> bool {
@@ -192,11 +202,80 @@ fn the_log_is_trimmed_so_many_commits_behind_and_checkpoints_come_after_so_many(
 }
 
 #[test]
-fn a_log_that_is_closed_is_trimmed_later() {
+fn a_flush_succeeds_though_its_log_is_closed_and_cannot_be_trimmed() {
     let node = Node::new(1);
     let store = node.open(|settings| settings.log_keep_commits = 0);
     node.put(&store, 0, &["a"], 0);
     node.logs[0].close().unwrap();
     assert_eq!(store.flush_blocking().unwrap().rows, 1);
+    store.abandon();
+}
+
+#[test]
+fn what_is_due_is_flushed() {
+    let node = Node::new(2);
+    let store = node.open(|settings| settings.flush_rows_max = 2);
+    node.put(&store, 0, &["a"], 0);
+    node.put(&store, 1, &["b", "c"], 0);
+    store.shared.flush_due();
+    let current = node.table(TableKind::Events).current();
+    assert_eq!([0, 1].map(|partition| current.flushed(PartitionId(partition))), [Offset(0), Offset(2)]);
+    store.abandon();
+}
+
+#[test]
+fn a_commit_without_an_answer_that_another_partitions_flush_finds_is_seen_once() {
+    let node = Node::new(2);
+    let store = node.open(|_| {});
+    node.put(&store, 0, &["a"], 0);
+    node.put(&store, 1, &["b"], 0);
+    let (shared, other) = (&store.shared, &store.shared.partitions[1]);
+    let sealed = shared.seal(other, &mut other.flush.lock()).unwrap().unwrap();
+    shared.commit_events(other, &sealed, &sealed.generation.view()).unwrap();
+    node.put(&store, 1, &["c"], 0);
+    shared.flush_partition(&shared.partitions[0]).unwrap();
+    assert_eq!(ids(&store), ["a", "b", "c"]);
+    store.flush_blocking().unwrap();
+    assert_eq!(ids(&store), ["a", "b", "c"]);
+    store.abandon();
+}
+
+#[test]
+fn rows_whose_flush_has_failed_are_seen_while_others_are_flushed() {
+    let node = Node::new(2);
+    let store = node.open(|_| {});
+    node.put(&store, 0, &["a"], 0);
+    node.put(&store, 1, &["b"], 0);
+    let (shared, other) = (&store.shared, &store.shared.partitions[1]);
+    shared.seal(other, &mut other.flush.lock()).unwrap().unwrap();
+    shared.flush_partition(&shared.partitions[0]).unwrap();
+    assert_eq!(ids(&store), ["a", "b"]);
+    assert!(is_due(&store, 1), "it is tried again");
+    store.flush_blocking().unwrap();
+    assert_eq!(ids(&store), ["a", "b"]);
+    store.abandon();
+}
+
+#[test]
+fn rows_that_another_writer_has_committed_end_the_store_whoever_finds_them() {
+    let node = Node::new(2);
+    let store = node.open(|_| {});
+    node.put(&store, 0, &["a"], 0);
+    node.put(&store, 1, &["b"], 0);
+    let last = Offset(1);
+    let commit = Commit {
+        partition: PartitionId(1),
+        first: last,
+        last,
+        expected_flushed: last.previous(),
+        files: Vec::new(),
+        info: serde_json::json!({"ledger": {}}),
+        now: NOW,
+    };
+    node.table(TableKind::Events).commit(commit).unwrap();
+    let error = store.shared.flush_partition(&store.shared.partitions[0]).unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert!(error.to_string().contains("partition 1 is flushed to 1 by another writer"), "{error}");
+    assert!(store.ready().is_err());
     store.abandon();
 }
