@@ -279,3 +279,16 @@ fn rows_that_another_writer_has_committed_end_the_store_whoever_finds_them() {
     assert!(store.ready().is_err());
     store.abandon();
 }
+
+#[test]
+fn files_are_written_once_for_what_comes_behind_one_offset() {
+    let (written, mut times) = (Mutex::new(None), 0);
+    for (behind, expected) in [(3, 1), (3, 1), (4, 2), (4, 2)] {
+        let mut write = || {
+            times += 1;
+            Ok(Vec::new())
+        };
+        written_once(&written, Offset(behind), &mut write).unwrap();
+        assert_eq!(times, expected, "behind {behind}");
+    }
+}
