@@ -107,6 +107,8 @@ mod tests {
             }
         }
         assert_eq!(canonical_uuid(&UUID.as_bytes()[..35]), None);
+        let both_digits = format!("zz{}", &UUID[2..]);
+        assert_eq!(canonical_uuid(both_digits.as_bytes()), None, "two wrong digits do not make up for each other");
     }
 
     proptest! {
