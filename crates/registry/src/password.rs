@@ -125,6 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn no_password_is_too_long_that_may_be_set_and_a_longer_one_is_none() {
+        let passwords = Passwords::default();
+        for (length, is_right) in [(LENGTH_MAX, true), (LENGTH_MAX + 1, false)] {
+            let password = "ä".repeat(length);
+            let hash = passwords.hash(&password).unwrap();
+            assert_eq!(passwords.verify(&password, Some(&hash)), is_right, "{length}");
+        }
+        assert!(
+            !PasswordHash("$argon2id$v=19$m=19456".to_owned()).is_readable()
+                && !PasswordHash(String::new()).is_readable()
+        );
+    }
+
+    #[test]
     fn nobody_costs_the_same_work_as_somebody() {
         let real = phc::PasswordHash::new(&Passwords::default().hash("12345678").unwrap().0).unwrap();
         let nobody = phc::PasswordHash::new(NOBODY).unwrap();
