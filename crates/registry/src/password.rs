@@ -132,10 +132,7 @@ mod tests {
             let hash = passwords.hash(&password).unwrap();
             assert_eq!(passwords.verify(&password, Some(&hash)), is_right, "{length}");
         }
-        assert!(
-            !PasswordHash("$argon2id$v=19$m=19456".to_owned()).is_readable()
-                && !PasswordHash(String::new()).is_readable()
-        );
+        assert!(!PasswordHash("plain".to_owned()).is_readable());
     }
 
     #[test]
