@@ -203,6 +203,13 @@ impl<'a> Rig<'a> {
         self.writers.first_mut().is_some_and(|writer| writer.repeat(&mut client, &self.notes))
     }
 
+    /// From the next start on these system calls take so many microseconds longer.
+    pub fn delay(&mut self, calls: &str, micros: u32) {
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:delay_enter={micros}"));
+        let wrapper = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        self.launch.wrapper = wrapper.map(Into::into).into();
+    }
+
     /// A client of the server.
     #[must_use]
     pub fn client(server: &Server) -> Client {

@@ -5,49 +5,40 @@
 //! Each bug is looked for first by the scenario that was made for it. Most of these wait until something has happened, and not
 //! for a while: a slow machine comes as far.
 
-use std::fs;
-use std::sync::Arc;
+mod scenarios;
+
 use std::time::{Duration, Instant};
 
 use eye_fault::Sabotage;
 
 use crate::Result;
-use crate::load::{APPLICATIONS, Notes, Shape};
-use crate::machine::{FileSystem, Mount, cannot_cut, cannot_strace, faketime};
-use crate::modes::{acks, cut, upkeep};
-use crate::observe;
-use crate::oracle::{Findings, Violation, Witness};
-use crate::random::Random;
+use crate::machine::{FileSystem, cannot_cut, cannot_strace, faketime};
+use crate::oracle::{Findings, Violation};
 use crate::report::Report;
-use crate::rig::{Ground, Rig, Tally};
+use crate::rig::{Ground, Tally};
+use scenarios::Scenario;
 
 /// How often every scenario is tried before a bug counts as not caught.
 const ROUNDS: u64 = 3;
 
 /// A way to look for bugs: from cheap to dear.
 const SCENARIOS: [(&str, Scenario); 12] = [
-    ("kill", kill),
-    ("flush", flush),
-    ("slow flush", slow_flush),
-    ("order", order),
-    ("sync error", sync_error),
-    ("write error", write_error),
-    ("damage", damage),
-    ("token", token),
-    ("compaction", compaction),
-    ("erasure", erasure),
-    ("retention", retention),
-    ("cut", power_cut),
+    ("kill", scenarios::kill),
+    ("flush", scenarios::flush),
+    ("slow flush", scenarios::slow_flush),
+    ("order", scenarios::order),
+    ("sync error", scenarios::sync_error),
+    ("write error", scenarios::write_error),
+    ("damage", scenarios::damage),
+    ("token", scenarios::token),
+    ("compaction", scenarios::compaction),
+    ("erasure", scenarios::erasure),
+    ("retention", scenarios::retention),
+    ("cut", scenarios::power_cut),
 ];
 
-/// So many events of each application are acknowledged before a bug is looked for.
-const EVENTS_MIN: u64 = 150;
-/// So many events are sent alone.
-const SINGLES: usize = 4;
 /// Looking for one bug takes no longer.
 const BUG_PATIENCE: Duration = Duration::from_secs(180);
-
-type Scenario = fn(&Ground, Option<Sabotage>, u64) -> Result<(Tally, Findings)>;
 
 /// Tries every bug.
 ///
@@ -279,230 +270,4 @@ fn catch(
         }
     }
     (None, others)
-}
-
-/// Uses the product that can be broken, and breaks it.
-fn break_it(rig: &mut Rig<'_>, bug: Option<Sabotage>) {
-    if let Some(program) = &rig.ground().eye_faults {
-        rig.launch.program.clone_from(program);
-    }
-    if let Some(bug) = bug {
-        rig.set("EYE_SABOTAGE", bug.name());
-    }
-}
-
-fn rig(ground: &Ground, bug: Option<Sabotage>, round: u64, fork: u64) -> Result<(Rig<'_>, Random)> {
-    let mut random = Random::new(ground.seed).fork(fork).fork(round);
-    let mut rig = Rig::new(ground, Shape::new(format!("s{round}")), &mut random, None)?;
-    break_it(&mut rig, bug);
-    Ok((rig, random))
-}
-
-/// Load, a kill, recovery; three times.
-fn kill(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, mut random) = rig(ground, bug, round, 20)?;
-    rig.flag("flush-age-max", "60ms");
-    for _ in 0..3 {
-        if rig.has_findings() {
-            break;
-        }
-        let Some(mut server) = rig.start()? else { break };
-        let moment = Duration::from_millis(200 + random.below(300));
-        let notes = Arc::clone(&rig.notes);
-        rig.load_with(&mut server, |server| {
-            std::thread::sleep(moment);
-            notes.judge_end(server.process.kill());
-            Ok(())
-        })?;
-        rig.tally.faults += 1;
-        rig.recover_and_check()?;
-    }
-    if bug.is_none() {
-        rig.demand_acknowledged()?;
-    }
-    Ok(rig.finish())
-}
-
-/// Load, a flush, more events one by one, a kill; then what was acknowledged is sent again. No moment matters.
-///
-/// The last record before the flush and those behind it hold an event each: a commit that ends where no record does keeps the
-/// next start from serving, and that says nothing of what would be lost.
-fn flush(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 28)?;
-    one_partition(&mut rig);
-    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
-    let notes = Arc::clone(&rig.notes);
-    rig.load(&server, || {
-        await_enough(&notes);
-        Ok(())
-    })?;
-    let before = rig.singles(&server, SINGLES);
-    upkeep::demand(&mut Rig::client(&server), &notes, "/v1/flush");
-    let behind = rig.singles(&server, SINGLES);
-    notes.judge_end(server.process.kill());
-    rig.tally.faults += 1;
-    if before < SINGLES || behind < SINGLES {
-        rig.find(
-            Violation::NotTested,
-            format!("of {SINGLES} events {before} are taken before a flush, {behind} behind it"),
-        );
-    }
-    rig.recover_and_check()?;
-    if rig.has_findings() {
-        return Ok(rig.finish());
-    }
-    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
-    if !rig.repeat(&server) {
-        rig.find(Violation::NotTested, "repeats are not taken");
-    }
-    rig.check_running(&server);
-    notes.judge_end(server.process.kill());
-    rig.check_stopped();
-    Ok(rig.finish())
-}
-
-/// One partition, of which nothing is flushed but when asked for.
-fn one_partition(rig: &mut Rig<'_>) {
-    rig.flag("partitions", "1");
-    rig.partitions = 1;
-    upkeep::by_hand(rig);
-}
-
-/// Waits until events of each application and a rejection are acknowledged, or something is found.
-fn await_enough(notes: &Notes) {
-    let is_enough = |witness: &Witness| {
-        let has_events = |application: &&str| witness.acknowledged_of(application) >= EVENTS_MIN;
-        !witness.findings.is_empty() || witness.told_rejected > 0 && APPLICATIONS.iter().all(has_events)
-    };
-    if !notes.await_that(is_enough) {
-        notes.find(Violation::NotTested, "too little is acknowledged");
-    }
-}
-
-/// Readers look while flushes take long: syncs of files do, those of the log's records do not.
-fn slow_flush(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 29)?;
-    rig.flag("flush-age-max", "60ms");
-    let inject = "inject=fsync:delay_enter=50000";
-    let wrapper = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", inject];
-    rig.launch.wrapper = wrapper.map(Into::into).into();
-    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
-    let notes = Arc::clone(&rig.notes);
-    rig.load_with(&mut server, |server| {
-        await_enough(&notes);
-        std::thread::sleep(Duration::from_secs(1));
-        notes.judge_end(server.process.kill());
-        Ok(())
-    })?;
-    rig.tally.faults += 1;
-    rig.launch.wrapper.clear();
-    rig.recover_and_check()?;
-    Ok(rig.finish())
-}
-
-/// The order of system calls.
-fn order(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    acks::one_run(ground, 100 + round, None, |rig| break_it(rig, bug))
-}
-
-/// The same with syncs that fail from some moment on.
-fn sync_error(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    acks::one_run(ground, 200 + round, Some("fdatasync:error=EIO:when=12+"), |rig| break_it(rig, bug))
-}
-
-/// The same with writes that fail from some moment on.
-fn write_error(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    acks::one_run(ground, 300 + round, Some("pwrite64:error=EIO:when=12+"), |rig| break_it(rig, bug))
-}
-
-/// A byte in the middle of the log changes: the start must refuse, or everything must be there all the same.
-fn damage(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, mut random) = rig(ground, bug, round, 21)?;
-    // One segment, and all of it matters: nothing is in the table.
-    one_partition(&mut rig);
-    rig.flag("log-segment-bytes-max", "64MiB");
-    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
-    let notes = Arc::clone(&rig.notes);
-    rig.load_with(&mut server, |server| {
-        await_enough(&notes);
-        notes.judge_end(server.process.kill());
-        Ok(())
-    })?;
-    let segment = observe::segments(&rig.launch.data, 0)?.into_iter().next().ok_or("no segment")?;
-    let whole = fs::read(&segment)?;
-    let mut damaged = whole.clone();
-    // Behind what was written lies room, which is nothing to damage.
-    let written = whole.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let at = written / 4 + random.below(written as u64 / 4) as usize;
-    damaged[at] ^= 0x20;
-    fs::write(&segment, damaged)?;
-    rig.tally.faults += 1;
-    if let Ok(mut server) = rig.launch.start() {
-        rig.check_running(&server);
-        server.process.kill();
-    }
-    if !rig.has_findings() {
-        fs::write(&segment, whole)?;
-        rig.recover_and_check()?;
-    }
-    Ok(rig.finish())
-}
-
-/// A token that was made works after a kill.
-fn token(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 22)?;
-    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
-    let body = br#"{"name":"made under torture","kind":"secret"}"#;
-    let answer = Rig::client(&server).post("/v1/tokens", "application/json", body)?;
-    let made: serde_json::Value = serde_json::from_slice(&answer.body)?;
-    let secret = made["token"].as_str().ok_or_else(|| format!("no token was made: {}", answer.text()))?.to_owned();
-    rig.notes.judge_end(server.process.kill());
-    rig.tally.faults += 1;
-    let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
-    let answer = crate::http::Client::new(server.address, &secret).get("/v1/events?limit=1")?;
-    if answer.status != 200 {
-        rig.find(Violation::Lost, format!("a token that was made is answered with {}", answer.status));
-    }
-    rig.stop(&mut server)?;
-    Ok(rig.finish())
-}
-
-/// Files are merged and old ones removed under load.
-fn compaction(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 24)?;
-    upkeep::compaction(&mut rig)?;
-    Ok(rig.finish())
-}
-
-/// Sessions are erased.
-fn erasure(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 25)?;
-    upkeep::erasure(&mut rig)?;
-    Ok(rig.finish())
-}
-
-/// Days go by.
-fn retention(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let (mut rig, _) = rig(ground, bug, round, 26)?;
-    upkeep::retention(&mut rig)?;
-    Ok(rig.finish())
-}
-
-/// Power cuts.
-fn power_cut(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
-    let mut random = Random::new(ground.seed).fork(23).fork(round);
-    let mount = Mount::new(FileSystem::Ext4)?;
-    let mut rig = Rig::new(ground, Shape::new(format!("s{round}")), &mut random, Some(mount.point.clone()))?;
-    break_it(&mut rig, bug);
-    for _ in 0..3 {
-        if rig.has_findings() {
-            break;
-        }
-        cut::one_cut(&mut rig, &mount, &mut random, None)?;
-        rig.recover_and_check()?;
-    }
-    if bug.is_none() {
-        rig.demand_acknowledged()?;
-    }
-    Ok(rig.finish())
 }

@@ -30,9 +30,7 @@ pub fn run(ground: &Ground, runs: u64) -> Result<Report> {
         let mut random = random.fork(number);
         let mut rig = Rig::new(ground, Shape::new(format!("w{number}")), &mut random, None)?;
         let delay = DELAYS[number as usize % DELAYS.len()];
-        let inject = format!("inject=fsync,fdatasync:delay_enter={delay}");
-        let wrapper = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
-        rig.launch.wrapper = wrapper.map(Into::into).into();
+        rig.delay("fsync,fdatasync", delay);
         let Some(mut server) = rig.start()? else {
             report.add(rig.finish());
             break;
