@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use bytes::Bytes;
-use eye_log::disk::sim::SimDisk;
+use eye_log::disk::sim::{Fault, Operation, SimDisk};
 use eye_log::disk::{Disk, OsDisk};
 use eye_log::local::{LocalLog, LocalOptions, RecoveryReport, TornTail, verify};
 use eye_log::{ErrorKind, Log, NewRecord, Offset, PartitionId, Record, Result, append_blocking};
@@ -386,6 +387,49 @@ fn a_second_tail_cut_at_the_same_byte_is_kept_beside_the_first() {
         let kept_in = format!("{}.cut-{}{name}", newest.display(), bytes.len());
         assert_eq!(report.cuts[0].kept_in, Path::new(&kept_in));
         assert_eq!(disk.content(Path::new(&kept_in)).unwrap(), garbage);
+    }
+}
+
+#[test]
+fn a_cut_removes_what_recovery_has_kept_for_good() {
+    let (disk, _) = closed_log();
+    let (newest, bytes) = contents(&disk).into_iter().next_back().unwrap();
+    disk.put(&newest, [&bytes[..], b"torn"].concat());
+    let kept = |disk: &SimDisk| {
+        let names = disk.list(newest.parent().unwrap()).unwrap();
+        names.into_iter().filter(|name| name.contains(".cut-")).collect::<Vec<_>>()
+    };
+    let (log, _) = open(&disk).unwrap();
+    assert_eq!(kept(&disk).len(), 1);
+    disk.fail(Operation::Remove, 1, Fault::Io);
+    assert_eq!(*log.cut().unwrap_err().kind(), ErrorKind::Io, "it is still there");
+    assert_eq!(kept(&disk).len(), 1);
+    log.cut().unwrap();
+    assert!(kept(&disk).is_empty());
+    for seed in 0..20 {
+        let cut = disk.fork();
+        cut.crash(seed);
+        assert!(kept(&cut).is_empty(), "after a power cut with seed {seed}");
+    }
+}
+
+#[test]
+fn a_folder_with_a_copy_of_its_files_opens_as_the_log() {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk).unwrap();
+    for number in 0..40 {
+        let last = append_blocking(&log, payload(number), 1).unwrap();
+        // It returns just before the record is seen.
+        log.wait_past(last, Duration::from_secs(60)).unwrap();
+        let copy = SimDisk::new();
+        let files = log.files().unwrap();
+        assert!(format!("{files:?}").contains(files[0].name()));
+        for file in files {
+            let mut bytes = vec![0; usize::try_from(file.bytes()).unwrap()];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            copy.put(&options().dir.join(file.name()), bytes);
+        }
+        assert_eq!(records(&open(&copy).unwrap().0), records(&log));
     }
 }
 

@@ -262,3 +262,20 @@ fn check_room(field: &'static str, there: usize, at_most: usize) -> Result<()> {
     }
     Err(Error::invalid(field, format!("there are {at_most} already, more are not kept")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::TOKENS_MAX;
+
+    #[test]
+    fn there_is_room_for_as_many_as_the_limit_says() {
+        for there in [0, 1, TOKENS_MAX - 1] {
+            check_room("token", there, TOKENS_MAX).unwrap();
+        }
+        for there in [TOKENS_MAX, TOKENS_MAX + 1, usize::MAX] {
+            let refused = check_room("token", there, TOKENS_MAX).unwrap_err().to_string();
+            assert!(refused.contains("token") && refused.contains("100000"), "{refused}");
+        }
+    }
+}

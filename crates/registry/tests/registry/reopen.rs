@@ -1,9 +1,11 @@
 //! What was acknowledged is there after opening the same log again; what cannot be believed is refused by name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use eye_log::{ErrorKind, Log, Offset};
-use eye_registry::{Denied, Error, NewToken, Registry, Role};
+use eye_log::memory::MemoryLog;
+use eye_log::{ErrorKind, Log, NewRecord, Offset, Record, append_blocking};
+use eye_registry::{Denied, Error, NewToken, Registry, Role, TokenId};
 
 use crate::support::{CLI, at, empty, everything, fill_up, log_of, new_user, open, payloads, secret_token, with_shop};
 
@@ -110,6 +112,103 @@ fn a_record_twice_or_too_early_refuses_to_open() {
         let mut without = records.clone();
         without.remove(missing);
         assert!(matches!(Registry::open(log_of(&without)), Err(Error::Corrupt { .. })), "without {missing}");
+    }
+}
+
+#[test]
+fn a_token_that_was_revoked_or_rotated_before_is_not_rotated() {
+    let (registry, log) = with_shop();
+    let (doomed, _) = registry.create_token(&CLI, at(1), secret_token("doomed")).unwrap();
+    let (other, _) = registry.create_token(&CLI, at(2), secret_token("other")).unwrap();
+    let before = payloads(&log);
+    let rotation = |of: &TokenId| {
+        let (rotated, _) = registry.rotate_token(&CLI, at(3), of, Duration::from_secs(60)).unwrap();
+        (rotated, payloads(&log).pop().unwrap())
+    };
+    let ((successor, first), (_, of_other)) = (rotation(&doomed.id), rotation(&other.id));
+    let (_, of_successor) = rotation(&successor.id);
+    registry.revoke_token(&CLI, at(4), &other.id).unwrap();
+    let revoked = payloads(&log).pop().unwrap();
+    let opens = |more: &[&Vec<u8>]| {
+        let more = more.iter().map(|payload| payload.to_vec()).collect();
+        Registry::open(log_of(&[before.clone(), more].concat())).map(drop)
+    };
+    opens(&[&first, &of_other, &of_successor, &revoked]).unwrap();
+    // As a second rotation would have written it, for a successor of its own.
+    let again =
+        String::from_utf8(of_successor).unwrap().replace(successor.id.as_str(), doomed.id.as_str()).into_bytes();
+    opens(&[&again]).unwrap();
+    for wrong in [&[&first, &again][..], &[&revoked, &of_other]] {
+        match opens(wrong) {
+            Err(Error::Corrupt { offset, message }) => {
+                assert_eq!(offset, Offset(before.len() as u64 + 2));
+                assert!(message.contains("revoked or rotated before"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A log that says it is longer than what it gives.
+struct Silent {
+    inner: MemoryLog,
+    /// Given for whatever is asked beyond its records.
+    beyond: Vec<Record>,
+}
+
+impl Log for Silent {
+    fn append(&self, record: NewRecord) {
+        self.inner.append(record);
+    }
+
+    fn read(&self, from: Offset, bytes_max: usize) -> eye_log::Result<Vec<Record>> {
+        match self.inner.read(from, bytes_max)? {
+            none if none.is_empty() => Ok(self.beyond.clone()),
+            records => Ok(records),
+        }
+    }
+
+    fn wait_past(&self, offset: Offset, timeout: Duration) -> eye_log::Result<Offset> {
+        self.inner.wait_past(offset, timeout)
+    }
+
+    fn start(&self) -> Offset {
+        self.inner.start()
+    }
+
+    fn end(&self) -> Offset {
+        self.inner.end().plus(1)
+    }
+
+    fn trim(&self, before: Offset) -> eye_log::Result<()> {
+        self.inner.trim(before)
+    }
+
+    fn close(&self) -> eye_log::Result<()> {
+        self.inner.close()
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        self.inner.bytes_on_disk()
+    }
+
+    fn health(&self) -> eye_log::Result<()> {
+        self.inner.health()
+    }
+}
+
+#[test]
+fn a_log_that_gives_nothing_before_its_end_refuses_to_open() {
+    let tokens_used = r#"{"v":1,"at":"2026-11-23T18:00:00.000000Z","by":"system","type":"tokens_used","tokens":{}}"#;
+    let records = log_of(&[tokens_used]).read(Offset::FIRST, usize::MAX).unwrap();
+    assert!(Registry::open(log_of(&[tokens_used])).is_ok());
+    for beyond in [Vec::new(), records] {
+        let inner = MemoryLog::new();
+        append_blocking(&inner, tokens_used.as_bytes().to_vec().into(), 1).unwrap();
+        match Registry::open(Arc::new(Silent { inner, beyond })) {
+            Err(error) => assert!(error.to_string().contains("gives nothing at"), "{error}"),
+            Ok(_) => panic!("opened without its last record"),
+        }
     }
 }
 

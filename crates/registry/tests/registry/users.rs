@@ -185,6 +185,30 @@ fn an_unused_setup_code_never_comes_to_life_again() {
 }
 
 #[test]
+fn only_an_administrator_voids_a_setup_code() {
+    let (registry, log) = with_shop();
+    let code = registry.create_setup_code(at(1)).unwrap();
+    let (vera, _, _) = registry.create_user(&CLI, at(2), new_user("vera", Role::Viewer)).unwrap();
+    let change = |active, role| UserChange { active, role, password: None };
+    registry.update_user(&CLI, at(3), &vera.id, change(Some(false), None)).unwrap();
+    let before = payloads(&log);
+    assert!(open(&log).redeem_setup_code(at(4), code.reveal(), new_user("ada", Role::Admin)).is_ok());
+
+    let registry = open(&log_of(&before));
+    registry.update_user(&CLI, at(5), &vera.id, change(Some(true), Some(Role::Admin))).unwrap();
+    assert!(registry.create_setup_code(at(6)).is_err(), "there is an administrator");
+    let demotion = format!(
+        r#"{{"v":1,"at":"{}","by":"local_cli","type":"user_updated","id":"{}","role":"viewer"}}"#,
+        at(6),
+        vera.id
+    );
+    let promotion = demotion.replace("viewer", "admin");
+    let all = [before, vec![promotion.into_bytes(), demotion.into_bytes()]].concat();
+    let eve = open(&log_of(&all)).redeem_setup_code(at(7), code.reveal(), new_user("eve", Role::Admin));
+    assert!(matches!(eve, Err(Error::Denied { .. })), "it comes to life again");
+}
+
+#[test]
 fn the_last_active_administrator_stays() {
     let (registry, log) = with_shop();
     let (ada, _, _) = registry.create_user(&CLI, at(1), new_user("ada", Role::Admin)).unwrap();
