@@ -24,6 +24,9 @@ const VERSION: u8 = 1;
 const KIND_EVENT: u8 = 1;
 const KIND_REJECTION: u8 = 2;
 const ENTRY_HEADER_BYTES: usize = 5;
+/// A finished batch may take this part of its length more. What JSON takes more than this encoding is within it, so that a
+/// guess by the size of a body costs no copy.
+const SPARE_DIVISOR: usize = 2;
 
 const SENT_AT: u8 = 1;
 const TIMESTAMP_RAW: u8 = 2;
@@ -163,10 +166,15 @@ impl BatchWriter {
         self.bytes.len()
     }
 
-    /// The batch, ready for the log.
+    /// The batch, ready for the log. It takes little more memory than its length, by which limits count it.
     #[must_use]
     pub fn finish(mut self) -> Bytes {
         self.bytes[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
+        let length = self.bytes.len();
+        if self.bytes.capacity() - length > length / SPARE_DIVISOR {
+            // Not shrunk: an allocator may leave what it has where it is, all of it.
+            return Bytes::copy_from_slice(&self.bytes);
+        }
         Bytes::from(self.bytes)
     }
 
@@ -459,6 +467,8 @@ mod tests {
 
     const HEADER: BatchHeader<'static> =
         BatchHeader { application: "web", token: "t1", received_at: Timestamp::from_micros(42) };
+    /// What it takes, with the number of entries.
+    const HEADER_BYTES: usize = 1 + 8 + 4 + 3 + 4;
 
     fn event<'a>(data: &'a str, optional: Option<&'a str>) -> EventRef<'a> {
         EventRef {
@@ -537,6 +547,29 @@ mod tests {
             let whole = Batch::parse(bytes.slice(..cut))
                 .and_then(|batch| batch.entries().map(|entry| entry.map(drop)).collect::<Result<Vec<()>, _>>());
             assert!(whole.is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_finished_batch_takes_little_more_than_its_length_however_wrong_the_guess_was() {
+        for (capacity, events) in
+            [0, 10, 500, 4_000, 100_000].into_iter().flat_map(|capacity| [(capacity, 1), (capacity, 70)])
+        {
+            let mut writer = BatchWriter::new(&HEADER, capacity);
+            for _ in 0..events {
+                writer.push_event(&event("{\"a\":1}", Some("x")));
+            }
+            let (bytes, place) = (writer.bytes.clone(), writer.bytes.as_ptr());
+            let is_good_guess = writer.bytes.capacity() <= bytes.len() * 3 / 2;
+            let batch = writer.finish();
+            assert_eq!((batch.len(), &batch[HEADER_BYTES..]), (bytes.len(), &bytes[HEADER_BYTES..]));
+            assert_eq!(batch.as_ptr() == place, is_good_guess, "a good guess costs no copy");
+            let held = batch.try_into_mut().unwrap().capacity();
+            assert!(
+                held <= bytes.len() * 3 / 2,
+                "{held} bytes for {} of {events} events after a guess of {capacity}",
+                bytes.len()
+            );
         }
     }
 

@@ -14,7 +14,7 @@
 //! | [`Step::Append`] | the log's group commit (`log/src/local/writer.rs`, `write`): durable, then acknowledged |
 //! | [`Step::Open`] | `Table::open`, `recover::partitions`, `check_meeting` |
 //! | [`Step::Apply`] | `Shared::apply_group` |
-//! | [`Step::Seal`] | `Shared::seal`, then `commit_events` up to `Table::write_files` |
+//! | [`Step::Seal`] | `Shared::seal`, then `commit_events` up to `Table::write_rest` |
 //! | [`Step::Put`] | `TableIo::create` inside `Table::try_commit` |
 //! | [`Step::SyncFolder`] | `DurableLocal::put_durably`, after the link |
 //! | [`Step::ReadBack`] | `Table::assert_read_back`, and the new version taken |

@@ -5,6 +5,7 @@
 //! was or as it is to be; an unreferenced file is only garbage. Files are read and written without any lock; only for
 //! the commit itself flushes wait, because the view must not get a version whose rows are still in the hot buffer.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use eye_fault::{CrashPoint, crash_point};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Shared;
-use crate::table::{Compaction, CompactionRules, Table, TableFile, VacuumRules, Vacuumed};
+use crate::table::{Compaction, CompactionRules, Table, TableFile, UNREAD_MAX, VacuumRules, Vacuumed};
 
 /// The least time between two vacuums of the store's own thread: each lists the whole table.
 pub const VACUUM_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -96,6 +97,16 @@ pub struct CompactionFigures {
     vacuumed: Option<Instant>,
 }
 
+/// What has gone wrong with single files in a run over one table, and did not end it.
+#[derive(Default)]
+struct Setbacks {
+    /// The first of it.
+    error: Option<Error>,
+    /// Files that could not be read, though nothing says that they are damaged.
+    unread: usize,
+    conflicts: usize,
+}
+
 /// Counts a run as failed unless it ends, so that a panic is counted too.
 struct Run<'a> {
     shared: &'a Shared,
@@ -167,7 +178,7 @@ impl Shared {
         let vacuumed = self.compaction.lock().vacuumed;
         let is_due = how == Eagerness::Everything || vacuumed.is_none_or(|last| last.elapsed() >= VACUUM_EVERY);
         if is_due && goes_on() {
-            result = result.and(self.vacuum(goes_on, report));
+            result = result.and(self.vacuum(how, goes_on, report));
         }
         result
     }
@@ -179,33 +190,62 @@ impl Shared {
         goes_on: GoesOn<'_>,
         report: &mut CompactReport,
     ) -> Result<()> {
-        let rules = self.rules(how);
-        let (mut result, mut conflicts) = (Ok(()), 0);
+        let (rules, mut setbacks) = (self.rules(how), Setbacks::default());
+        // What could not be read the last time comes last: it must not keep the rest from being merged.
+        let again = table.unread();
+        let mut result = self.merge_all(table, &rules, goes_on, report, &mut setbacks);
+        if result.is_ok() && setbacks.unread < UNREAD_MAX && !again.is_empty() {
+            table.try_again(&again);
+            result = self.merge_all(table, &rules, goes_on, report, &mut setbacks);
+        }
+        result.and(setbacks.error.map_or(Ok(()), Err))
+    }
+
+    /// Merges what there is to merge, without the files that cannot be read: those are setbacks. An error ends it.
+    fn merge_all(
+        &self,
+        table: &Table,
+        rules: &CompactionRules,
+        goes_on: GoesOn<'_>,
+        report: &mut CompactReport,
+        setbacks: &mut Setbacks,
+    ) -> Result<()> {
         // Again and again: what did not fit into memory at once, and files that are neighbours only now.
         for _ in 0..PASSES_MAX {
-            let mut has_merged = false;
-            for group in &table.compactable(&rules) {
-                match self.compact_group(table, group, &rules, goes_on) {
+            let mut has_changed = false;
+            for group in &table.compactable(rules) {
+                match self.compact_group(table, group, rules, goes_on) {
                     Ok(Some(done)) => {
                         report.add(&done);
-                        has_merged = true;
+                        has_changed = true;
                     }
                     Ok(None) => {}
-                    Err(error) if error.kind() == Kind::Conflict && conflicts < CONFLICTS_MAX => {
+                    Err(error) if error.kind() == Kind::Conflict && setbacks.conflicts < CONFLICTS_MAX => {
                         self.healthy()?;
-                        conflicts += 1;
-                        has_merged = true;
+                        setbacks.conflicts += 1;
+                        has_changed = true;
                         break;
                     }
-                    Err(error) if error.kind() == Kind::Corrupt => result = Err(error),
+                    Err(error) if error.kind() == Kind::Corrupt => {
+                        setbacks.error.get_or_insert(error);
+                    }
+                    Err(error) if error.kind() == Kind::Unavailable && table.has_unread(group) => {
+                        setbacks.error.get_or_insert(error);
+                        setbacks.unread += 1;
+                        if setbacks.unread >= UNREAD_MAX {
+                            return Ok(());
+                        }
+                        // Its neighbours are groups without it now.
+                        has_changed = true;
+                    }
                     Err(error) => return Err(error),
                 }
             }
-            if !has_merged || !goes_on() {
+            if !has_changed || !goes_on() {
                 break;
             }
         }
-        result
+        Ok(())
     }
 
     fn rules(&self, how: Eagerness) -> CompactionRules {
@@ -258,18 +298,31 @@ impl Shared {
         Ok(true)
     }
 
-    fn vacuum(&self, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {
+    /// Removes files that nobody needs any more. By itself, and if it matters how old they are, only if the clock is
+    /// believed: else the vacuum is passed over.
+    fn vacuum(&self, how: Eagerness, goes_on: GoesOn<'_>, report: &mut CompactReport) -> Result<()> {
         self.compaction.lock().vacuumed = Some(Instant::now());
+        let now = (self.now)();
+        let asks_no_clock = how == Eagerness::Everything || self.settings.vacuum_retention.is_zero();
+        let doubt = if asks_no_clock { None } else { self.doubt(now) };
+        let is_passed_over = Cell::new(false);
+        let goes_on = || {
+            is_passed_over.set(doubt.is_some());
+            doubt.is_none() && goes_on()
+        };
         let rules = VacuumRules {
             retention: self.settings.vacuum_retention,
             // As the log does: with both, that many commits can be taken back.
             keep_commits: self.settings.log_keep_commits as u64,
-            now: (self.now)(),
+            now,
         };
         for table in [&self.events, &self.rejections] {
-            let Vacuumed { files, bytes } = table.vacuum(&rules, goes_on)?;
+            let Vacuumed { files, bytes } = table.vacuum(&rules, &goes_on)?;
             report.vacuumed_files += files;
             report.vacuumed_bytes += bytes;
+        }
+        if let Some(doubt) = doubt.filter(|_| is_passed_over.get()) {
+            tracing::warn!(why = %doubt, "replaced files are not removed");
         }
         Ok(())
     }

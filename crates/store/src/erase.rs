@@ -129,7 +129,8 @@ impl Store {
     }
 
     /// Carries out what is accepted, as the store's own thread does. True if nothing is left to do; false if files are still
-    /// read by somebody, or the store ends. Blocks.
+    /// read by somebody, the dedup window is still being read back, or the store ends. Blocks, but for nothing that may take
+    /// for ever.
     ///
     /// # Errors
     /// Why it failed; it is tried again by whoever calls next.

@@ -17,7 +17,7 @@ use crate::columns::RejectionColumns;
 use crate::error::{Error, Kind, Result};
 use crate::hot_rows::HotRows;
 use crate::invariants;
-use crate::partition::{FlushState, Partition, Sealed, Written};
+use crate::partition::{FlushState, Partition, Rest, Sealed, Written};
 use crate::recover::CommitInfo;
 use crate::store::{Hot, Shared};
 use crate::table::{Commit, NewFile, TableVersion};
@@ -30,7 +30,8 @@ pub(crate) struct Flushed {
 }
 
 impl Shared {
-    /// Flushes every partition whose hot buffer is large or old enough. Failures are reported and tried again.
+    /// Flushes every partition whose hot buffer is large or old enough. Failures are reported and tried again, less and less
+    /// often.
     pub(crate) fn flush_due(&self) {
         for partition in &self.partitions {
             if !self.is_due(partition) {
@@ -78,6 +79,9 @@ impl Shared {
     fn is_due(&self, partition: &Partition) -> bool {
         let active = Arc::clone(&self.view.read().hot[usize::from(partition.id.0)].active);
         let mut state = partition.flush.lock();
+        if state.rest.is_some_and(|rest| !rest.is_over()) && !self.is_ending() {
+            return false;
+        }
         if state.sealed.is_some() {
             return true;
         }
@@ -95,7 +99,7 @@ impl Shared {
             || is_crowded && active.bytes() > 0
     }
 
-    /// Flushes one partition now; does nothing if the table has everything already.
+    /// Flushes one partition now, even while it rests after a failure; does nothing if the table has everything already.
     ///
     /// If another writer has moved the partition on, what apply decided after that is not what the table holds: the store
     /// fails, and opening it again heals it.
@@ -108,6 +112,10 @@ impl Shared {
         }
         let why = flushed.as_ref().err().map(ToString::to_string);
         self.flush_errors.lock()[usize::from(partition.id.0)] = why;
+        let mut state = partition.flush.lock();
+        let rest = flushed.is_err().then(|| Rest::after(state.rest));
+        state.rest = rest;
+        drop(state);
         flushed
     }
 
@@ -180,12 +188,12 @@ impl Shared {
         if rows.is_empty() || flushed >= sealed.last {
             return Ok(rows.len());
         }
-        let files = written_once(&sealed.rejections, flushed, || {
+        let files = written_once(&sealed.rejections, flushed, |files| {
             let mut columns = RejectionColumns::new(rows.len());
             for row in &rows {
                 columns.push(&row.rejection(partition.id)?);
             }
-            self.rejections.write_batch(&columns.finish()?)
+            self.rejections.write_rest_of_batch(&columns.finish()?, files)
         })?;
         let commit = self.commit(partition, flushed, sealed, files, serde_json::Value::Null);
         self.rejections.commit(commit)?;
@@ -210,7 +218,8 @@ impl Shared {
         invariants::exactly_one_place(flushed, view.first_offset())?;
         invariants::moved_together(flushed, flushed.plus(1), sealed.last)?;
         invariants::nothing_vanishes(sealed.ledger.total())?;
-        let mut files = written_once(&sealed.events, flushed, || self.events.write_files(&HotRows::new(view)))?;
+        let write = |files: &mut Vec<NewFile>| self.events.write_rest(&HotRows::new(view), files);
+        let mut files = written_once(&sealed.events, flushed, write)?;
         if sabotaged(Sabotage::FlushTwice) {
             files.extend(self.events.write_files(&HotRows::new(view))?);
         }
@@ -296,19 +305,21 @@ impl Shared {
     }
 }
 
-/// The files that a try before this one has written, if the table still ends where it did; else they are written now.
+/// The files that tries before this one have written, if the table still ends where it did; what they have not is written
+/// now, and kept even if not all of it can be.
 fn written_once(
     written: &Mutex<Option<Written>>,
     behind: Offset,
-    write: impl FnOnce() -> Result<Vec<NewFile>>,
+    write: impl FnOnce(&mut Vec<NewFile>) -> Result<()>,
 ) -> Result<Vec<NewFile>> {
     let mut written = written.lock();
-    if let Some(earlier) = written.as_ref().filter(|earlier| earlier.behind == behind) {
-        return Ok(earlier.files.clone());
+    let earlier = written.take().filter(|earlier| earlier.behind == behind);
+    let now = written.insert(earlier.unwrap_or_else(|| Written { behind, files: Vec::new(), is_whole: false }));
+    if !now.is_whole {
+        write(&mut now.files)?;
+        now.is_whole = true;
     }
-    let files = write()?;
-    *written = Some(Written { behind, files: files.clone() });
-    Ok(files)
+    Ok(now.files.clone())
 }
 
 /// The error for rows that are in the hot buffer and, by another writer's commit, in the table.

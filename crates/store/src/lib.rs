@@ -14,6 +14,7 @@
 //! | `compact` | small files of the table are merged, and old ones go |
 //! | `erase`, `mask` | rows that somebody wants gone: hidden at once, then taken out of everything |
 //! | `retention` | rows that are too old go |
+//! | `believed` | whether the clock is believed before something goes because of its age |
 //! | `backup` | the files of one moment, for a copy of the store |
 //! | `recall` | the dedup window, read back while the store is open |
 //! | `recover` | what the table has, before the log is replayed over it |
@@ -28,6 +29,7 @@
 
 mod apply;
 mod backup;
+mod believed;
 mod buffer;
 pub mod columns;
 mod compact;
@@ -75,4 +77,4 @@ pub use table::{
     Erasure, ErasureState, ErasureWork, IdKey, NOBODY, Removal, Removed, Runs, Table, TableKind, TableOptions,
     data_column, id_key,
 };
-pub use threads::give_way;
+pub use threads::{give_way, give_way_to_small};

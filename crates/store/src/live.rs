@@ -1,5 +1,8 @@
 //! Following stored events as they are applied, from a bounded backlog of the newest ones.
 //!
+//! A row of the backlog is a pointer into the log record it came in, and keeps the whole record in memory, the duplicates in
+//! it too: so its bounds are rows, and bytes of records.
+//!
 //! A follower that falls behind the backlog is told so ([`Gap`]): what it missed is in the table, never silently gone.
 
 use std::collections::VecDeque;
@@ -17,6 +20,9 @@ use crate::event::StoredEvent;
 use crate::mask::Offsets;
 use crate::position::Position;
 use crate::store::Shared;
+
+/// Bytes of log records that the backlog of one partition keeps in memory at most, beside the newest one.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Events that a follower missed: those after `from` up to and including `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +101,8 @@ pub(crate) struct Backlog {
     partition: PartitionId,
     rows_max: usize,
     rows: VecDeque<(Batch, u32, Offset)>,
+    /// Of the records that the rows lie in, each counted once. One record's rows stand together.
+    bytes: usize,
     /// Everything up to here is not in the backlog (any more).
     floor: Offset,
     applied: Offset,
@@ -112,26 +120,48 @@ pub(crate) struct Taken {
 
 impl Backlog {
     pub(crate) fn new(partition: PartitionId, rows_max: usize, applied: Offset) -> Self {
-        Self { partition, rows_max, rows: VecDeque::new(), floor: applied, applied }
+        Self { partition, rows_max, rows: VecDeque::new(), bytes: 0, floor: applied, applied }
     }
 
     pub(crate) fn extend(&mut self, records: &[AppliedRecord]) {
         for record in records {
+            let is_counted = self.rows.back().is_some_and(|(last, ..)| is_same(last, &record.batch));
+            if !record.stored.is_empty() && !is_counted {
+                self.bytes += record.batch.bytes().len();
+            }
             let rows = record.stored.iter().map(|row| (record.batch.clone(), row.position, row.offset));
             self.rows.extend(rows);
             self.applied = record.last;
         }
-        while self.rows.len() > self.rows_max {
-            if let Some((_, _, offset)) = self.rows.pop_front() {
-                self.floor = offset;
+        while self.is_too_large() {
+            let Some((batch, _, offset)) = self.rows.pop_front() else { break };
+            self.floor = offset;
+            if !self.rows.front().is_some_and(|(next, _, _)| is_same(next, &batch)) {
+                self.bytes -= batch.bytes().len();
             }
         }
+    }
+
+    /// Of the newest record all rows are kept that there may be, however large it is: whoever has kept up is sent them.
+    fn is_too_large(&self) -> bool {
+        let is_one = || match (self.rows.front(), self.rows.back()) {
+            (Some((first, ..)), Some((last, ..))) => is_same(first, last),
+            _ => true,
+        };
+        self.rows.len() > self.rows_max || self.bytes > BYTES_MAX && !is_one()
     }
 
     /// Events that nobody may see any more.
     pub(crate) fn forget(&mut self, erased: &Offsets) {
         let partition = self.partition;
         self.rows.retain(|(_, _, offset)| !erased.contains(partition, *offset));
+        let mut last = None;
+        self.bytes = 0;
+        for (batch, ..) in &self.rows {
+            if !last.replace(batch).is_some_and(|last| is_same(last, batch)) {
+                self.bytes += batch.bytes().len();
+            }
+        }
     }
 
     /// Up to `max` events past `after`.
@@ -156,5 +186,113 @@ impl Taken {
             visit(&event_at(batch, *position, *offset, self.partition)?);
         }
         Ok(())
+    }
+}
+
+/// True of two handles to one record.
+fn is_same(one: &Batch, other: &Batch) -> bool {
+    std::ptr::eq(one.bytes().as_ptr(), other.bytes().as_ptr())
+}
+
+#[cfg(test)]
+mod tests {
+    use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, Timestamp};
+
+    use super::*;
+    use crate::buffer::NewRow;
+
+    const P0: PartitionId = PartitionId(0);
+    const NOW: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
+
+    /// A record of two events of a payload of so many bytes, which begins at `first`, and of which so many are new.
+    fn record(first: u64, bytes: usize, new: usize) -> AppliedRecord {
+        let mut writer = BatchWriter::new(&BatchHeader { application: "web", token: "t", received_at: NOW }, 0);
+        let data = "x".repeat(bytes);
+        for event_id in ["a", "b"] {
+            writer.push_event(&EventRef {
+                event_id,
+                session_id: "s",
+                category: "c",
+                name: "n",
+                timestamp: NOW,
+                timestamp_raw: None,
+                sent_at: None,
+                user_id: None,
+                anonymous_id: None,
+                data: &data,
+                context: None,
+                problems: Problems::NONE,
+            });
+        }
+        let batch = Batch::parse(writer.finish()).unwrap();
+        let places = (first..).zip(batch.entries().map(|entry| entry.unwrap().0)).take(new);
+        let stored = places.map(|(offset, position)| NewRow {
+            position,
+            offset: Offset(offset),
+            timestamp: NOW,
+            session_hash: 0,
+        });
+        AppliedRecord { stored: stored.collect(), last: Offset(first + 1), rejected: Vec::new(), batch }
+    }
+
+    /// The backlog after these records, of two offsets each.
+    fn after(records: &[AppliedRecord]) -> Backlog {
+        let mut backlog = Backlog::new(P0, 1000, Offset::ZERO);
+        for record in records {
+            backlog.extend(std::slice::from_ref(record));
+        }
+        backlog
+    }
+
+    fn offsets(backlog: &Backlog) -> Vec<u64> {
+        backlog.rows.iter().map(|(_, _, offset)| offset.0).collect()
+    }
+
+    #[test]
+    fn records_go_from_the_backlog_when_they_take_too_much_whatever_is_new_in_them() {
+        let large = BYTES_MAX / 6;
+        for new in [1, 2] {
+            let records: Vec<_> = (0..5).map(|number| record(number * 2 + 1, large, new)).collect();
+            let backlog = after(&records);
+            assert_eq!(backlog.bytes, 2 * records[0].batch.bytes().len(), "{new} new");
+            let kept: Vec<u64> = [7, 9].into_iter().flat_map(|first| first..first + new as u64).collect();
+            assert_eq!(offsets(&backlog), kept);
+            let gone = Offset(4 + new as u64);
+            assert_eq!(backlog.take(Offset(2), 100).gone, Some(gone), "whoever was behind is told");
+            assert_eq!(backlog.take(gone, 100).gone, None);
+        }
+        let none = [record(1, large, 2), record(3, BYTES_MAX, 0)];
+        assert_eq!(offsets(&after(&none)), [1, 2], "a record of duplicates takes nothing");
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_alone_is_sent_to_whoever_has_kept_up() {
+        let backlog = after(&[record(1, 10, 2), record(3, BYTES_MAX, 2)]);
+        assert_eq!((offsets(&backlog), backlog.take(Offset(2), 100).gone), (vec![3, 4], None));
+        let backlog = after(&[record(1, BYTES_MAX, 2), record(3, 10, 2)]);
+        assert_eq!((offsets(&backlog), backlog.floor), (vec![3, 4], Offset(2)));
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_no_room() {
+        let records = [record(1, 100, 2), record(3, 1000, 2), record(5, 10, 1)];
+        let bytes =
+            |numbers: &[usize]| numbers.iter().map(|number| records[*number].batch.bytes().len()).sum::<usize>();
+        for (erased, left) in [
+            (vec![], vec![0, 1, 2]),
+            (vec![2, 3], vec![0, 1, 2]),
+            (vec![1, 2, 5], vec![1]),
+            (vec![1, 2, 3, 4, 5], vec![]),
+        ] {
+            let mut offsets = Offsets::default();
+            erased.iter().for_each(|offset| offsets.insert(P0, Offset(*offset)));
+            let mut backlog = after(&records);
+            backlog.forget(&offsets);
+            assert_eq!(backlog.bytes, bytes(&left), "without {erased:?}");
+            // What comes after it finds the books right.
+            backlog.extend(&[record(7, BYTES_MAX, 2)]);
+            backlog.extend(&[record(9, 1, 1)]);
+            assert_eq!((self::offsets(&backlog), backlog.bytes), (vec![9], record(9, 1, 1).batch.bytes().len()));
+        }
     }
 }

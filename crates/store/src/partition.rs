@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use eye_log::{Offset, PartitionId, SharedLog};
 use parking_lot::Mutex;
@@ -14,6 +14,11 @@ use crate::dedup::DedupHistory;
 use crate::ledger::Ledger;
 use crate::live::Backlog;
 use crate::table::NewFile;
+
+/// How long a flush that failed rests at first; each failure doubles it.
+const REST_MIN: Duration = Duration::from_millis(100);
+/// How long it rests at most: what was wrong may be mended, and the hot buffer is full.
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// One partition's parts. Locks are taken in the order `flush`, `state`, the store's view.
 pub(crate) struct Partition {
@@ -38,6 +43,27 @@ pub(crate) struct FlushState {
     pub(crate) commits: VecDeque<Offset>,
     /// Since when the active generation has had something to flush.
     pub(crate) waiting_since: Option<Instant>,
+    /// After a failure: until when nothing is tried but what somebody has asked for.
+    pub(crate) rest: Option<Rest>,
+}
+
+/// The time between a flush that failed and the next try. Each costs as much as one that succeeds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest {
+    since: Instant,
+    pub(crate) length: Duration,
+}
+
+impl Rest {
+    /// After one more failure.
+    pub(crate) fn after(earlier: Option<Self>) -> Self {
+        let length = earlier.map_or(REST_MIN, |earlier| (earlier.length * 2).min(REST_MAX));
+        Self { since: Instant::now(), length }
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        self.since.elapsed() >= self.length
+    }
 }
 
 /// A generation that takes no more rows, with the ledger as of its last offset.
@@ -56,7 +82,10 @@ pub(crate) struct Sealed {
 pub(crate) struct Written {
     /// Where the table ended when they were written: they hold what comes behind it.
     pub(crate) behind: Offset,
+    /// One for each day.
     pub(crate) files: Vec<NewFile>,
+    /// False while some days are still to be written.
+    pub(crate) is_whole: bool,
 }
 
 impl Partition {

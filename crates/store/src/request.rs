@@ -43,6 +43,7 @@ pub struct Request {
     application: String,
     token: String,
     received_at: eye_event::Timestamp,
+    /// Of one record.
     bytes_hint: usize,
     writers: Vec<Option<BatchWriter>>,
     places: Vec<Place>,
@@ -52,12 +53,13 @@ impl Request {
     /// An empty request. `partitions` is the store's number of them, `bytes_hint` a guess of the encoded size.
     #[must_use]
     pub fn new(header: &BatchHeader<'_>, partitions: u16, bytes_hint: usize) -> Self {
+        let partitions = partitions.max(1);
         Self {
             application: header.application.to_owned(),
             token: header.token.to_owned(),
             received_at: header.received_at,
-            bytes_hint,
-            writers: (0..partitions.max(1)).map(|_| None).collect(),
+            bytes_hint: bytes_hint / usize::from(partitions),
+            writers: (0..partitions).map(|_| None).collect(),
             places: Vec::new(),
         }
     }
@@ -135,5 +137,42 @@ impl Places {
             })
         };
         self.0.iter().filter_map(outcome).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eye_event::{Problems, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn the_records_of_a_request_take_no_more_memory_than_it_is_large_whatever_partitions_it_touches() {
+        const NOW: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
+        for (partitions, events) in [(1, 40), (4, 40), (16, 40), (16, 1)] {
+            let hint = events * 1_000;
+            let header = BatchHeader { application: "web", token: "t", received_at: NOW };
+            let mut request = Request::new(&header, partitions, hint);
+            for number in 0..events {
+                request.push_event(&EventRef {
+                    event_id: "e",
+                    session_id: &format!("session-{number}"),
+                    category: "c",
+                    name: "n",
+                    timestamp: NOW,
+                    timestamp_raw: None,
+                    sent_at: None,
+                    user_id: None,
+                    anonymous_id: None,
+                    data: &"x".repeat(900),
+                    context: None,
+                    problems: Problems::NONE,
+                });
+            }
+            let records = request.into_records().0;
+            let held: usize =
+                records.into_iter().map(|(_, payload, _)| payload.try_into_mut().unwrap().capacity()).sum();
+            assert!(held <= hint * 3 / 2, "{held} bytes for {hint} in {partitions} partitions");
+        }
     }
 }

@@ -31,7 +31,8 @@ pub struct StoreSettings {
     /// Bytes of runs that one question over a snapshot may hold at once: see
     /// [`Snapshot::question_runs_bytes_max`](crate::Snapshot::question_runs_bytes_max).
     pub question_runs_bytes_max: usize,
-    /// How many of the newest events a live follower can be resent, per partition.
+    /// How many of the newest events a live follower can be resent, per partition; fewer if the log records that they came
+    /// in are larger than 16 MiB together.
     pub live_backlog_rows: usize,
     /// The log keeps the records of this many commits behind `flushed`.
     pub log_keep_commits: usize,

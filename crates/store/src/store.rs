@@ -26,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 
 pub(crate) use shared::{Hot, Shared};
 
+use crate::believed::Clock;
 use crate::buffer::Generation;
 use crate::compact::{CompactReport, Eagerness};
 use crate::erase::Job;
@@ -35,6 +36,7 @@ use crate::ledger::{Counts, Ledger};
 use crate::live::LiveTail;
 use crate::mask::Mask;
 use crate::position::Position;
+use crate::recall::Outages;
 use crate::recover;
 use crate::request::{Applied, Outcome, Request};
 use crate::settings::{DedupRecall, StoreSettings};
@@ -119,6 +121,7 @@ impl Store {
         let shared = Arc::new(Shared {
             settings,
             now,
+            clock: Clock::new(now()),
             partitions,
             events,
             rejections,
@@ -131,10 +134,12 @@ impl Store {
             compacting: Mutex::new(()),
             compaction: Mutex::default(),
             retention: Mutex::default(),
+            contents: Mutex::default(),
             erasures: Mutex::new(jobs),
             accepting: Mutex::new(()),
             cancelling: AtomicUsize::new(0),
             recalling: Mutex::new(()),
+            outages: Outages::default(),
             failed: OnceLock::new(),
             opening: AtomicBool::new(true),
             closing: AtomicBool::new(false),
@@ -317,7 +322,8 @@ impl Store {
         sum.iter().map(|(token, counts)| (token.to_owned(), counts)).collect()
     }
 
-    /// `Err` with the reason if the store takes no events. Never waits for apply.
+    /// `Err` with the reason if the store takes no events, or has some wait that it cannot tell from repeats for now. Never
+    /// waits for apply.
     ///
     /// # Errors
     /// That reason.

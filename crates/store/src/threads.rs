@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(100);
 const ERASE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Added to the niceness of threads that nobody waits for.
 const BACKGROUND_NICENESS: i32 = 5;
+/// The same of threads that work on large requests.
+const LARGE_NICENESS: i32 = 3;
 /// The same of threads of questions that take long.
 const QUESTION_NICENESS: i32 = 10;
 /// How much of the log apply reads at a time.
@@ -162,14 +164,28 @@ impl Shared {
     /// Reads the dedup window back from the table, newest files first. Apply goes on meanwhile.
     pub(crate) fn recall_window(&self) -> Result<()> {
         let _one = self.recalling.lock();
+        self.recall_files(true, &|| !self.stopping.load(Ordering::Acquire)).map(drop)
+    }
+
+    /// The same for whoever keeps others waiting: it waits neither for somebody who is at it already nor for a disk that is
+    /// away. False if somebody is, or `goes_on` says no.
+    pub(crate) fn recall_window_now(&self, goes_on: &dyn Fn() -> bool) -> Result<bool> {
+        let Some(_one) = self.recalling.try_lock() else { return Ok(false) };
+        self.recall_files(false, goes_on)
+    }
+
+    /// False if `goes_on` says no before all is read. `recalling` must be held.
+    fn recall_files(&self, is_patient: bool, goes_on: &dyn Fn() -> bool) -> Result<bool> {
         for partition in &self.partitions {
             let next = || partition.state.lock().recall().and_then(Recall::newest);
             while let Some(file) = next() {
-                for group in self.patiently(|| file.row_groups())? {
-                    let batch = self.patiently(|| file.read(group.index, Recall::columns(), None))?;
+                let groups = || file.row_groups();
+                for group in if is_patient { self.patiently(groups) } else { groups() }? {
+                    let rows = || file.read(group.index, Recall::columns(), None);
+                    let batch = if is_patient { self.patiently(rows) } else { rows() }?;
                     for start in (0..batch.num_rows()).step_by(RECALL_ROWS) {
-                        if self.stopping.load(Ordering::Acquire) {
-                            return Ok(());
+                        if !goes_on() {
+                            return Ok(false);
                         }
                         let rows = batch.slice(start, RECALL_ROWS.min(batch.num_rows() - start));
                         partition.state.lock().recall_rows(&rows)?;
@@ -180,23 +196,25 @@ impl Shared {
             let ids = partition.state.lock().dedup().len();
             tracing::info!(partition = partition.id.0, ids, "the dedup window is in memory");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reads again what cannot be read now, until it can or the store closes: a disk or an object store that is away for
-    /// a while must not end a store that has read it before. While opening, the first error is the answer.
+    /// a while must not end a store that has read it before. While opening, the first error is the answer. Whoever waits
+    /// here holds nothing that others need but `recalling`.
     fn patiently<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
-        loop {
-            let error = match read() {
-                Err(error) if error.kind() == Kind::Unavailable => error,
-                done => return done,
-            };
-            if self.is_ending() || self.opening.load(Ordering::Acquire) {
-                return Err(error);
-            }
-            tracing::warn!(%error, "the dedup window cannot be read back: trying again");
+        let mut done = read();
+        while let Err(error) = &done
+            && error.kind() == Kind::Unavailable
+            && !self.is_ending()
+            && !self.opening.load(Ordering::Acquire)
+        {
+            self.outages.note(error, (self.now)());
             std::thread::sleep(TICK);
+            done = read();
         }
+        self.outages.end();
+        done
     }
 
     fn flush_loop(&self) -> Result<()> {
@@ -269,6 +287,11 @@ fn be_nice() {
 /// starts from now on. Once is enough: a second time changes nothing.
 pub fn give_way() {
     be_nicer(QUESTION_NICENESS);
+}
+
+/// Lets small requests go before the calling thread, which works on large ones, and before all threads that it starts.
+pub fn give_way_to_small() {
+    be_nicer(LARGE_NICENESS);
 }
 
 /// Nicer than the process by so much, whoever started the thread. Where this is not allowed, the thread works all the

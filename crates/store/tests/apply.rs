@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod faulty;
+
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -13,9 +16,10 @@ use eye_log::memory::MemoryLog;
 use eye_log::{Offset, PartitionId, SharedLog, append_blocking};
 use eye_store::table::{Commit, TableLocation};
 use eye_store::{
-    Columns, CommitInfo, Erasure, Request, Selection, Store, StoreSettings, Table, TableKind, TableOptions,
+    Columns, CommitInfo, DedupRecall, Erasure, Kind, Outcome, Request, Selection, Store, StoreSettings, Table,
+    TableKind, TableOptions,
 };
-use object_store::memory::InMemory;
+use faulty::FaultyStore;
 use tokio::runtime::{Builder, Runtime};
 
 const START: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
@@ -23,13 +27,13 @@ const START: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
 struct Node {
     runtime: Runtime,
     log: SharedLog,
-    objects: Arc<InMemory>,
+    objects: Arc<FaultyStore>,
 }
 
 impl Node {
     fn new() -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { runtime, log: Arc::new(MemoryLog::new()), objects: Arc::new(InMemory::new()) }
+        Self { runtime, log: Arc::new(MemoryLog::new()), objects: Arc::default() }
     }
 
     /// A store whose hot buffer is full with the first event, so that apply waits before it looks at the next records; it
@@ -52,9 +56,7 @@ impl Node {
     }
 
     fn ingest(&self, store: &Store, id: &str) {
-        let mut request = Request::new(&header(), 1, 0);
-        request.push_event(&event(id));
-        self.runtime.block_on(store.ingest(request)).unwrap();
+        self.runtime.block_on(store.ingest(request(id))).unwrap();
     }
 
     /// Puts a record into the log past the store's door.
@@ -82,6 +84,12 @@ fn event(id: &str) -> EventRef<'_> {
         context: None,
         problems: Problems::NONE,
     }
+}
+
+fn request(id: &str) -> Request {
+    let mut request = Request::new(&header(), 1, 0);
+    request.push_event(&event(id));
+    request
 }
 
 fn record(id: &str) -> Bytes {
@@ -176,4 +184,33 @@ fn every_commit_says_under_which_window_events_were_decided() {
     node.table(TableKind::Events).commit(commit).unwrap();
     flush("fifth", 2 * HOUR);
     assert_eq!(seconds(3..6), [None, None, Some(7200)]);
+}
+
+#[test]
+fn a_store_that_cannot_tell_repeats_for_a_while_says_that_it_is_not_ready_until_it_can() {
+    let node = Node::new();
+    let store = node.open();
+    node.ingest(&store, "first");
+    store.flush_blocking().unwrap();
+    store.abandon();
+    drop(store);
+    let store = node.open_with(StoreSettings { dedup_recall: DedupRecall::OnDemand, ..StoreSettings::default() });
+    node.objects.fail_reads(["received_date=".to_owned()]);
+    let (begun, ingesting) = (Instant::now(), store.clone());
+    let answer = node.runtime.spawn(async move { ingesting.ingest(request("first")).await });
+    let error = loop {
+        match store.ready() {
+            Err(error) => break error,
+            Ok(()) => assert!(begun.elapsed() < Duration::from_secs(60), "it waits and says that it is ready"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(begun.elapsed() >= Duration::from_secs(5), "nobody needs to know of a moment");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let text = error.to_string();
+    assert!(text.contains("the dedup window cannot be read back: ") && text.contains("timed out"), "{text}");
+    node.objects.heal();
+    assert_eq!(node.runtime.block_on(answer).unwrap().unwrap(), [Outcome::Duplicate]);
+    store.ready().unwrap();
+    store.abandon();
 }

@@ -8,7 +8,7 @@ mod faulty;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use eye_event::{BatchHeader, EventRef, Problems, RejectionRef, Timestamp};
@@ -32,6 +32,13 @@ const DAY: i64 = 86_400_000_000;
 const START: i64 = 20_780 * DAY;
 const SESSIONS: u64 = 7;
 const NO_LIMIT: Duration = Duration::MAX;
+
+/// What the clock says to a store whose own threads ask it: of one test only.
+static CLOCK: AtomicI64 = AtomicI64::new(START);
+
+fn clock() -> Timestamp {
+    Timestamp::from_micros(CLOCK.load(Ordering::SeqCst))
+}
 
 /// A node whose logs and objects live in memory.
 struct Node {
@@ -63,6 +70,10 @@ impl Node {
     }
 
     fn open(&self, change: impl FnOnce(&mut StoreSettings)) -> Store {
+        self.open_by(Timestamp::now, change)
+    }
+
+    fn open_by(&self, now: fn() -> Timestamp, change: impl FnOnce(&mut StoreSettings)) -> Store {
         let mut settings = StoreSettings {
             partitions: PARTITIONS,
             flush_age_max: Duration::from_secs(3600),
@@ -74,7 +85,7 @@ impl Node {
         };
         change(&mut settings);
         let (events, rejections) = (self.table(TableKind::Events), self.table(TableKind::Rejections));
-        Store::open(settings, self.logs.clone(), events, rejections, Timestamp::now, &mut |_, _| {}).unwrap().0
+        Store::open(settings, self.logs.clone(), events, rejections, now, &mut |_, _| {}).unwrap().0
     }
 
     /// Every data file that lies in the object store.
@@ -505,6 +516,33 @@ fn removed_files_stay_for_the_retention_and_for_commits_that_can_be_taken_back()
 }
 
 #[test]
+fn a_vacuum_that_may_not_go_on_forgets_nothing_by_its_clock() {
+    let node = Node::new();
+    let store = node.open(|_| {});
+    node.fill(&store, 4, 20);
+    store.abandon();
+    let table = node.table(TableKind::Events);
+    let removed_at = Timestamp::now().micros() + 3_600_000_000;
+    for _ in 0..2 {
+        table.commit_maintenance(&rewrite(&table), Timestamp::from_micros(removed_at)).unwrap();
+    }
+    drop(store);
+    let there = node.data_files();
+    let vacuum = |now: i64, goes_on: bool| {
+        let now = Timestamp::from_micros(now);
+        let rules = VacuumRules { retention: Duration::from_secs(60), keep_commits: 1, now };
+        table.vacuum(&rules, &|| goes_on).unwrap()
+    };
+    for _ in 0..3 {
+        assert_eq!(vacuum(removed_at + 3653 * DAY, false), Vacuumed::default());
+    }
+    assert_eq!(vacuum(removed_at + 30_000_000, true), Vacuumed::default(), "they were removed half a minute ago");
+    assert_eq!(node.data_files(), there);
+    assert!(vacuum(removed_at + 90_000_000, true).files > 0);
+    node.is_sound();
+}
+
+#[test]
 fn nothing_is_vacuumed_when_the_log_does_not_say_what_was_removed() {
     let node = Node::new();
     let store = node.open(|_| {});
@@ -600,6 +638,110 @@ fn a_damaged_file_is_named_and_keeps_nothing_else_from_being_merged() {
     compact(&store);
     assert_eq!(store.status().table_files, 6, "days and partitions stay apart");
     assert_eq!(answers(&store.snapshot())[0].len(), 180);
+    node.is_sound();
+}
+
+/// Three days of three flushes each: of every day and partition three files.
+fn three_days(node: &Node, store: &Store) {
+    for day in 0..3 {
+        for flush in 0..3 {
+            node.ingest_on(store, day, day.cast_unsigned() * 100 + flush * 20, 20);
+            store.flush_blocking().unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_now_keeps_nothing_else_from_being_merged() {
+    let node = Node::new();
+    let store = node.open(|_| {});
+    three_days(&node, &store);
+    let before = answers(&store.snapshot());
+    let unreadable = node.table(TableKind::Events).current().files[0].path.clone();
+    node.objects.fail_reads([&unreadable]);
+    for failures in 1..3 {
+        let error = store.compact_blocking(NO_LIMIT).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.to_string().contains(unreadable.as_str()), "{error}");
+        assert_eq!(store.status().table_files, 2 + 5, "its neighbours, the other partition, and the other days");
+        assert_eq!(store.status().compaction.failures, failures, "as long as it cannot be read");
+    }
+    assert!(store.ready().is_ok(), "nothing waits for a compaction");
+    node.objects.heal();
+    assert_eq!(compact(&store).files_in, 2, "it is tried again");
+    assert_eq!((store.status().table_files, store.status().compaction.last_error), (6, None));
+    assert_eq!(answers(&store.snapshot()), before);
+    node.is_sound();
+}
+
+#[test]
+fn a_store_that_is_away_is_asked_for_a_few_files_only() {
+    let node = Node::new();
+    let store = node.open(|_| {});
+    three_days(&node, &store);
+    let before = answers(&store.snapshot());
+    node.objects.refused();
+    node.objects.fail_reads(["events/"]);
+    assert_eq!(store.compact_blocking(NO_LIMIT).unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!((node.objects.refused(), store.status().table_files), (3, 18));
+    // Now only some are: more than a run tries, and they come before all others.
+    let first_of_each = node.table(TableKind::Events).current().files.clone().into_iter().step_by(3);
+    let unreadable: Vec<_> = first_of_each.take(4).map(|file| file.path.clone()).collect();
+    node.objects.fail_reads(&unreadable);
+    for _ in 0..2 {
+        assert_eq!(store.compact_blocking(NO_LIMIT).unwrap_err().kind(), Kind::Unavailable);
+        assert!(node.objects.refused() <= 3);
+    }
+    assert_eq!(store.status().table_files, 4 * 2 + 2, "nothing else is left as it was");
+    node.objects.heal();
+    while compact(&store).files_in > 0 {}
+    assert_eq!(store.status().table_files, 6);
+    assert_eq!(answers(&store.snapshot()), before);
+    node.is_sound();
+}
+
+#[test]
+fn a_clock_that_leaps_removes_no_file_until_it_is_confirmed() {
+    let node = Node::new();
+    let today = Timestamp::now().micros().div_euclid(DAY) - START / DAY;
+    let set_clock = |days: i64| CLOCK.store(Timestamp::now().micros() + days * DAY, Ordering::SeqCst);
+    let store = node.open(|settings| settings.vacuum_retention = Duration::from_secs(7 * 86_400));
+    for round in 0..3 {
+        for flush in 0..2 {
+            node.ingest_on(&store, today, round * 100 + flush * 20, 20);
+            store.flush_blocking().unwrap();
+        }
+        assert!(compact(&store).files_in > 0);
+    }
+    store.abandon();
+    drop(store);
+    let there = node.data_files();
+    let open = || {
+        node.open_by(clock, |settings| {
+            settings.vacuum_retention = Duration::from_secs(3600);
+            settings.compaction_period = Duration::from_millis(5);
+        })
+    };
+    let wait = |store: &Store, is_so: &dyn Fn(&Store) -> bool| {
+        let begun = std::time::Instant::now();
+        while !is_so(store) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", store.status().compaction);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    set_clock(3653);
+    let store = open();
+    wait(&store, &|store| store.status().compaction.runs > 1);
+    assert_eq!((store.status().compaction.vacuumed_files, store.status().compaction.last_error), (0, None));
+    assert_eq!(node.data_files(), there);
+    store.abandon();
+    drop(store);
+    // What the rows confirm.
+    set_clock(3);
+    let store = open();
+    wait(&store, &|store| store.status().compaction.vacuumed_files > 0);
+    assert!(node.data_files().len() < there.len());
+    store.abandon();
     node.is_sound();
 }
 

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use eye_event::{BatchHeader, EventRef, Problems, RejectionRef, Timestamp};
@@ -19,8 +20,8 @@ use eye_log::memory::MemoryLog;
 use eye_log::{PartitionId, SharedLog};
 use eye_store::table::{TableLocation, location, verify};
 use eye_store::{
-    Columns, Counts, DedupRecall, ErasureState, Outcome, Position, Request, Selection, Snapshot, Store, StoreSettings,
-    StoredEvent, Table, TableKind, TableOptions,
+    Columns, Counts, DedupRecall, ErasureState, Kind, Outcome, Position, Request, Selection, Snapshot, Store,
+    StoreSettings, StoredEvent, Table, TableKind, TableOptions,
 };
 use faulty::FaultyStore;
 use object_store::ObjectStore;
@@ -28,6 +29,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::{Builder, Runtime};
 
 const PARTITIONS: u16 = 2;
+const PATIENCE: Duration = Duration::from_secs(60);
 /// 2026-11-23.
 const DAY: i64 = 86_400_000_000;
 const START: i64 = 20_780 * DAY;
@@ -63,6 +65,14 @@ impl Node {
     fn objects(&self) -> &FaultyStore {
         match &self.ground {
             Ground::Memory { objects, .. } => objects,
+            Ground::Folder(_) => panic!("it lies in a folder"),
+        }
+    }
+
+    /// Rises with every record.
+    fn log_end(&self) -> u64 {
+        match &self.ground {
+            Ground::Memory { logs, .. } => logs.iter().map(|log| log.end().0).sum(),
             Ground::Folder(_) => panic!("it lies in a folder"),
         }
     }
@@ -188,6 +198,15 @@ fn erase(store: &Store) -> eye_store::Result<eye_store::Erasure> {
 }
 
 /// The numbers of all events that a snapshot shows, by every way of asking, and its rejections.
+/// Carries out what is accepted, again and again while it must wait.
+fn run_to_the_end(store: &Store) {
+    let begun = Instant::now();
+    while !store.run_erasures_blocking().unwrap() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", store.erasures());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn numbers(snapshot: &Snapshot) -> (Vec<u64>, usize) {
     let number = |data: &str| data["{\"n\":".len()..].split(',').next().unwrap().parse::<u64>().unwrap();
     let (mut visited, mut batched, mut kept, mut fetched, mut sessions) = <[Vec<u64>; 5]>::default().into();
@@ -346,7 +365,7 @@ fn an_erasure_goes_on_after_a_crash_and_hides_meanwhile() {
         let store = node.open(|settings| settings.dedup_recall = recall);
         assert_eq!(numbers(&store.snapshot()), (others(), 3));
         assert_eq!(store.erasures(), [accepted]);
-        assert!(store.run_erasures_blocking().unwrap());
+        run_to_the_end(&store);
         assert_eq!(canaries(&node), BTreeSet::new());
         store.abandon();
         drop(store);
@@ -645,6 +664,75 @@ fn the_end_of_an_erasure_whose_answer_was_lost_is_the_one_that_was_written() {
     store.abandon();
 }
 
+/// What work on a thread of its own gives; fails if that takes for ever.
+fn in_time<T: Send + 'static>(store: &Store, work: impl FnOnce(&Store) -> T + Send + 'static) -> T {
+    let (sender, receiver) = channel();
+    let store = store.clone();
+    std::thread::spawn(move || sender.send(work(&store)).unwrap());
+    receiver.recv_timeout(PATIENCE).expect("it does not wait for ever")
+}
+
+fn erase_event(store: &Store, number: u64) -> eye_store::Result<eye_store::Erasure> {
+    let start = format!("event-{number}-");
+    store.erase(&Selection {
+        id: eye_store::Erasure::fresh_id(),
+        criteria: vec!["event_id".to_owned()],
+        columns: Columns::EVENT_ID,
+        session_id: None,
+        event: &|event| event.event.event_id.starts_with(&start),
+        rejection: &|_| false,
+    })
+}
+
+#[test]
+fn an_erasure_that_waits_for_the_dedup_window_keeps_nobody_waiting() {
+    let recalls = [DedupRecall::Background, DedupRecall::OnDemand];
+    for (recall, is_apply_stuck) in recalls.into_iter().flat_map(|recall| [(recall, false), (recall, true)]) {
+        let node = Node::in_memory();
+        let store = node.open(|_| {});
+        let files = || -> Vec<String> {
+            let table = node.table(TableKind::Events).current();
+            table.files.iter().map(|file| file.path.as_str().to_owned()).collect()
+        };
+        assert_eq!(node.ingest(&store, 0, 21), 21);
+        store.flush_blocking().unwrap();
+        let before = files();
+        assert_eq!(node.ingest(&store, 21, 21), 21);
+        store.flush_blocking().unwrap();
+        let [first, second] = [3, 6].map(|number| erase_event(&store, number).unwrap().id);
+        store.abandon();
+        drop(store);
+
+        // They hold nothing that is to be erased.
+        let later: Vec<String> = files().into_iter().filter(|path| !before.contains(path)).collect();
+        assert!(!later.is_empty());
+        node.objects().fail_reads(later);
+        let store = node.open(|settings| settings.dedup_recall = recall);
+        std::thread::scope(|scope| {
+            let end = node.log_end();
+            let sent = is_apply_stuck.then(|| scope.spawn(|| node.ingest(&store, 200, 3)));
+            while is_apply_stuck && node.log_end() == end {
+                std::thread::yield_now();
+            }
+            let run = in_time(&store, Store::run_erasures_blocking);
+            assert!(!matches!(run, Ok(true)), "what is read back is still to come");
+            let compacted = in_time(&store, |store| store.compact_blocking(Duration::from_secs(30)));
+            assert_ne!(compacted.map_err(|error| error.kind()).err(), Some(Kind::Busy));
+            let cancelled = in_time(&store, move |store| store.cancel_erasure(&second)).unwrap().unwrap();
+            assert_eq!(cancelled.state, ErasureState::Cancelled);
+            assert!(store.erasures().iter().any(|erasure| erasure.id == first && erasure.is_running()));
+
+            node.objects().heal();
+            run_to_the_end(&store);
+            assert_eq!(sent.map_or(3, |sent| sent.join().unwrap()), 3);
+        });
+        assert!(!numbers(&store.snapshot()).0.contains(&3));
+        assert_eq!(node.ingest(&store, 0, 42), 0, "every id is known");
+        store.abandon();
+        node.is_sound();
+    }
+}
+
 #[test]
 fn what_is_masked_stays_so_through_flushes_and_compactions() {
     let node = Node::in_memory();
@@ -688,9 +776,9 @@ fn the_store_erases_by_itself() {
     });
     node.fill(&store);
     let id = erase(&store).unwrap().id;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while store.erasures().iter().any(|erasure| erasure.id == id && erasure.is_running()) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", store.erasures());
+        assert!(begun.elapsed() < PATIENCE, "{:?}", store.erasures());
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(canaries(&node), BTreeSet::new());

@@ -15,6 +15,7 @@ use eye_store::{
 };
 use proptest::prelude::*;
 
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod faulty;
 use faulty::FaultyStore;
 

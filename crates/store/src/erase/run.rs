@@ -1,7 +1,8 @@
 //! What is accepted is carried out: everything is written again without the rows, and whatever held them goes.
 //!
 //! The order is the promise of the module above. The rule: every step may be done twice, because after a crash, or after an
-//! answer that was lost, all of them are.
+//! answer that was lost, all of them are. And whoever carries one out keeps all other maintenance waiting, so it does not
+//! wait itself for what may take for ever (a reader, a disk that is away): it stops, and is tried again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -171,13 +172,13 @@ impl Shared {
     }
 
     /// Cuts the logs and flushes up to the cuts, then makes one more commit: the newest one holds nothing then that would
-    /// have to come from the log again. `None` if it must stop.
+    /// have to come from the log again. `None` if it must stop, or apply waits for a disk that is away.
     fn cut_logs(&self) -> Result<Option<Vec<Offset>>> {
         let cuts = self.partitions.iter().map(|partition| Ok(partition.log.cut()?)).collect::<Result<Vec<_>>>()?;
         for (partition, cut) in self.partitions.iter().zip(&cuts) {
             while partition.applied() < cut.previous() {
                 self.healthy()?;
-                if !self.goes_on() {
+                if !self.goes_on() || self.outages.is_any() {
                     return Ok(None);
                 }
                 std::thread::sleep(TICK);
@@ -219,14 +220,14 @@ impl Shared {
     /// Removes what older versions hold. False if somebody still reads some of it.
     fn clear_old_versions(&self, id: &str) -> Result<bool> {
         // What of the dedup window is not in memory yet is still to be read from the files of an older version.
-        self.recall_window()?;
+        let is_recalled = self.recall_window_now(&|| self.goes_on())?;
         let bounds: Vec<Offset> =
             self.partitions.iter().map(|partition| self.events.current().flushed(partition.id)).collect();
         let bound = |partition: PartitionId| bounds.get(usize::from(partition.0)).copied().unwrap_or_default();
         let tables = [&self.events, &self.rejections];
         let held: u64 = tables.iter().map(|table| table.count_held(&bound)).sum();
         self.note(id, |job| job.erasure.work.old_files_held = held);
-        if held > 0 {
+        if held > 0 || !is_recalled {
             return Ok(false);
         }
         // The newest commit may be of a compaction, or one whose answer was lost may land: files that it replaced must stay

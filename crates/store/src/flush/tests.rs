@@ -3,9 +3,9 @@ use std::time::Duration;
 use eye_event::{BatchHeader, BatchWriter, EventRef, Problems, RejectionRef, Timestamp};
 use eye_log::memory::MemoryLog;
 use eye_log::{SharedLog, append_blocking};
-use object_store::ObjectStoreExt as _;
-use object_store::memory::InMemory;
+use futures_util::TryStreamExt as _;
 use object_store::path::Path;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
@@ -14,20 +14,27 @@ use crate::settings::StoreSettings;
 use crate::store::Store;
 use crate::table::{Table, TableLocation, TableOptions};
 
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "../../tests/faulty/mod.rs"]
+mod faulty;
+
+use faulty::FaultyStore;
+
 const NOW: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
+const DAY_MICROS: i64 = 86_400_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
 struct Node {
     runtime: Runtime,
     logs: Vec<SharedLog>,
-    objects: Arc<InMemory>,
+    objects: Arc<FaultyStore>,
 }
 
 impl Node {
     fn new(partitions: usize) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let logs = (0..partitions).map(|_| Arc::new(MemoryLog::new()) as SharedLog).collect();
-        Self { runtime, logs, objects: Arc::new(InMemory::new()) }
+        Self { runtime, logs, objects: Arc::default() }
     }
 
     /// A store that flushes only when it is told to.
@@ -48,7 +55,11 @@ impl Node {
 
     /// Puts a record into a partition's log; returns when it is applied.
     fn put(&self, store: &Store, partition: usize, ids: &[&str], rejections: u32) {
-        let mut writer = BatchWriter::new(&BatchHeader { application: "web", token: "t", received_at: NOW }, 0);
+        self.put_at(store, partition, ids, rejections, NOW);
+    }
+
+    fn put_at(&self, store: &Store, partition: usize, ids: &[&str], rejections: u32, received_at: Timestamp) {
+        let mut writer = BatchWriter::new(&BatchHeader { application: "web", token: "t", received_at }, 0);
         for id in ids {
             writer.push_event(&event(id));
         }
@@ -63,6 +74,14 @@ impl Node {
         }
         // Apply holds it until its bytes are counted too.
         drop(store.shared.partitions[partition].state.lock());
+    }
+
+    /// Every data file that lies there, part of the table or not.
+    fn data_files(&self, kind: TableKind) -> Vec<String> {
+        let listed = self.objects.list(Some(&Path::from(kind.name())));
+        let listed: Vec<_> = self.runtime.block_on(listed.try_collect()).unwrap();
+        let paths = listed.into_iter().map(|file| file.location.to_string());
+        paths.filter(|path| path.ends_with(".parquet") && !path.contains("/_")).collect()
     }
 
     fn has(&self, path: &str) -> bool {
@@ -284,11 +303,85 @@ fn rows_that_another_writer_has_committed_end_the_store_whoever_finds_them() {
 fn files_are_written_once_for_what_comes_behind_one_offset() {
     let (written, mut times) = (Mutex::new(None), 0);
     for (behind, expected) in [(3, 1), (3, 1), (4, 2), (4, 2)] {
-        let mut write = || {
+        let mut write = |_: &mut Vec<NewFile>| {
             times += 1;
-            Ok(Vec::new())
+            Ok(())
         };
         written_once(&written, Offset(behind), &mut write).unwrap();
         assert_eq!(times, expected, "behind {behind}");
     }
+}
+
+#[test]
+fn a_day_that_is_written_is_not_written_again_when_the_next_one_fails() {
+    let node = Node::new(1);
+    let store = node.open(|_| {});
+    let tomorrow = Timestamp::from_micros(NOW.micros() + DAY_MICROS);
+    node.put(&store, 0, &["a"], 1);
+    node.put_at(&store, 0, &["b"], 1, tomorrow);
+    // The second file of the rejections, three times; then theirs and their commit go well, and the second of the events does
+    // not, three times.
+    for nth in [1, 0, 0, 3, 0, 0] {
+        node.objects.fail_write(nth, false);
+        store.flush_blocking().unwrap_err();
+    }
+    node.objects.heal();
+    store.flush_blocking().unwrap();
+    for kind in [TableKind::Rejections, TableKind::Events] {
+        assert_eq!(node.table(kind).current().files.len(), 2);
+        assert_eq!(node.data_files(kind).len(), 2, "{kind:?}: {:?}", node.data_files(kind));
+    }
+    assert_eq!(ids(&store), ["a", "b"]);
+    store.abandon();
+}
+
+#[test]
+fn a_flush_that_fails_again_and_again_rests_longer_each_time_and_one_that_is_asked_for_is_tried_at_once() {
+    let node = Node::new(2);
+    let store = node.open(|settings| settings.flush_rows_max = 1);
+    node.put(&store, 0, &["a"], 0);
+    node.objects.fail_writes();
+    let before = node.objects.writes();
+    assert!(is_due(&store, 0));
+    for (tried, milliseconds) in (1..).zip([100, 200, 400, 800, 1600, 3200, 5000, 5000]) {
+        store.flush_blocking().unwrap_err();
+        assert_eq!(node.objects.writes() - before, tried, "whoever asks does not wait");
+        let rest = store.shared.partitions[0].flush.lock().rest.unwrap();
+        assert_eq!(rest.length, Duration::from_millis(milliseconds));
+    }
+    let tried = node.objects.writes();
+    store.shared.want_flush();
+    store.shared.flush_due();
+    assert!(!is_due(&store, 0) && node.objects.writes() == tried, "it rests");
+    node.objects.heal();
+    node.put(&store, 1, &["b"], 0);
+    assert!(is_due(&store, 1), "another partition has not failed");
+    store.flush_blocking().unwrap();
+    node.put(&store, 0, &["c"], 0);
+    assert!(is_due(&store, 0), "after one that succeeds nothing rests");
+    store.abandon();
+}
+
+#[test]
+fn a_store_that_cannot_flush_tries_now_and_then_and_goes_on_when_it_can() {
+    let node = Node::new(1);
+    let store = node.open(|settings| (settings.flush_by_itself, settings.hot_bytes_max) = (true, 1));
+    node.objects.fail_writes();
+    let before = node.objects.writes();
+    node.put(&store, 0, &["a"], 0);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        store.shared.want_flush();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let tried = node.objects.writes() - before;
+    assert!((1..=6).contains(&tried), "tried {tried} times in two seconds");
+    node.objects.heal();
+    let healed = Instant::now();
+    while store.status().last_flush_error.is_some() {
+        assert!(healed.elapsed() < Duration::from_secs(10), "it goes on too late");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(node.table(TableKind::Events).current().flushed(PartitionId(0)), Offset(1));
+    store.close().unwrap();
 }

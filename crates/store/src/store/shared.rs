@@ -11,6 +11,7 @@ use eye_event::Timestamp;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::believed::Clock;
 use crate::buffer::Generation;
 use crate::compact::CompactionFigures;
 use crate::erase::Job;
@@ -18,7 +19,8 @@ use crate::error::{Error, Kind, Result};
 use crate::mask::Mask;
 use crate::partition::Partition;
 use crate::position::Position;
-use crate::retention::RetentionFigures;
+use crate::recall::Outages;
+use crate::retention::{Contents, RetentionFigures};
 use crate::settings::StoreSettings;
 use crate::snapshot::Snapshot;
 use crate::table::{Table, TableVersion};
@@ -27,6 +29,8 @@ use crate::table::{Table, TableVersion};
 pub(crate) struct Shared {
     pub(crate) settings: StoreSettings,
     pub(crate) now: fn() -> Timestamp,
+    /// Asked before something goes because of its age.
+    pub(crate) clock: Clock,
     pub(crate) partitions: Vec<Partition>,
     pub(crate) events: Table,
     pub(crate) rejections: Table,
@@ -44,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) compacting: Mutex<()>,
     pub(crate) compaction: Mutex<CompactionFigures>,
     pub(crate) retention: Mutex<RetentionFigures>,
+    /// What retention knows of the events' files.
+    pub(crate) contents: Mutex<Contents>,
     /// Every erasure, the oldest first.
     pub(crate) erasures: Mutex<Vec<Job>>,
     /// Held by whoever accepts an erasure.
@@ -52,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) cancelling: AtomicUsize,
     /// Held by whoever reads the dedup window back.
     pub(crate) recalling: Mutex<()>,
+    /// What of the dedup window cannot be read now.
+    pub(crate) outages: Outages,
     pub(crate) failed: OnceLock<Error>,
     pub(crate) opening: AtomicBool,
     pub(crate) closing: AtomicBool,
@@ -112,13 +120,14 @@ impl Shared {
         }
     }
 
-    /// The logs' health too: for readiness, not for every request.
+    /// The logs' health too, and that events can be decided: for readiness, not for every request.
     pub(crate) fn ready(&self) -> Result<()> {
         self.healthy()?;
         if self.closing.load(Ordering::Acquire) {
             return Err(Error::new(Kind::Unavailable, "the service is stopping"));
         }
-        self.partitions.iter().try_for_each(|partition| partition.log.health().map_err(Error::from))
+        self.partitions.iter().try_for_each(|partition| partition.log.health().map_err(Error::from))?;
+        self.outages.none_lasts()
     }
 
     pub(crate) fn want_flush(&self) {

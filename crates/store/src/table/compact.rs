@@ -18,6 +18,7 @@ use eye_log::PartitionId;
 
 use super::Table;
 use super::many_rows::ManyRows;
+use super::paths::FilePath;
 use super::removed::Why;
 use super::version::{NewFile, TableFile};
 use crate::columns::{long_column, required};
@@ -71,15 +72,19 @@ impl Compaction {
 
 impl Table {
     /// Groups of files, each to be merged by [`Table::rewrite`]: of one day and partition, side by side in the order of
-    /// their offsets. Files of other programs are left alone, and those that a rewrite could not read.
+    /// their offsets. Files of other programs are left alone, those that were damaged when they were to be rewritten,
+    /// and those that could not be read.
     #[must_use]
     pub fn compactable(&self, rules: &CompactionRules) -> Vec<Vec<Arc<TableFile>>> {
         let current = self.current();
         let days = current
             .files
             .chunk_by(|one, other| (one.received_date, one.partition) == (other.received_date, other.partition));
-        let damaged = self.damaged.lock();
-        let is_ours = |file: &TableFile| file.sha256.is_some() && file.sums.is_some() && !damaged.contains(&file.path);
+        let (damaged, unread) = (self.damaged.lock(), self.unread.lock());
+        let is_ours = |file: &TableFile| {
+            let is_readable = !damaged.contains(&file.path) && !unread.contains(&file.path);
+            file.sha256.is_some() && file.sums.is_some() && is_readable
+        };
         let mut found = Vec::new();
         for run in days.flat_map(|files| files.chunk_by(move |one, other| is_ours(one) == is_ours(other))) {
             let Some(first) = run.first().filter(|file| is_ours(file)) else { continue };
@@ -96,7 +101,8 @@ impl Table {
     /// The new file is read back, all of it: it has every row of the old ones as it was.
     ///
     /// # Errors
-    /// `Corrupt` if a file is damaged: it is in no group from now on. `Full` or `Unavailable` if the object store fails. Nothing is changed then; a file
+    /// `Corrupt` if a file is damaged: it is in no group from now on. `Unavailable` if one cannot be read now: it is in
+    /// none until it is tried again. `Full` or `Unavailable` if the object store fails. Nothing is changed then; a file
     /// that was written is no part of the table and harms nothing.
     pub fn rewrite(
         &self,
@@ -183,10 +189,29 @@ impl Table {
 
     /// Remembers a file that cannot be read, so that it does not keep its neighbours from being merged.
     fn noted(&self, file: &TableFile, error: Error) -> Error {
-        if error.kind() == Kind::Corrupt {
-            self.damaged.lock().insert(file.path.clone());
+        match error.kind() {
+            Kind::Corrupt => drop(self.damaged.lock().insert(file.path.clone())),
+            Kind::Unavailable => self.unread.lock().note(&file.path),
+            _ => {}
         }
         error
+    }
+
+    /// Files that could not be read when they were to be merged: those whose turn it is to be tried again.
+    pub(crate) fn unread(&self) -> Vec<FilePath> {
+        self.unread.lock().first()
+    }
+
+    /// Puts them into groups again.
+    pub(crate) fn try_again(&self, files: &[FilePath]) {
+        let mut unread = self.unread.lock();
+        files.iter().for_each(|file| unread.forget(file));
+    }
+
+    /// True if one of them could not be read.
+    pub(crate) fn has_unread(&self, group: &[Arc<TableFile>]) -> bool {
+        let unread = self.unread.lock();
+        group.iter().any(|file| unread.contains(&file.path))
     }
 }
 

@@ -346,7 +346,7 @@ pub(crate) fn with_runs(batch: RecordBatch) -> Result<RecordBatch> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use arrow::array::AsArray as _;
     use eye_event::{EventRef, Problems, Timestamp};
     use eye_log::{Offset, PartitionId};
@@ -432,7 +432,7 @@ mod tests {
     }
 
     /// Two rows of one session, with this payload and this user.
-    fn rows(data: &str, session_id: &str, user_id: Option<&str>) -> RecordBatch {
+    pub(in crate::table) fn rows(data: &str, session_id: &str, user_id: Option<&str>) -> RecordBatch {
         let mut columns = EventColumns::new(2);
         for offset in 1..=2 {
             columns.push(&StoredEvent {

@@ -1,7 +1,9 @@
 //! Bytes in and out of one table, for blocking callers.
 //!
 //! A folder of this machine is read with plain positioned reads in the calling thread; everything else goes through the
-//! object store on the runtime. Callers are blocking threads, never the runtime's own workers: those would deadlock.
+//! object store on the runtime. Callers are blocking threads, never the runtime's own workers: those would deadlock. The
+//! rule: nothing of a request is done by the caller's thread. Threads that the runtime starts for it are the runtime's own,
+//! and must not take over that the caller gives way to others.
 
 use std::fs::File;
 use std::ops::Range;
@@ -16,6 +18,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOpt
 use rustix::buffer::spare_capacity;
 use tokio::runtime::Handle;
 
+use super::footers::Footers;
 use super::kept::Kept;
 use super::local_store;
 use super::location::TableLocation;
@@ -56,6 +59,8 @@ pub(crate) struct TableIo {
     pub(crate) kept: Kept,
     /// Whose rows slices are made of, as far as it was asked for.
     pub(crate) runs: KeptRuns,
+    /// What data files say of themselves.
+    pub(crate) footers: Footers,
 }
 
 impl TableIo {
@@ -66,9 +71,10 @@ impl TableIo {
         handle: Handle,
         kept: Kept,
         runs: KeptRuns,
+        footers: Footers,
     ) -> Self {
         let (reads, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { store, location, handle, reads, bytes, kept, runs }
+        Self { store, location, handle, reads, bytes, kept, runs, footers }
     }
 
     pub(crate) fn location(&self) -> &TableLocation {
@@ -89,23 +95,30 @@ impl TableIo {
 
     /// A whole small file; `None` if it is not there.
     pub(crate) fn get(&self, path: &str) -> Result<Option<Bytes>> {
-        let full = self.full(path)?;
-        found(self.handle.block_on(async { self.store.get(&full).await?.bytes().await })).map_err(|e| failed(path, &e))
+        let (store, full) = (Arc::clone(&self.store), self.full(path)?);
+        found(self.on_runtime(async move { store.get(&full).await?.bytes().await })).map_err(|e| failed(path, &e))
     }
 
     /// Whole small files, several at a time, in the order asked for.
     pub(crate) fn get_all(&self, paths: &[String]) -> Result<Vec<Option<Bytes>>> {
         let full = paths.iter().map(|path| self.full(path)).collect::<Result<Vec<_>>>()?;
-        let reads = full.into_iter().map(|path| async move {
-            found(async { self.store.get(&path).await?.bytes().await }.await).map_err(|e| failed(path.as_ref(), &e))
+        let store = Arc::clone(&self.store);
+        let reads = full.into_iter().map(move |path| {
+            let store = Arc::clone(&store);
+            async move {
+                found(async { store.get(&path).await?.bytes().await }.await).map_err(|e| failed(path.as_ref(), &e))
+            }
         });
-        self.handle.block_on(futures_util::stream::iter(reads).buffered(READS_AT_ONCE).try_collect())
+        let all = futures_util::stream::iter(reads).buffered(READS_AT_ONCE).try_collect();
+        let root = || self.location.root().as_ref();
+        self.on_runtime(async move { Ok(all.await) }).map_err(|error| failed(root(), &error))?
     }
 
     /// The file's size; `None` if it is not there.
     pub(crate) fn size(&self, path: &str) -> Result<Option<u64>> {
-        let full = self.full(path)?;
-        let meta = found(self.handle.block_on(self.store.head(&full))).map_err(|error| failed(path, &error))?;
+        let (store, full) = (Arc::clone(&self.store), self.full(path)?);
+        let meta = found(self.on_runtime(async move { store.head(&full).await }));
+        let meta = meta.map_err(|error| failed(path, &error))?;
         Ok(meta.map(|meta| meta.size))
     }
 
@@ -117,37 +130,36 @@ impl TableIo {
             return read_local(&folder.join(path), ranges).map_err(|error| local_failed(path, &error));
         }
         let (store, full, ranges) = (Arc::clone(&self.store), self.full(path)?, ranges.to_vec());
-        // On the runtime: threads that it starts for the request are the runtime's own, and must not take over that the
-        // caller gives way to others.
-        let read = self.handle.spawn(async move { store.get_ranges(&full, &ranges).await });
-        let read = self.handle.block_on(read);
-        let read = read.map_err(|error| Error::new(Kind::Internal, format!("reading {path} failed: {error}")))?;
+        let read = self.on_runtime(async move { store.get_ranges(&full, &ranges).await });
         read.map_err(|error| failed(path, &error))
     }
 
     /// Writes a data file whose name nobody else uses. Durable when it returns.
     pub(crate) fn put(&self, path: &str, bytes: PutPayload) -> Result<()> {
-        let full = self.full(path)?;
-        self.handle.block_on(self.store.put(&full, bytes)).map(drop).map_err(|error| failed(path, &error))
+        let (store, full) = (Arc::clone(&self.store), self.full(path)?);
+        let written = self.on_runtime(async move { store.put(&full, bytes).await });
+        written.map(drop).map_err(|error| failed(path, &error))
     }
 
     /// Writes a file that must not exist. Durable when it returns; after an error it may be there or not.
     pub(crate) fn create(&self, path: &str, bytes: Bytes) -> Result<std::result::Result<(), object_store::Error>> {
-        let full = self.full(path)?;
+        let (store, full) = (Arc::clone(&self.store), self.full(path)?);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        Ok(self.handle.block_on(self.store.put_opts(&full, bytes.into(), options)).map(drop))
+        Ok(self.on_runtime(async move { store.put_opts(&full, bytes.into(), options).await }).map(drop))
     }
 
     /// Moves a file.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let (full_from, full_to) = (self.full(from)?, self.full(to)?);
-        self.handle.block_on(self.store.rename(&full_from, &full_to)).map_err(|error| failed(from, &error))
+        let (store, full_from, full_to) = (Arc::clone(&self.store), self.full(from)?, self.full(to)?);
+        let moved = self.on_runtime(async move { store.rename(&full_from, &full_to).await });
+        moved.map_err(|error| failed(from, &error))
     }
 
     /// Removes a file; one that is not there is no error.
     pub(crate) fn remove(&self, path: &str) -> Result<()> {
-        let full = self.full(path)?;
-        found(self.handle.block_on(self.store.delete(&full))).map(drop).map_err(|error| failed(path, &error))
+        let (store, full) = (Arc::clone(&self.store), self.full(path)?);
+        let removed = found(self.on_runtime(async move { store.delete(&full).await }));
+        removed.map(drop).map_err(|error| failed(path, &error))
     }
 
     /// Makes it durable that files are gone from where data files lie. On object storage it is at once.
@@ -201,17 +213,23 @@ impl TableIo {
     /// [`TableIo::list`], with what the object store knows of each file.
     pub(crate) fn list_files(&self, folder: &str) -> Result<Vec<Listed>> {
         let prefix = if folder.is_empty() { self.location.root().clone() } else { self.full(folder)? };
-        let root = self.location.root();
-        let listed: Vec<ObjectMeta> = self
-            .handle
-            .block_on(self.store.list(Some(&prefix)).try_collect())
-            .map_err(|error| failed(folder, &error))?;
+        let (store, root) = (Arc::clone(&self.store), self.location.root());
+        let listed = self.on_runtime(async move { store.list(Some(&prefix)).try_collect().await });
+        let listed: Vec<ObjectMeta> = listed.map_err(|error| failed(folder, &error))?;
         let relative = |meta: ObjectMeta| {
             let parts: Vec<_> = meta.location.prefix_match(root)?.map(|part| part.as_ref().to_owned()).collect();
             let written_at = Timestamp::from_micros(meta.last_modified.timestamp_micros());
             Some(Listed { path: parts.join("/"), bytes: meta.size, written_at })
         };
         Ok(listed.into_iter().filter_map(relative).collect())
+    }
+
+    /// Waits for a request that the runtime carries out: see the module.
+    fn on_runtime<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> object_store::Result<T> {
+        self.handle.block_on(self.handle.spawn(request))?
     }
 
     fn full(&self, path: &str) -> Result<Path> {
@@ -265,6 +283,10 @@ pub(crate) fn failed(path: &str, error: &object_store::Error) -> Error {
     }
     match error {
         object_store::Error::NotFound { .. } => Error::new(Kind::Corrupt, format!("{path} is missing")),
+        // It panicked: tried again it would do so again.
+        object_store::Error::JoinError { .. } => {
+            Error::new(Kind::Internal, format!("a request for {path} failed: {error}"))
+        }
         _ => Error::new(Kind::Unavailable, format!("object store failed on {path}: {error}")),
     }
 }
@@ -281,3 +303,6 @@ fn is_full(error: &object_store::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

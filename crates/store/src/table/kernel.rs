@@ -144,7 +144,8 @@ impl Kernel {
             sha256: tag(HASH_TAG).map(|hash| hash.parse()).transpose().map_err(|_| rotten(HASH_TAG))?,
             sums: tag(SUMS_TAG).map(|sums| sums.parse()).transpose().map_err(|_| rotten(SUMS_TAG))?,
             io: Arc::clone(&self.io),
-            footer: OnceLock::new(),
+            number: self.io.footers.number(),
+            outline: OnceLock::new(),
             blooms: OnceLock::new(),
         })
     }

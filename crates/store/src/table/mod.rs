@@ -20,6 +20,7 @@
 //! | `encode`, `stats` | rows to Parquet |
 //! | `extra` | columns beside the table's own, for questions |
 //! | [`compact`] | many small files to a larger one |
+//! | `unread` | files that cannot be read at the moment |
 //! | `vacuum`, `alive` | files that no version needs any more go |
 //! | `removals` | whether, and how many, rows were taken away since a version |
 //! | `remove`, `removed` | rows are taken out, and files of older versions go; how many they were |
@@ -29,6 +30,7 @@
 //! | `bloom` | whether a slice may hold a session |
 //! | `read` | Parquet to rows; sessions |
 //! | `pages` | pages of columns in memory, decompressed |
+//! | `footers` | what files say of themselves, kept within a limit |
 //! | `kept` | slices that were decoded a moment ago |
 //! | `runs` | whose rows of a slice stand together, as hashes; kept between questions |
 //! | [`mod@verify`] | what `eye verify` checks |
@@ -52,6 +54,7 @@ mod copy;
 mod encode;
 mod erasures;
 mod extra;
+mod footers;
 mod hash;
 mod io;
 mod kept;
@@ -66,6 +69,7 @@ mod remove;
 mod removed;
 mod runs;
 mod stats;
+mod unread;
 mod vacuum;
 mod version;
 
@@ -100,6 +104,7 @@ pub(crate) use remove::Cleared;
 pub use removed::Removed;
 pub(crate) use removed::Why;
 pub use runs::{IdKey, NOBODY, Runs, id_key};
+pub(crate) use unread::{UNREAD_MAX, Unread};
 pub use vacuum::{VacuumRules, Vacuumed};
 pub use verify::{Finding, Progress, VerifyReport, verify};
 pub use version::{CommitNote, NewFile, TableFile, TableVersion};
@@ -108,6 +113,7 @@ use crate::error::{Error, Kind, Result};
 use alive::Alive;
 use block_sums::BlockSums;
 use extra::Extra;
+use footers::Footers;
 use io::TableIo;
 use kept::Kept;
 use runs::KeptRuns;
@@ -131,6 +137,8 @@ pub struct TableOptions {
     pub zstd_level: i32,
     /// Bytes of slices that are kept decoded because they were asked for twice; none that takes more than half of it.
     pub slices_bytes_max: usize,
+    /// Bytes of footers of data files that are kept: about a mebibyte a million rows.
+    pub footers_bytes_max: usize,
     /// Bytes that are kept, between questions, of what tells sessions and users of files apart: 20 a session of a slice.
     pub runs_bytes_max: usize,
     /// The caller's clock: stamps the table's creation.
@@ -149,6 +157,7 @@ impl TableOptions {
             block_bytes: 32 * 1024,
             zstd_level: 1,
             slices_bytes_max: 64 * 1024 * 1024,
+            footers_bytes_max: 128 * 1024 * 1024,
             runs_bytes_max: 128 * 1024 * 1024,
             now,
         }
@@ -190,8 +199,10 @@ pub struct Table {
     alive: Alive,
     /// Held by whoever vacuums.
     tombstones: Mutex<Tombstones>,
-    /// Files that could not be read when they were to be merged.
+    /// Files that were damaged when they were to be merged.
     damaged: Mutex<HashSet<FilePath>>,
+    /// Files that could not be read when they were to be merged.
+    unread: Mutex<Unread>,
 }
 
 impl Table {
@@ -213,7 +224,8 @@ impl Table {
             return Err(Error::new(Kind::Invalid, "a table needs a multi-threaded runtime"));
         }
         let (kept, runs) = (Kept::new(options.slices_bytes_max), KeptRuns::new(options.runs_bytes_max));
-        let io = Arc::new(TableIo::new(store, location, handle, kept, runs));
+        let footers = Footers::new(options.footers_bytes_max)?;
+        let io = Arc::new(TableIo::new(store, location, handle, kept, runs, footers));
         let (version, report) =
             open::open(&io, &options).map_err(|error| error.context(format!("table {}", io.location().url())))?;
         let table = Self {
@@ -227,6 +239,7 @@ impl Table {
             alive: Alive::default(),
             tombstones: Mutex::default(),
             damaged: Mutex::default(),
+            unread: Mutex::default(),
         };
         Ok((table, report))
     }
@@ -298,7 +311,18 @@ impl Table {
     /// `Invalid` if the rows are of several partitions or not this table's; `Full` or `Unavailable` if the store fails:
     /// files already written are then no part of the table and harm nothing.
     pub fn write_files(&self, rows: &dyn RowSource) -> Result<Vec<NewFile>> {
-        self.write_with(rows, Extra::default)
+        let mut files = Vec::new();
+        self.write_rest(rows, &mut files)?;
+        Ok(files)
+    }
+
+    /// The same for rows of which some days may be written already: `files` holds theirs, and each other day's as soon as it
+    /// is durable, so that whoever tries again after an error writes nothing twice.
+    ///
+    /// # Errors
+    /// As [`Table::write_files`].
+    pub(crate) fn write_rest(&self, rows: &dyn RowSource, files: &mut Vec<NewFile>) -> Result<()> {
+        self.write_with(rows, Extra::default, files)
     }
 
     /// The same for rows that will stay where they are written: with columns that questions are answered faster from.
@@ -307,27 +331,33 @@ impl Table {
     /// As [`Table::write_files`].
     pub(crate) fn write_to_stay(&self, rows: &dyn RowSource) -> Result<Vec<NewFile>> {
         let extra = Extra::observe(rows)?;
-        let files = self.write_with(rows, || extra.clone())?;
+        let mut files = Vec::new();
+        self.write_with(rows, || extra.clone(), &mut files)?;
         match files.iter().try_for_each(|new| check_extra(new.file())) {
             Err(error) if error.kind() == Kind::Corrupt => {
                 // Nothing that can be left out keeps an erasure from its end.
                 tracing::error!(%error, "the columns for questions are not what they should be: written again without them");
-                self.write_with(rows, Extra::default)
+                self.write_files(rows)
             }
             checked => checked.map(|()| files),
         }
     }
 
-    fn write_with(&self, rows: &dyn RowSource, extra: impl Fn() -> Extra) -> Result<Vec<NewFile>> {
+    fn write_with(&self, rows: &dyn RowSource, extra: impl Fn() -> Extra, files: &mut Vec<NewFile>) -> Result<()> {
         if rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         if rows.kind() != self.options.kind {
             let detail = format!("these rows are not of the table {}", self.options.kind.name());
             return Err(Error::new(Kind::Invalid, detail));
         }
         let partition = rows.partition()?;
-        encode::days(rows)?.iter().map(|day| self.write_day(rows, day, partition, extra())).collect()
+        for day in encode::days(rows)? {
+            if files.iter().all(|new| new.file.received_date != day.day) {
+                files.push(self.write_day(rows, &day, partition, extra())?);
+            }
+        }
+        Ok(())
     }
 
     /// [`Table::write_files`] for rows that are columns already.
@@ -335,10 +365,20 @@ impl Table {
     /// # Errors
     /// As there; `Invalid` too if the columns are not the table's.
     pub fn write_batch(&self, batch: &RecordBatch) -> Result<Vec<NewFile>> {
+        let mut files = Vec::new();
+        self.write_rest_of_batch(batch, &mut files)?;
+        Ok(files)
+    }
+
+    /// [`Table::write_rest`] for rows that are columns already.
+    ///
+    /// # Errors
+    /// As [`Table::write_batch`].
+    pub(crate) fn write_rest_of_batch(&self, batch: &RecordBatch, files: &mut Vec<NewFile>) -> Result<()> {
         if batch.num_rows() == 0 {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        self.write_files(&batch_rows::BatchRows::new(self.options.kind, batch)?)
+        self.write_rest(&batch_rows::BatchRows::new(self.options.kind, batch)?, files)
     }
 
     fn write_day(
@@ -367,7 +407,8 @@ impl Table {
             sha256: Some(FileHash::of_parts(bytes.iter())),
             sums: Some(BlockSums::of_parts(bytes.iter(), self.options.block_bytes)),
             io: Arc::clone(&self.io),
-            footer: OnceLock::new(),
+            number: self.io.footers.number(),
+            outline: OnceLock::new(),
             blooms: OnceLock::new(),
         });
         // Before it is there: what is written and not yet committed must not be taken for garbage.

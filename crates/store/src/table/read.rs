@@ -4,7 +4,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `footer` | what a file says of itself, read once and kept with it |
+//! | `footer` | what a file says of itself |
 //! | `session` | one session's rows |
 //! | `decode` | from bytes, checked, to rows |
 
@@ -18,9 +18,9 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use eye_event::Timestamp;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-pub(super) use footer::{Blooms, Footer};
+pub(super) use footer::{Blooms, Footer, Outline};
 
 use super::extra::{self, Extra};
 use super::kept::{Asked, Key};
@@ -61,7 +61,7 @@ impl TableFile {
     /// # Errors
     /// `Corrupt` if the file is missing or damaged, `Unavailable` if it cannot be read now.
     pub fn row_groups(&self) -> Result<Vec<RowGroupInfo>> {
-        Ok(self.footer()?.row_groups.clone())
+        Ok(self.outline()?.row_groups.clone())
     }
 
     /// What its rows take when they are decoded, without what holds them together.
@@ -69,14 +69,14 @@ impl TableFile {
     /// # Errors
     /// As [`TableFile::row_groups`].
     pub(crate) fn decoded_bytes(&self) -> Result<u64> {
-        let groups = self.footer()?.reader.metadata().row_groups();
-        Ok(groups.iter().flat_map(RowGroupMetaData::columns).map(decoded_bytes).sum())
+        Ok(self.outline()?.decoded_bytes)
     }
 
-    /// The same of some columns of one slice.
-    fn slice_bytes(&self, row_group: usize, columns: Columns) -> Result<u64> {
-        let metadata = self.footer()?.reader.metadata();
-        Ok(columns.names().map(|name| column_bytes(metadata, row_group, name)).sum())
+    /// True if these columns of one slice are not too large to be kept decoded.
+    fn may_be_kept(&self, row_group: usize, columns: Columns) -> Result<bool> {
+        let footer = self.footer()?;
+        let bytes: u64 = columns.names().map(|name| column_bytes(footer.reader.metadata(), row_group, name)).sum();
+        Ok(bytes <= self.io.kept.slice_bytes_max() as u64)
     }
 
     /// Rows of one slice, in the order of the file: all of them, or those whose numbers (from 0, rising) are given.
@@ -106,13 +106,13 @@ impl TableFile {
         if away + 1 < SCATTERED_GROUPS || rows.last().is_some_and(|last| *last as usize >= info.rows) {
             return self.read(row_group, columns, Some(rows));
         }
-        if self.slice_bytes(row_group, columns)? > self.io.kept.slice_bytes_max() as u64 {
-            return self.read_shared(row_group, columns, Some(rows));
-        }
         let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: false };
         let whole = match self.io.kept.ask(&key) {
-            Asked::New => return self.read_shared(row_group, columns, Some(rows)),
             Asked::Kept(whole) => whole,
+            Asked::New => return self.read_shared(row_group, columns, Some(rows)),
+            Asked::Again if !self.may_be_kept(row_group, columns)? => {
+                return self.read_shared(row_group, columns, Some(rows));
+            }
             Asked::Again => {
                 let whole = self.read_shared(row_group, columns, None)?;
                 self.io.kept.keep(key, whole.clone());
@@ -182,7 +182,7 @@ impl TableFile {
 
     /// The paths of `data` whose values have columns of their own, if the footer was read before; none if not.
     pub(crate) fn known_data_paths(&self) -> Vec<Vec<String>> {
-        self.footer.get().map(Footer::data_paths).unwrap_or_default()
+        self.outline.get().map(|outline| outline.data_paths.clone()).unwrap_or_default()
     }
 
     /// The extra columns of a slice whose rows, with all columns of the table, are these: they hold what those say.
@@ -210,13 +210,11 @@ impl TableFile {
     /// # Errors
     /// As [`TableFile::read`].
     pub fn read_coded_kept(&self, row_group: usize, columns: Columns) -> Result<RecordBatch> {
-        if self.slice_bytes(row_group, columns)? > self.io.kept.slice_bytes_max() as u64 {
-            return self.read_coded(row_group, columns, &[]);
-        }
         let key = Key { path: self.path.as_str().to_owned(), row_group, columns, is_coded: true };
         match self.io.kept.ask(&key) {
-            Asked::New => self.read_coded(row_group, columns, &[]),
             Asked::Kept(whole) => Ok(whole),
+            Asked::New => self.read_coded(row_group, columns, &[]),
+            Asked::Again if !self.may_be_kept(row_group, columns)? => self.read_coded(row_group, columns, &[]),
             Asked::Again => {
                 let whole = self.read_coded(row_group, columns, &[])?;
                 self.io.kept.keep(key, whole.clone());
@@ -234,7 +232,7 @@ impl TableFile {
     }
 
     pub(super) fn row_group(&self, row_group: usize) -> Result<RowGroupInfo> {
-        self.footer()?
+        self.outline()?
             .row_groups
             .get(row_group)
             .copied()

@@ -9,10 +9,11 @@ use eye_log::{Offset, PartitionId};
 use serde_json::Value;
 
 use super::block_sums::BlockSums;
+use super::footers::FileNumber;
 use super::hash::FileHash;
 use super::io::TableIo;
 use super::paths::FilePath;
-use super::read::{Blooms, Footer};
+use super::read::{Blooms, Outline};
 use super::removed::{Removed, RemovedRows};
 
 /// The table as of one commit. Immutable; readers keep it as long as they like.
@@ -168,8 +169,15 @@ pub struct TableFile {
     /// Checked before anything is decoded; `None` if another program wrote it.
     pub(crate) sums: Option<BlockSums>,
     pub(crate) io: Arc<TableIo>,
-    pub(crate) footer: OnceLock<Footer>,
+    pub(crate) number: FileNumber,
+    pub(crate) outline: OnceLock<Outline>,
     pub(crate) blooms: OnceLock<Blooms>,
+}
+
+impl Drop for TableFile {
+    fn drop(&mut self) {
+        self.io.footers.forget(self.number);
+    }
 }
 
 impl TableFile {

@@ -33,7 +33,7 @@ impl TableFile {
         rows: Option<Vec<Range<usize>>>,
     ) -> Result<RecordBatch> {
         let footer = self.footer()?;
-        self.decode_with(&footer.reader, row_group, &projection(footer, columns), rows)
+        self.decode_with(&footer.reader, row_group, &projection(&footer, columns), rows)
     }
 
     pub(super) fn decode_with(

@@ -1,6 +1,7 @@
 //! What a data file says of itself: its footer with the page index, and the blooms of its sessions.
 //!
-//! Both are read once, when something is first asked of the file, and kept with it: a file never changes.
+//! All of it is read when something is first asked of the file; a file never changes. What every question asks and the
+//! blooms stay with the file, the footer as long as there is room for it ([`Footers`](crate::table::footers::Footers)).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
-use super::RowGroupInfo;
+use super::{RowGroupInfo, decoded_bytes};
 use crate::error::Result;
 use crate::table::bloom::Bloom;
 use crate::table::extra::{self, Extra};
@@ -23,43 +24,62 @@ use crate::table::version::TableFile;
 /// The end of a file that is read at once in the hope that footer and page index lie in it.
 const TAIL_BYTES: u64 = 64 * 1024;
 
+/// What a field of a schema takes in memory, roughly.
+const FIELD_BYTES: usize = 512;
+
 /// Columns that [`TableFile::read_coded`] leaves as dictionaries.
 const CODED_COLUMNS: [&str; 3] = ["application", "category", "name"];
 /// Columns that [`TableFile::read_coded`] leaves where they were decompressed, and only points to.
 const VIEWED_COLUMNS: [&str; 6] = ["event_id", "session_id", "user_id", "anonymous_id", "data", "context"];
 
-/// What is kept of a file's footer.
+/// The little of a footer that stays with its file.
+pub(crate) struct Outline {
+    pub(super) row_groups: Vec<RowGroupInfo>,
+    /// The paths of `data` whose values have columns of their own.
+    pub(super) data_paths: Vec<Vec<String>>,
+    /// What all rows take when they are decoded.
+    pub(super) decoded_bytes: u64,
+}
+
+/// A file's footer with its page index, as readers want it.
 pub(crate) struct Footer {
     pub(super) reader: ArrowReaderMetadata,
     /// The same, with columns of few texts left as the dictionaries they are, and others not copied.
     pub(super) coded: ArrowReaderMetadata,
-    pub(super) row_groups: Vec<RowGroupInfo>,
     pub(super) session_column: Option<usize>,
     /// Whether it has extra columns: another program's file may have any, which mean something else.
     pub(super) has_extra: bool,
-}
-
-impl Footer {
-    pub(super) fn data_paths(&self) -> Vec<Vec<String>> {
-        let names = self.reader.schema().fields().iter().map(|field| field.name().as_str());
-        names.filter(|_| self.has_extra).filter_map(extra::path_of_column).collect()
-    }
+    /// What it takes in memory, roughly.
+    pub(crate) bytes: u64,
 }
 
 /// The session bloom of each row group; `None` where there is none.
 pub(crate) struct Blooms(pub(super) Vec<Option<Bloom>>);
 
 impl TableFile {
-    pub(super) fn footer(&self) -> Result<&Footer> {
-        if let Some(footer) = self.footer.get() {
-            return Ok(footer);
+    pub(super) fn outline(&self) -> Result<&Outline> {
+        match self.outline.get() {
+            Some(outline) => Ok(outline),
+            None => Ok(self.load()?.0),
         }
-        // Two readers may load it at once: both get the same, one is dropped.
-        let loaded = self.load_footer()?;
-        Ok(self.footer.get_or_init(|| loaded))
     }
 
-    fn load_footer(&self) -> Result<Footer> {
+    pub(super) fn footer(&self) -> Result<Arc<Footer>> {
+        match self.io.footers.get(self.number) {
+            Some(footer) => Ok(footer),
+            None => Ok(self.load()?.1),
+        }
+    }
+
+    /// Two readers may do so at once: both get the same, one is dropped.
+    fn load(&self) -> Result<(&Outline, Arc<Footer>)> {
+        let (outline, footer) = self.read_footer()?;
+        let (outline, footer) = (self.outline.get_or_init(|| outline), Arc::new(footer));
+        self.io.footers.keep(self.number, Arc::clone(&footer));
+        Ok((outline, footer))
+    }
+
+    fn read_footer(&self) -> Result<(Outline, Footer)> {
         let damaged = |error: ParquetError| self.damaged(&error);
         let mut decoder = ParquetMetaDataPushDecoder::try_new(self.bytes)
             .map_err(damaged)?
@@ -76,15 +96,19 @@ impl TableFile {
             }
         };
         let row_groups = self.describe(&metadata)?;
+        let decoded = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns).map(decoded_bytes).sum();
         let session_column = leaf(&metadata, "session_id");
         let metadata: Arc<ParquetMetaData> = metadata.into();
         let reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new()).map_err(damaged)?;
         let is_ours = self.sha256.is_some() && self.sums.is_some();
-        let has_extra =
-            is_ours && Extra::of_file(reader.schema().fields().iter().map(|field| field.name().as_str())).is_some();
+        let names = || reader.schema().fields().iter().map(|field| field.name().as_str());
+        let has_extra = is_ours && Extra::of_file(names()).is_some();
+        let data_paths = names().filter(|_| has_extra).filter_map(extra::path_of_column).collect();
         let options = ArrowReaderOptions::new().with_schema(coded_schema(reader.schema(), has_extra));
         let coded = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
-        Ok(Footer { reader, coded, row_groups, session_column, has_extra })
+        let outline = Outline { row_groups, data_paths, decoded_bytes: decoded };
+        let bytes = reader.metadata().memory_size() + 2 * FIELD_BYTES * reader.schema().fields().len();
+        Ok((outline, Footer { reader, coded, session_column, has_extra, bytes: bytes as u64 }))
     }
 
     fn describe(&self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupInfo>> {
