@@ -63,9 +63,21 @@ pub(crate) async fn events(State(state): State<AppState>, request: Request) -> R
 async fn collect(state: &AppState, parts: &Parts, body: Body) -> ApiResult<Vec<u8>> {
     let known = admit(state, &parts.headers)?;
     let received = read(state, &parts.headers, body, known.is_some()).await?;
-    let _turn = state.turns.take(received.bytes.len()).await?;
+    let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
+    let bytes = received.bytes.len();
+    state.turns.work(bytes, work(state.clone(), known, content_type, received)).await
+}
+
+/// What is done with a body that is there.
+async fn work(
+    state: AppState,
+    known: Option<Caller>,
+    content_type: Option<HeaderValue>,
+    received: Received,
+) -> ApiResult<Vec<u8>> {
+    let state = &state;
     let received_at = state.clock.now();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
     let decoded = decode(state, &received, content_type, known.is_some())?;
     let caller = match known {
         Some(caller) => caller,

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::auth::Caller;
 use crate::collect::{allow_origin, answer_preflight, off_the_runtime};
-use crate::edge::body;
+use crate::edge::body::{self, Received};
 use crate::error::ApiError;
 use crate::router::secure;
 use crate::state::AppState;
@@ -183,12 +183,16 @@ async fn collect(state: &AppState, parts: &Parts, body: Body) -> Answer {
         return Err(seed::permission_denied().into());
     }
     let received = body::read(state, &parts.headers, body).await?;
-    let bytes = received.bytes.len();
-    let _turn = state.turns.take(bytes).await?;
+    let (content_type, bytes) = (content_type(&parts.headers).map(str::to_owned), received.bytes.len());
+    state.turns.work(bytes, store(state.clone(), caller, content_type, received)).await
+}
+
+async fn store(state: AppState, caller: Caller, content_type: Option<String>, received: Received) -> Answer {
+    let (state, bytes) = (&state, received.bytes.len());
     let received_at = state.clock.now();
     let header = BatchHeader { application: caller.application()?, token: caller.grant.token.as_str(), received_at };
     let mut request = eye_store::Request::new(&header, state.settings.partitions, bytes);
-    let decoded = off_the_runtime(bytes, || seed::decode_event(&received.bytes, content_type(&parts.headers)));
+    let decoded = off_the_runtime(bytes, || seed::decode_event(&received.bytes, content_type.as_deref()));
     let taken = match decoded {
         Ok(event) => off_the_runtime(bytes, || match check(&event.draft(), received_at, &state.seed_limits) {
             Ok(checked) => {

@@ -22,7 +22,7 @@ use eye_registry::Registry;
 use eye_store::table::location;
 use eye_store::{DedupRecall, RetentionRule, Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::net::TcpSocket;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
 use crate::ask::{Bodies, sql_limits};
@@ -32,7 +32,7 @@ use crate::config::kind::{Format, KeptFor};
 use crate::edge::accept;
 use crate::edge::budget::BodyBudget;
 use crate::edge::decompress::DecodeTurns;
-use crate::edge::turns::Turns;
+use crate::edge::turns::{self, Turns};
 use crate::first_start;
 use crate::jobs;
 use crate::metrics::Metrics;
@@ -59,10 +59,12 @@ pub(crate) fn run(settings: &Settings) -> ExitCode {
 }
 
 fn serve(settings: &Settings) -> Result<(), String> {
-    let runtime = Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let failed = |error: std::io::Error| format!("cannot start the runtime: {error}");
+    let (runtime, large_bodies) = (Runtime::new().map_err(failed)?, turns::threads().map_err(failed)?);
     let opened = Opened::open(settings, &runtime)?;
-    let result = runtime.block_on(opened.serve(settings));
+    let result = runtime.block_on(opened.serve(settings, large_bodies.handle().clone()));
     // What is left of cut-off requests must not hold up the end.
+    large_bodies.shutdown_timeout(Duration::from_secs(1));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -139,7 +141,7 @@ impl Opened {
         Ok(Self { _lock: lock, registry_log, registry, store, replayed_records, socket })
     }
 
-    async fn serve(self, settings: &Settings) -> Result<(), String> {
+    async fn serve(self, settings: &Settings, large_bodies: Handle) -> Result<(), String> {
         let listener = self.socket.listen(BACKLOG).map_err(|error| cannot_listen(settings.listen, &error))?;
         let address = listener.local_addr().map_err(|error| cannot_listen(settings.listen, &error))?;
         let url = settings.public_url.clone().unwrap_or_else(|| local_url(address));
@@ -167,7 +169,7 @@ impl Opened {
             metrics: metrics.clone(),
             budget: BodyBudget::new(settings.body_budget_bytes_max),
             catalogue: Catalogue::new(settings.catalogue_rows_max as u64, settings.catalogue_bytes_max),
-            turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max),
+            turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max, large_bodies),
             decompressing: DecodeTurns::new(std::thread::available_parallelism().map_or(1, usize::from)),
             shutdown: shutdown.clone(),
             settings: settings.clone(),
@@ -377,6 +379,7 @@ fn open_table(settings: &Settings, runtime: &Runtime, kind: TableKind, name: &st
     let options = TableOptions {
         partitions: settings.partitions,
         slices_bytes_max: settings.slices_bytes_max,
+        footers_bytes_max: settings.footers_bytes_max,
         runs_bytes_max: settings.runs_bytes_max,
         ..TableOptions::new(kind, Timestamp::now())
     };
