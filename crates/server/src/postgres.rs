@@ -6,12 +6,18 @@
 //! | module | what it does |
 //! |---|---|
 //! | `session` | one connection: who it is, statements in, rows out |
+//! | `extended` | the same of statements that are prepared first |
 //! | `message` | whether a message is well formed, before `pgwire` reads it |
+//! | `kept` | how much a connection keeps: prepared statements, portals |
+//! | `parameters` | the values that a client binds |
 //! | `words` | what drivers say that is no question: `BEGIN`, `SET application_name` |
 //! | `encode` | columns of Arrow as values of PostgreSQL |
 
 mod encode;
+mod extended;
+mod kept;
 mod message;
+mod parameters;
 mod session;
 mod words;
 

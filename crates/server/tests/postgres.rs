@@ -150,7 +150,7 @@ fn the_wall_and_the_guard_hold_here_too() {
         ("SELECT * FROM pg_catalog.pg_shadow", "25006"),
         ("SELECT * FROM '/etc/passwd'", "25006"),
         ("SELECT 1; DROP TABLE events; SELECT 2", "25006"),
-        ("SELECT value FROM generate_series(1, 6); SELECT value FROM generate_series(1, 6)", "54000"),
+        ("SELECT 1; SELECT value FROM generate_series(1, 11)", "54000"),
         (many.as_str(), "54000"),
         ("SELECT nofunction(1)", "42601"),
         ("SELECT value FROM generate_series(1, 11)", "54000"),
@@ -159,6 +159,9 @@ fn the_wall_and_the_guard_hold_here_too() {
         let text = refused(&server, &token, statement);
         assert!(text.contains(&format!("ERROR:  {code}: ")), "{statement}: {text}");
     }
+    // Each statement has its own rows.
+    let twice = said(&server, "SELECT value FROM generate_series(1, 6); SELECT value FROM generate_series(1, 6)");
+    assert_eq!(twice.lines().count(), 12);
     let text = refused(&server, &token, "SELECT 1,\n  FRM events x y");
     assert!(text.contains("LINE 2:"), "{text}");
     // A token of another application sees nothing, one that may not read not even that.
@@ -252,6 +255,9 @@ with psycopg.connect(address, password=token) as connection:
     except psycopg.errors.ReadOnlySqlTransaction as error:
         assert "DELETE is not allowed" in str(error)
     connection.rollback()
+    connection.prepared_max = 5
+    for number in range(30):
+        assert connection.execute(f"SELECT {number}", prepare=True).fetchone()[0] == number
     print(json.dumps(connection.execute("SELECT count(*) FROM sessions").fetchone()))
 "#;
 
@@ -294,7 +300,7 @@ fn python(server: &Server, program: &str) -> String {
 #[test]
 #[ignore = "needs Python: cargo xtask test runs it"]
 fn psycopg_asks_with_parameters_in_texts_and_in_binary() {
-    assert_eq!(python(&start(&[]), PSYCOPG), "[2]\n");
+    assert_eq!(python(&start(&["--postgres-prepared-max", "10"]), PSYCOPG), "[2]\n");
 }
 
 #[test]
@@ -303,16 +309,27 @@ fn sqlalchemy_finds_the_tables_and_their_columns() {
     assert_eq!(python(&start(&[]), SQLALCHEMY), "[(\"it's\", 1), ('view', 1)]\n");
 }
 
+/// A new token that may read: its id, and the token.
+fn reader(server: &Server) -> (String, String) {
+    let new = json!({"name": "reader", "kind": "read", "application": "default"});
+    let made = post(server, &server.admin_token(), "/v1/tokens", &new).json();
+    (made["id"].as_str().unwrap().to_owned(), made["token"].as_str().unwrap().to_owned())
+}
+
+fn revoke(server: &Server, id: &str) {
+    let authorization = format!("Token {}", server.admin_token());
+    let headers = [("authorization", authorization.as_str())];
+    let gone = common::http("DELETE", &format!("{}/v1/tokens/{id}", server.url), &headers, b"");
+    assert!(gone.unwrap().status < 300);
+}
+
 #[test]
 fn a_revoked_token_reads_nothing_more() {
     if !has_psql("a token that is revoked while psql is connected") {
         return;
     }
     let server = start(&[]);
-    let admin = server.admin_token();
-    let new = json!({"name": "reader", "kind": "read", "application": "default"});
-    let made = post(&server, &admin, "/v1/tokens", &new).json();
-    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    let (id, token) = reader(&server);
     // One connection: the second statement comes after the token is gone.
     let mut child = Command::new("psql")
         .args(["-X", "-A", "-t", "-d", &address(&server)])
@@ -329,10 +346,7 @@ fn a_revoked_token_reads_nothing_more() {
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     assert_eq!(line, "3\n");
-    let authorization = format!("Token {admin}");
-    let gone =
-        common::http("DELETE", &format!("{}/v1/tokens/{id}", server.url), &[("authorization", &authorization)], b"");
-    assert!(gone.unwrap().status < 300);
+    revoke(&server, &id);
     input.write_all(b"SELECT count(*) FROM events;\n").unwrap();
     drop(input);
     let (mut text, mut errors) = (String::new(), String::new());
@@ -368,9 +382,17 @@ impl Raw {
 
     /// The same, and logs in.
     fn log_in(server: &Server) -> Self {
+        Self::log_in_with(server, &server.token()).0
+    }
+
+    /// The same, with a token; and what others need to stop its statements.
+    fn log_in_with(server: &Server, token: &str) -> (Self, Vec<u8>) {
         let mut raw = Self::begin(server);
-        assert_eq!(raw.show_token(server).last().map(|message| message.0), Some('Z'));
-        raw
+        assert_eq!(raw.next().unwrap(), ('R', vec![0, 0, 0, 3]));
+        let mut messages = raw.say_password(token);
+        assert_eq!(messages.last().map(|message| message.0), Some('Z'));
+        let key = messages.iter().position(|message| message.0 == 'K').unwrap();
+        (raw, messages.swap_remove(key).1)
     }
 
     /// Sends the token; what comes then, up to an error or until it may ask.
@@ -381,7 +403,11 @@ impl Raw {
 
     /// The same, if it was asked for the token before.
     fn show_password(&mut self, server: &Server) -> Vec<(char, Vec<u8>)> {
-        self.send('p', format!("{}\0", server.token()).as_bytes());
+        self.say_password(&server.token())
+    }
+
+    fn say_password(&mut self, token: &str) -> Vec<(char, Vec<u8>)> {
+        self.send('p', format!("{token}\0").as_bytes());
         self.until("ZE")
     }
 
@@ -421,13 +447,61 @@ impl Raw {
         }
     }
 
+    /// The messages up to this many rows.
+    fn rows(&mut self, count: usize) -> Vec<(char, Vec<u8>)> {
+        (0..count).flat_map(|_| self.until("D")).collect()
+    }
+
     /// Asks in a simple message. The kinds of what comes back, and the error if there is one.
     fn ask(&mut self, statements: &str) -> (String, Option<String>) {
         self.send('Q', format!("{statements}\0").as_bytes());
+        self.answer()
+    }
+
+    /// Sends these messages and a Sync. What comes back, as above.
+    fn sync(&mut self, messages: &[Vec<u8>]) -> (String, Option<String>) {
+        self.0.write_all(&[messages.concat(), message('S', b"")].concat()).unwrap();
+        self.answer()
+    }
+
+    /// What comes back until it may ask again, as above.
+    fn answer(&mut self) -> (String, Option<String>) {
         let messages = self.until("Z");
         let error = messages.iter().find(|message| message.0 == 'E');
         (kinds(&messages), error.map(|message| String::from_utf8_lossy(&message.1).into_owned()))
     }
+
+    /// Stops what it does, again and again until it is answered: it may not have begun yet.
+    fn stop(&mut self, server: &Server, key: &[u8]) {
+        self.0.set_read_timeout(Some(Duration::from_millis(25))).unwrap();
+        let is_answered = (0..1_600).any(|_| {
+            cancel(server, key);
+            self.0.peek(&mut [0]).is_ok()
+        });
+        assert!(is_answered, "the statement is not stopped");
+        self.0.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    }
+
+    /// Asks something, until the turn of what was stopped is given back.
+    fn go_on(&mut self) {
+        let is_answered = (0..400).any(|_| match self.ask("SELECT 1") {
+            (kinds, None) => kinds == "TDCZ",
+            (_, Some(error)) => {
+                assert!(error.contains("C53300"), "{error}");
+                std::thread::sleep(Duration::from_millis(25));
+                false
+            }
+        });
+        assert!(is_answered, "the turn of a statement that was stopped is not given back");
+    }
+}
+
+/// Stops what the client with this key does. It is done when this returns.
+fn cancel(server: &Server, key: &[u8]) {
+    let mut raw = Raw::connect(server);
+    let request = [16_u32.to_be_bytes().as_slice(), &80_877_102_u32.to_be_bytes(), key].concat();
+    raw.0.write_all(&request).unwrap();
+    assert_eq!(raw.next(), None);
 }
 
 /// The server may close with bytes of ours unread.
@@ -445,14 +519,28 @@ fn kinds(messages: &[(char, Vec<u8>)]) -> String {
     messages.iter().map(|message| message.0).collect()
 }
 
+fn parse(name: &str, statement: &str) -> Vec<u8> {
+    message('P', format!("{name}\0{statement}\0\0\0").as_bytes())
+}
+
+/// Binds a statement, without values, to a portal.
+fn bind(portal: &str, statement: &str) -> Vec<u8> {
+    message('B', format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes())
+}
+
+fn execute(portal: &str, rows: i32) -> Vec<u8> {
+    message('E', &[portal.as_bytes(), &[0], &rows.to_be_bytes()].concat())
+}
+
+fn close(kind: char, name: &str) -> Vec<u8> {
+    message('C', format!("{kind}{name}\0").as_bytes())
+}
+
 #[test]
 fn a_limit_of_rows_that_is_none_gives_every_row() {
     let server = start(&["--sql-rows-max", "1000"]);
     let mut raw = Raw::log_in(&server);
-    let parse = message('P', b"\0SELECT value FROM generate_series(1, 5)\0\0\0");
-    let bind = message('B', b"\0\0\0\0\0\0\0\0");
-    let execute = |rows: i32| message('E', &[[0].as_slice(), rows.to_be_bytes().as_slice()].concat());
-    let sync = message('S', b"");
+    let begin = [parse("", "SELECT value FROM generate_series(1, 5)"), bind("", "")];
     for all in [0, -1, i32::MIN, i32::MAX, 1001, 1000, 6] {
         for (limits, expected) in [
             (vec![all], "12DDDDDCZ"),
@@ -461,31 +549,211 @@ fn a_limit_of_rows_that_is_none_gives_every_row() {
             (vec![5, all], "12DDDDDsCZ"),
             (vec![all, all], "12DDDDDCCZ"),
         ] {
-            let executes: Vec<u8> = limits.iter().flat_map(|rows| execute(*rows)).collect();
-            raw.0.write_all(&[parse.as_slice(), &bind, &executes, &sync].concat()).unwrap();
-            assert_eq!(kinds(&raw.until("Z")), expected, "{limits:?}");
+            let executes: Vec<_> = limits.iter().map(|rows| execute("", *rows)).collect();
+            assert_eq!(raw.sync(&[begin.as_slice(), &executes].concat()), (expected.to_owned(), None), "{limits:?}");
         }
     }
     // What has no rows is answered as before.
-    let begin = message('P', b"\0BEGIN\0\0\0");
-    raw.0.write_all(&[begin.as_slice(), &bind, &execute(-1), &sync].concat()).unwrap();
-    assert_eq!(kinds(&raw.until("Z")), "12CZ");
+    for (statement, expected) in [("BEGIN", "12CZ"), (";", "12IZ")] {
+        let answer = raw.sync(&[parse("", statement), bind("", ""), execute("", -1)]);
+        assert_eq!(answer, (expected.to_owned(), None), "{statement}");
+    }
     assert_eq!(raw.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+    assert_eq!(raw.ask(" ; "), ("IZ".to_owned(), None));
 }
 
 #[test]
-fn the_rows_of_one_message_have_an_end_in_bytes() {
+fn the_rows_of_several_statements_go_out_as_they_come() {
+    // More than a statement may have in memory.
     let server = start(&["--sql-memory-bytes-max", "16MiB"]);
     let mut raw = Raw::log_in(&server);
     let large = format!("SELECT value, '{}' FROM generate_series(1, 200000)", "x".repeat(100));
     let (kinds, error) = raw.ask(&format!("SELECT 1; {large}; SELECT 2"));
-    let error = error.unwrap();
-    assert_eq!(kinds, "TDCEZ", "{error}");
-    assert!(error.contains("C54000") && error.contains("bytes (sql_memory_bytes_max)"), "{error}");
-    assert_eq!(raw.ask("SELECT 1; SELECT 2"), ("TDCTDCZ".to_owned(), None));
-    // One of its own goes out as it comes.
-    let (kinds, error) = raw.ask(&large);
-    assert_eq!((kinds.matches('D').count(), error), (200_000, None));
+    assert_eq!(error, None);
+    assert!(kinds == format!("TDCT{}CTDCZ", "D".repeat(200_000)), "{}", kinds.replace('D', ""));
+    assert_eq!(raw.ask("SELECT 1; SELECT nofunction(1); SELECT 2").0, "TDCEZ");
+    // A transaction in it begins and fails as one alone.
+    let status = |raw: &mut Raw, statements: &str| {
+        raw.send('Q', format!("{statements}\0").as_bytes());
+        raw.until("Z").pop().unwrap().1
+    };
+    for (statements, expected) in [
+        ("BEGIN; SELECT 1", b"T"),
+        ("SELECT 1; COMMIT", b"I"),
+        ("BEGIN; SELECT nofunction(1)", b"E"),
+        ("ROLLBACK", b"I"),
+    ] {
+        assert_eq!(status(&mut raw, statements), expected, "{statements}");
+    }
+}
+
+/// Gives rows, and never ends.
+const ENDLESS: &str = "SELECT value FROM generate_series(1, 1000000000000) WHERE value < 500000";
+/// Gives none, and never ends.
+const SILENT: &str = "SELECT sum(a.value % 7) FROM generate_series(1, 1000000000000) a";
+
+/// A server whose statements do not end by themselves.
+fn start_patient(more: &[&str]) -> Server {
+    start(&[&["--sql-time-max", "600s"], more].concat())
+}
+
+fn is_cancelled(answer: &(String, Option<String>)) -> bool {
+    answer.1.as_ref().is_some_and(|error| error.contains("SERROR\0C57014\0"))
+}
+
+#[test]
+fn a_statement_is_stopped_between_its_rows() {
+    let server = start_patient(&["--sql-queries-per-token-max", "1"]);
+    let (mut raw, key) = Raw::log_in_with(&server, &server.token());
+    let simple = |statements: String| message('Q', format!("{statements}\0").as_bytes());
+    let begin = [parse("", ENDLESS), bind("", "")].concat();
+    let sync = message('S', b"");
+    for (form, bytes) in [
+        ("alone", simple(ENDLESS.to_owned())),
+        ("of several", simple(format!("SELECT 1; {ENDLESS}; SELECT 2"))),
+        ("executed", [begin.as_slice(), &execute("", 0), &sync].concat()),
+        ("executed again", [begin.as_slice(), &execute("", 2), &execute("", 0), &sync].concat()),
+    ] {
+        raw.0.write_all(&bytes).unwrap();
+        // So many come of what does not end.
+        raw.rows(100);
+        cancel(&server, &key);
+        let answer = raw.answer();
+        assert!(is_cancelled(&answer) && answer.0.trim_start_matches('D') == "EZ", "{form}: {:?}", answer.1);
+        raw.go_on();
+    }
+}
+
+#[test]
+fn a_statement_is_stopped_before_its_first_row() {
+    let server = start_patient(&["--sql-queries-per-token-max", "1"]);
+    let (mut raw, key) = Raw::log_in_with(&server, &server.token());
+    raw.send('Q', format!("{SILENT}\0").as_bytes());
+    raw.stop(&server, &key);
+    let answer = raw.answer();
+    assert!(is_cancelled(&answer) && answer.0 == "EZ", "{answer:?}");
+    raw.go_on();
+    let messages = [parse("", SILENT), bind("", ""), execute("", 0), message('S', b"")];
+    raw.0.write_all(&messages.concat()).unwrap();
+    assert_eq!(kinds(&raw.until("2")), "12");
+    raw.stop(&server, &key);
+    let answer = raw.answer();
+    assert!(is_cancelled(&answer) && answer.0 == "EZ", "{answer:?}");
+    raw.go_on();
+    // Nothing is stopped when nothing runs, and nothing that comes later.
+    cancel(&server, &key);
+    assert_eq!(raw.ask("SELECT 1"), ("TDCZ".to_owned(), None));
+}
+
+#[test]
+fn a_client_that_waits_for_its_turn_is_let_go() {
+    let server = start_patient(&["--sql-queries-max", "1"]);
+    let mut other = Raw::log_in(&server);
+    let begin = [parse("", ENDLESS), bind("", ""), execute("", 1)];
+    other.0.write_all(&begin.concat()).unwrap();
+    assert_eq!(kinds(&other.until("s")), "12Ds");
+    let (mut raw, key) = Raw::log_in_with(&server, &server.token());
+    let describe = message('D', b"S\0");
+    raw.0.write_all(&[parse("", "SELECT 1"), describe, message('S', b"")].concat()).unwrap();
+    assert_eq!(kinds(&raw.until("1")), "1");
+    raw.stop(&server, &key);
+    let answer = raw.answer();
+    assert!(is_cancelled(&answer) && answer.0 == "EZ", "{answer:?}");
+    // A portal that nobody can ask any more gives its turn back.
+    assert_eq!(other.sync(&[]), ("Z".to_owned(), None));
+    raw.go_on();
+}
+
+#[test]
+fn a_revoked_token_reads_no_more_of_what_it_began() {
+    let server = start(&[]);
+    let (id, token) = reader(&server);
+    let (mut raw, _) = Raw::log_in_with(&server, &token);
+    let begin = [parse("", "SELECT value FROM generate_series(1, 5)"), bind("", ""), execute("", 2)];
+    raw.0.write_all(&begin.concat()).unwrap();
+    assert_eq!(kinds(&raw.until("s")), "12DDs");
+    revoke(&server, &id);
+    raw.0.write_all(&execute("", 2)).unwrap();
+    let (kind, text) = raw.next().unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(kind == 'E' && text.contains("SFATAL\0C28000\0") && text.contains("revoked"), "{kind} {text}");
+    assert_eq!(raw.next(), None);
+}
+
+/// An answer that refuses, after messages of these kinds, and names the setting.
+fn is_beyond(answer: &(String, Option<String>), kinds: &str, setting: &str) -> bool {
+    let (found, error) = answer;
+    let names = |error: &String| error.contains("SERROR\0C54000\0") && error.contains(&format!("({setting})"));
+    found == kinds && error.as_ref().is_some_and(names)
+}
+
+#[test]
+fn what_a_connection_prepares_has_an_end() {
+    let server = start(&["--postgres-prepared-max", "2", "--postgres-prepared-bytes-max", "64KiB"]);
+    let mut raw = Raw::log_in(&server);
+    let fine = |kinds: &str| (kinds.to_owned(), None);
+    let one = |name: &str| parse(name, "SELECT 1");
+    assert_eq!(raw.sync(&[one("a"), one("b")]), fine("11Z"));
+    let answer = raw.sync(&[one("c")]);
+    assert!(is_beyond(&answer, "EZ", "postgres_prepared_max"), "{answer:?}");
+    // In place of another, and after one is gone, there is room.
+    assert_eq!(raw.sync(&[one("b")]), fine("1Z"));
+    assert_eq!(raw.sync(&[close('S', "a"), one("c")]), fine("31Z"));
+    assert_eq!(raw.ask("DEALLOCATE \"c\""), fine("CZ"));
+    assert!(raw.sync(&[bind("", "c")]).1.unwrap().contains("C26000"));
+    assert_eq!(raw.sync(&[one("d"), bind("", "d"), execute("", 0)]), fine("12DCZ"));
+    let all = [parse("b", "DISCARD ALL"), bind("", "b"), execute("", 0)];
+    assert_eq!(raw.sync(&all), fine("12CZ"));
+    assert_eq!(raw.sync(&[one("e"), one("")]), fine("11Z"));
+    // Portals are gone after their messages, in a transaction after that.
+    for _ in 0..2 {
+        assert_eq!(raw.sync(&[bind("p", "e"), bind("q", "e")]), fine("22Z"));
+    }
+    let answer = raw.sync(&[bind("p", "e"), bind("q", "e"), bind("r", "e")]);
+    assert!(is_beyond(&answer, "22EZ", "postgres_prepared_max"), "{answer:?}");
+    assert_eq!(raw.ask("BEGIN"), fine("CZ"));
+    assert_eq!(raw.sync(&[bind("p", "e"), bind("q", "e")]), fine("22Z"));
+    assert_eq!(raw.sync(&[execute("p", 0)]), fine("DCZ"));
+    let answer = raw.sync(&[bind("r", "e")]);
+    assert!(is_beyond(&answer, "EZ", "postgres_prepared_max"), "{answer:?}");
+    assert_eq!(raw.sync(&[close('P', "p"), bind("r", "e")]), fine("32Z"));
+    assert_eq!(raw.ask("COMMIT"), fine("CZ"));
+    assert_eq!(raw.sync(&[bind("p", "e"), bind("q", "e")]), fine("22Z"));
+    // Texts and values count together.
+    let value = |portal: &str, bytes: usize| {
+        let length = u32::try_from(bytes).unwrap().to_be_bytes();
+        let value = vec![b'x'; bytes];
+        message('B', &[portal.as_bytes(), b"\0\0\0\0\0\x01", &length, &value, b"\0\0"].concat())
+    };
+    let answer = raw.sync(&[parse("", "SELECT $1"), value("p", 40 * 1024), value("q", 40 * 1024)]);
+    assert!(is_beyond(&answer, "12EZ", "postgres_prepared_bytes_max"), "{answer:?}");
+    let long = |name: &str| parse(name, &format!("SELECT '{}'", "x".repeat(31 * 1024)));
+    let answer = raw.sync(&[long("e"), long(""), long("")]);
+    assert_eq!(answer, fine("111Z"));
+    let answer = raw.sync(&[value("", 8 * 1024)]);
+    assert!(is_beyond(&answer, "EZ", "postgres_prepared_bytes_max"), "{answer:?}");
+    let answer = raw.sync(&[parse("", &" ".repeat(32 * 1024 + 1))]);
+    assert!(is_beyond(&answer, "EZ", "sql_text_bytes_max"), "{answer:?}");
+    assert_eq!(raw.ask("SELECT 1"), fine("TDCZ"));
+}
+
+#[test]
+fn rows_that_are_left_for_later_are_held_of_a_few_statements_only() {
+    let server = start(&["--sql-queries-per-token-max", "2"]);
+    let mut raw = Raw::log_in(&server);
+    let fine = |kinds: &str| (kinds.to_owned(), None);
+    assert_eq!(raw.ask("BEGIN"), fine("CZ"));
+    let few = parse("few", "SELECT value FROM generate_series(1, 5)");
+    assert_eq!(raw.sync(&[few, bind("p", "few"), bind("q", "few"), bind("r", "few")]), fine("1222Z"));
+    assert_eq!(raw.sync(&[execute("p", 2), execute("q", 2)]), fine("DDsDDsZ"));
+    let answer = raw.sync(&[execute("r", 2)]);
+    assert!(is_beyond(&answer, "EZ", "sql_queries_per_token_max"), "{answer:?}");
+    assert_eq!(raw.sync(&[execute("p", 2), execute("p", 0), execute("r", 2)]), fine("DDsDCDDsZ"));
+    assert_eq!(raw.ask("ROLLBACK"), fine("CZ"));
+    raw.go_on();
+    assert_eq!(raw.sync(&[bind("p", "few"), execute("p", 2)]), fine("2DDsZ"));
+    // Not in a transaction it is over with the Sync.
+    assert!(raw.sync(&[execute("p", 2)]).1.unwrap().contains("C26000"));
 }
 
 #[test]

@@ -102,7 +102,7 @@ settings! {
         ingest_wait_max: Time = "5s", "How long collecting waits before it answers 503.";
         dedup_window: Time = "24h", "How long an event id is remembered: within it a repeat is a duplicate, exactly.";
         dedup_ids_max: Count = "50000000", "Event ids remembered at most, for each partition; above it the window shortens, and says so.";
-        live_backlog_rows: Count = "10000", "Events kept, for each partition, for live tails that fell behind or come back.";
+        live_backlog_rows: Count = "10000", "Events kept, for each partition, for live tails that fell behind or come back; fewer if they, and the duplicates that came with them, take more than 16 MiB.";
         log_keep_commits: Count = "10", "Commits of the table whose part of the log is kept as a safety tail.";
         log_segment_bytes_max: Size = "64MiB", "A file of the log that would grow beyond this is followed by a new one; whole files are removed. At least 64KiB.";
         log_room_bytes: Size = "1MiB", "Zeros written ahead of small writes to the log, because a sync that does not make a file longer is quicker. `0B`: none.";
@@ -117,6 +117,7 @@ settings! {
         retention_period: Time = "1h", "How often it is looked for what is too old, in the background. 0: never.";
         vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
         slices_bytes_max: Size = "64MiB", "Memory for parts of the table's files that stay decoded because lists asked for them twice, as the newest events are. 0B: nothing stays, and each page of a list decodes its events anew.";
+        footers_bytes_max: Size = "128MiB", "Memory for what the table's files say of themselves, kept between questions: about 1 MiB a million events. What does not fit is read again when it is needed. 0B: always.";
         runs_bytes_max: Size = "128MiB", "Memory for whose rows stand where in the table's files, kept between questions about sessions and users: about 20 bytes a session. 0B: nothing is kept, and each such question reads it anew.";
         question_runs_bytes_max: Size = "256MiB", "Memory for the same that one such question holds while it runs, `runs_bytes_max` apart; what goes beyond it is looked up twice.";
         catalogue_rows_max: Count = "5000000", "Newest events that the catalogue of fields and values is made of; older ones are counted. 0: only those that a question has time for.";
@@ -134,7 +135,7 @@ settings! {
         events_max: Count = "10000", "Events in one request.";
         body_bytes_max: Size = "20MiB", "A body, after decompression.";
         body_budget_bytes_max: Size = "256MiB", "Bodies of all requests in flight together; above it requests are answered 503. An eighth of it, at least 1MiB, is for requests without a token in their head.";
-        large_bodies_max: Count = "0", "Bodies above 64KiB that are worked on at once; the others wait for their turn, `ingest_wait_max` at most, so that small ones never wait behind many of them. 0: three for each core.";
+        large_bodies_max: Count = "0", "Bodies above 64KiB that are worked on at once, by threads that give way to small ones; the others wait for their turn, `ingest_wait_max` at most, so that small ones never wait behind many of them. 0: three for each core.";
         body_timeout: Time = "60s", "A whole body must have come within this.";
         body_idle_timeout: Time = "10s", "Longest pause while a body comes.";
         header_timeout: Time = "10s", "A request's head must have come within this; an idle connection is closed after it.";
@@ -158,6 +159,8 @@ settings! {
         postgres_login_timeout: Time = "60s", "A PostgreSQL client must have shown its token within this.";
         postgres_login_bytes_max: Size = "32KiB", "All that a PostgreSQL client may send before it has shown its token. At least 1KiB.";
         postgres_message_bytes_max: Size = "1MiB", "One message of a PostgreSQL client after that: a statement, or its parameters. At least 1KiB.";
+        postgres_prepared_max: Count = "1000", "Prepared statements that one connection of a PostgreSQL client may have, and as many portals (statements with their values); more are refused.";
+        postgres_prepared_bytes_max: Size = "4MiB", "What those of one connection may take together: texts, names and values.";
     }
     "Limits on all clients together" {
         connections_max: Count = "10000", "Open connections; at the limit one that has been silent for a second makes room, else new ones wait in the backlog. Lowered at the start if the system allows fewer open files.";

@@ -1,35 +1,37 @@
 //! One connection: its token, its statements, and their rows.
 //!
-//! The rule: the token is looked up anew for every statement, so that one that was revoked reads nothing more.
+//! The rules: the token is looked up anew for every statement, and whenever more of its rows are asked for, so that one
+//! that was revoked reads nothing more. A client may stop whatever it waits for, until its last row.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use eye_sql::{Answer, Ask, Parameter, STATEMENTS_MAX, Spot};
-use futures_util::{Sink, StreamExt as _, stream};
+use futures_util::{Sink, SinkExt as _, StreamExt as _, stream};
 use parking_lot::Mutex;
 use pgwire::api::auth::cleartext::CleartextPasswordAuthStartupHandler;
 use pgwire::api::auth::{AuthSource, DefaultServerParameterProvider, LoginInfo, Password, StartupHandler};
 use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
-use pgwire::api::portal::{Format, Portal, PortalExecutionState};
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_partial_query_response};
-use pgwire::api::results::{
-    DescribePortalResponse, DescribeStatementResponse, FieldInfo, QueryResponse, Response, Tag,
+use pgwire::api::portal::Format;
+use pgwire::api::query::{
+    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query,
 };
-use pgwire::api::stmt::{QueryParser, StoredStatement};
-use pgwire::api::store::{Entry, PortalStore};
+use pgwire::api::results::{FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::store::PortalStore;
 use pgwire::api::{
-    ClientInfo, ClientPortalStore, ConnectionHandle, ConnectionManager, DEFAULT_NAME, PgWireConnectionState,
-    PgWireServerHandlers, Type,
+    ClientInfo, ClientPortalStore, ConnectionHandle, ConnectionManager, PgWireConnectionState, PgWireServerHandlers,
+    Type,
 };
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::data::DataRow;
-use pgwire::messages::extendedquery::Execute;
+use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use pgwire::messages::simplequery::Query;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::encode;
+use super::kept::{Kept, Kind};
 use super::words::{self, Word};
 use crate::auth;
 use crate::error::ApiError;
@@ -44,7 +46,9 @@ pub(super) struct Handlers {
 impl Handlers {
     /// A client takes one of `places` with its password; one too many is told so.
     pub(super) fn new(state: AppState, manager: Arc<ConnectionManager>, places: Arc<Semaphore>) -> Self {
-        let session = Session { state, places, place: Mutex::new(None), token: Mutex::new(None) };
+        let settings = &state.settings;
+        let kept = Mutex::new(Kept::new(settings.postgres_prepared_max, settings.postgres_prepared_bytes_max));
+        let session = Session { state, places, place: Mutex::new(None), token: Mutex::new(None), kept };
         Self { session: Arc::new(session), manager }
     }
 
@@ -79,12 +83,13 @@ impl PgWireServerHandlers for Handlers {
 }
 
 /// Who is connected.
-struct Session {
-    state: AppState,
+pub(super) struct Session {
+    pub(super) state: AppState,
     places: Arc<Semaphore>,
     /// Kept while the client is connected.
     place: Mutex<Option<OwnedSemaphorePermit>>,
     token: Mutex<Option<String>>,
+    pub(super) kept: Mutex<Kept>,
 }
 
 /// Takes a token for a password.
@@ -125,7 +130,7 @@ pub(super) fn fatal(code: &str, message: &str) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), message.to_owned())))
 }
 
-fn error(code: &str, message: impl Into<String>) -> PgWireError {
+pub(super) fn error(code: &str, message: impl Into<String>) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), code.to_owned(), message.into())))
 }
 
@@ -161,9 +166,14 @@ impl Session {
         Ok(caller)
     }
 
-    fn ask_of(&self, sql: &str, parameters: Vec<Parameter>) -> PgWireResult<Ask> {
+    /// Who is connected, if they may still read.
+    pub(super) fn reader(&self) -> PgWireResult<auth::Caller> {
         let token = self.token.lock().clone().unwrap_or_default();
-        let caller = self.caller(&token).map_err(|denied| fatal("28000", denied.detail()))?;
+        self.caller(&token).map_err(|denied| fatal("28000", denied.detail()))
+    }
+
+    fn ask_of(&self, sql: &str, parameters: Vec<Parameter>) -> PgWireResult<Ask> {
+        let caller = self.reader()?;
         Ok(Ask {
             sql: sql.to_owned(),
             parameters,
@@ -172,54 +182,105 @@ impl Session {
         })
     }
 
-    /// The response to one statement.
-    async fn respond(&self, sql: &str, parameters: Vec<Parameter>, format: Format) -> PgWireResult<Response> {
-        let ask = match words::read(sql) {
-            Some(Word::Begin) => return Ok(Response::TransactionStart(Tag::new("BEGIN"))),
-            Some(Word::End(tag)) => return Ok(Response::TransactionEnd(Tag::new(tag))),
-            Some(Word::Done(tag)) => return Ok(Response::Execution(Tag::new(tag))),
-            None => self.ask_of(sql, parameters)?,
-        };
+    /// Asks one statement. Its rows are made when they are taken; dropping them stops it.
+    pub(super) async fn ask(
+        &self,
+        sql: &str,
+        parameters: Vec<Parameter>,
+        format: Format,
+    ) -> PgWireResult<QueryResponse> {
+        let ask = self.ask_of(sql, parameters)?;
         let store = self.state.store.clone();
         let answer = self.state.sql.ask(ask, move || store.snapshot()).await;
         let answer = answer.map_err(|error| refusal(error, sql))?;
         let fields = Arc::new(encode::fields(answer.schema(), &format));
-        Ok(Response::Query(QueryResponse::new(fields, rows(answer, format, sql.to_owned()))))
+        Ok(QueryResponse::new(fields, rows(answer, format, sql.to_owned())))
     }
 
-    /// The response to one statement of several, with all its rows: its turn is over when the next one begins.
-    async fn gather(&self, sql: &str, rows_left: &mut usize, bytes_left: &mut usize) -> PgWireResult<Response> {
-        let mut answer = match self.respond(sql, Vec::new(), Format::UnifiedText).await? {
-            Response::Query(answer) => answer,
-            other => return Ok(other),
-        };
-        let mut rows = Vec::new();
-        while let Some(row) = answer.data_rows.next().await {
-            let row = row?;
-            let bytes = row.data.len().saturating_add(size_of::<DataRow>());
-            rows.push(row);
-            *bytes_left = bytes_left.checked_sub(bytes).ok_or_else(|| {
-                let most = self.state.settings.sql_memory_bytes_max;
-                error(
-                    "54000",
-                    format!(
-                        "the message gives more than {most} bytes (sql_memory_bytes_max): send its statements apart"
-                    ),
-                )
-            })?;
-            *rows_left = rows_left.checked_sub(1).ok_or_else(|| {
-                let most = self.state.settings.sql_rows_max;
-                error(
-                    "54000",
-                    format!("the message gives more than {most} rows (sql_rows_max): send its statements apart"),
-                )
-            })?;
+    /// Answers the statements of a text one after the other: the turn of each is over when the next one begins, and an
+    /// error ends the rest. Rows go out as they come.
+    async fn answer<C>(&self, client: &mut C, text: &str) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let is_short = text.len() <= self.state.settings.sql_text_bytes_max;
+        let statements = if is_short { eye_sql::statements(text) } else { vec![text.to_owned()] };
+        if statements.len() > STATEMENTS_MAX {
+            let message = format!("the message has more than {STATEMENTS_MAX} statements: send them apart");
+            return Err(error("54000", message));
         }
-        Ok(Response::Query(QueryResponse::new(answer.row_schema, stream::iter(rows.into_iter().map(Ok)))))
+        for statement in statements {
+            if is_empty(&statement) {
+                client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+            } else if let Some(word) = words::read(&statement) {
+                self.obey(client, word).await?;
+            } else {
+                let answer = self.ask(&statement, Vec::new(), Format::UnifiedText).await?;
+                send_query_response(client, answer, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a word says, and says so.
+    pub(super) async fn obey<C>(&self, client: &mut C, word: Word) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let status = client.transaction_status();
+        let tag = match word {
+            Word::Begin => {
+                client.set_transaction_status(status.to_in_transaction_state());
+                "BEGIN"
+            }
+            Word::End(tag) => {
+                client.set_transaction_status(status.to_idle_state());
+                self.end_portals(client);
+                tag
+            }
+            Word::Forget(name, tag) => {
+                self.forget(client, name);
+                tag
+            }
+            Word::Done(tag) => tag,
+        };
+        send_execution_response(client, Tag::new(tag)).await
+    }
+
+    /// Forgets a prepared statement, or all of them.
+    fn forget<C>(&self, client: &C, name: Option<String>)
+    where
+        C: ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        let mut kept = self.kept.lock();
+        let names = name.map_or_else(|| kept.statements(), |name| vec![name]);
+        for name in names {
+            client.portal_store().rm_statement(&name);
+            kept.remove(Kind::Statement, &name);
+        }
+    }
+
+    /// Outside a transaction no portal outlives its message, or its messages up to a Sync. It may hold rows.
+    pub(super) fn end_portals<C>(&self, client: &C)
+    where
+        C: ClientInfo + ClientPortalStore,
+        C::PortalStore: PortalStore,
+    {
+        if client.transaction_status() == TransactionStatus::Idle {
+            client.portal_store().clear_portals();
+            self.kept.lock().clear_portals();
+        }
     }
 
     /// The columns of one statement, and what its parameters are.
-    async fn describe(
+    pub(super) async fn describe(
         &self,
         sql: &str,
         parameters: Vec<Parameter>,
@@ -251,232 +312,75 @@ fn rows(answer: Answer, format: Format, sql: String) -> impl futures_util::Strea
     })
 }
 
+/// What says nothing, as PostgreSQL has it: a comment is not among it.
+fn is_empty(statement: &str) -> bool {
+    statement.chars().all(|char| char == ';' || char.is_whitespace())
+}
+
 #[async_trait]
 impl SimpleQueryHandler for Session {
-    async fn do_query<C>(&self, _: &mut C, query: &str) -> PgWireResult<Vec<Response>>
+    /// `pgwire` would listen to the client only until the columns are known, before the first row is made.
+    async fn on_query<C>(&self, client: &mut C, message: Query) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let is_short = query.len() <= self.state.settings.sql_text_bytes_max;
-        let statements = if is_short { eye_sql::statements(query) } else { vec![query.to_owned()] };
-        if let [statement] = statements.as_slice() {
-            return Ok(vec![self.respond(statement, Vec::new(), Format::UnifiedText).await?]);
-        }
-        if statements.len() > STATEMENTS_MAX {
-            let message = format!("the message has more than {STATEMENTS_MAX} statements: send them apart");
-            return Err(error("54000", message));
-        }
-        let mut rows_left = self.state.settings.sql_rows_max;
-        let mut bytes_left = self.state.settings.sql_memory_bytes_max;
-        let mut responses = Vec::new();
-        for statement in statements {
-            match self.gather(&statement, &mut rows_left, &mut bytes_left).await {
-                Ok(response) => responses.push(response),
-                // What came before it has been answered, what comes after it is not asked.
-                Err(PgWireError::UserError(info)) if info.severity == "ERROR" => {
-                    responses.push(Response::Error(info));
-                    break;
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(responses)
-    }
-}
-
-/// Statements are kept as they were sent: each is planned anew, on what is stored then.
-pub(super) struct AsSent;
-
-#[async_trait]
-impl QueryParser for AsSent {
-    type Statement = String;
-
-    async fn parse_sql<C>(&self, _: &C, sql: &str, _: &[Option<Type>]) -> PgWireResult<Option<String>>
-    where
-        C: ClientInfo + Unpin + Send + Sync,
-    {
-        Ok(Some(sql.to_owned()))
-    }
-
-    fn get_parameter_types(&self, _: &String) -> PgWireResult<Vec<Type>> {
-        Ok(Vec::new())
-    }
-
-    fn get_result_schema(&self, _: &String, _: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
-        Ok(Vec::new())
-    }
-}
-
-#[async_trait]
-impl ExtendedQueryHandler for Session {
-    type Statement = String;
-    type QueryParser = AsSent;
-
-    fn query_parser(&self) -> Arc<AsSent> {
-        Arc::new(AsSent)
-    }
-
-    async fn do_query<C>(&self, _: &mut C, portal: &Portal<String>, _: usize) -> PgWireResult<Response>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = String>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let format = portal.result_column_format.clone();
-        self.respond(&portal.statement.statement, parameters(portal)?, format).await
-    }
-
-    /// Rows go out as they come. `pgwire` would gather them first, with room for as many as the client may take.
-    async fn on_execute<C>(&self, client: &mut C, mut message: Execute) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = String>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let portal = client.portal_store().get_portal(message.name.as_deref().unwrap_or(DEFAULT_NAME));
-        let portal = match portal {
-            Some(Entry::Value(portal)) if words::read(&portal.statement.statement).is_none() => portal,
-            // What has no rows.
-            _ => {
-                message.max_rows = 0;
-                return self._on_execute(client, message).await;
-            }
-        };
-        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
-            return Err(PgWireError::NotReadyForQuery);
-        }
-        client.set_state(PgWireConnectionState::QueryInProgress);
-        let rows_max = rows_asked_for(message.max_rows, self.state.settings.sql_rows_max);
-        let state = portal.state();
-        let mut state = state.lock().await;
-        // A portal whose statement fails keeps nothing of it.
-        let mut answer = match std::mem::take(&mut *state) {
-            PortalExecutionState::Suspended(answer) => answer,
-            PortalExecutionState::Finished => QueryResponse::new(Arc::new(Vec::new()), stream::empty()),
-            PortalExecutionState::Initial => {
-                let format = portal.result_column_format.clone();
-                let values = parameters(&portal)?;
-                let handle = client.session_extensions().get::<Arc<ConnectionHandle>>();
-                let response = tokio::select! {
-                    response = self.respond(&portal.statement.statement, values, format) => response?,
-                    () = cancelled(handle) => return Err(PgWireError::QueryCanceled),
-                };
-                let Response::Query(answer) = response else {
-                    return Err(error("XX000", "a statement was answered without rows"));
-                };
-                answer
-            }
-        };
-        let has_more = send_partial_query_response(client, &mut answer, rows_max).await?;
-        *state = if has_more { PortalExecutionState::Suspended(answer) } else { PortalExecutionState::Finished };
+        begin(client)?;
+        let stop = cancelled(client.session_extensions().get());
+        unless(stop, self.answer(client, &message.query)).await?;
+        self.end_portals(client);
         client.set_state(PgWireConnectionState::ReadyForQuery);
-        Ok(())
+        let status = client.transaction_status();
+        send_ready_for_query(client, status).await
     }
 
-    async fn do_describe_statement<C>(
-        &self,
-        _: &mut C,
-        target: &StoredStatement<String>,
-    ) -> PgWireResult<DescribeStatementResponse>
+    async fn do_query<C>(&self, _: &mut C, _: &str) -> PgWireResult<Vec<Response>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = String>,
+        C::PortalStore: PortalStore,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let (fields, mut parameters) = self.describe(&target.statement, Vec::new(), &Format::UnifiedText).await?;
-        for (place, kind) in target.parameter_types.iter().enumerate() {
-            match (parameters.get_mut(place), kind) {
-                (Some(known), Some(kind)) if *kind != Type::UNKNOWN => *known = kind.clone(),
-                (None, kind) => parameters.push(kind.clone().unwrap_or(Type::TEXT)),
-                _ => {}
-            }
-        }
-        Ok(DescribeStatementResponse::new(parameters, fields))
-    }
-
-    async fn do_describe_portal<C>(&self, _: &mut C, portal: &Portal<String>) -> PgWireResult<DescribePortalResponse>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = String>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let sql = &portal.statement.statement;
-        let (fields, _) = self.describe(sql, parameters(portal)?, &portal.result_column_format).await?;
-        Ok(DescribePortalResponse::new(fields))
+        Err(not_here())
     }
 }
 
-/// How many rows an Execute gets at most; 0 is all of them.
-fn rows_asked_for(asked: i32, most: usize) -> usize {
-    usize::try_from(asked).ok().filter(|asked| *asked <= most).unwrap_or_default()
+/// [`SimpleQueryHandler::on_query`] and [`ExtendedQueryHandler::on_execute`] ask by themselves.
+pub(super) fn not_here() -> PgWireError {
+    error("XX000", "a statement was asked past its session")
 }
 
-/// Ends once the client asks to stop the statement that begins now.
+/// A statement begins, if none is under way.
+pub(super) fn begin(client: &mut impl ClientInfo) -> PgWireResult<()> {
+    if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+        return Err(PgWireError::NotReadyForQuery);
+    }
+    client.set_state(PgWireConnectionState::QueryInProgress);
+    Ok(())
+}
+
+/// What `work` gives, unless it has to stop: then it is dropped, with its turn and its memory.
+pub(super) async fn unless<T>(
+    stop: impl Future<Output = ()>,
+    work: impl Future<Output = PgWireResult<T>>,
+) -> PgWireResult<T> {
+    tokio::select! {
+        done = work => done,
+        () = stop => Err(PgWireError::QueryCanceled),
+    }
+}
+
+/// Ends once the client asks to stop what begins now. There may be one at a time: the next one ends it too.
 #[expect(clippy::redundant_allocation, reason = "so it comes out of the client's extensions")]
-async fn cancelled(handle: Option<Arc<Arc<ConnectionHandle>>>) {
+pub(super) async fn cancelled(handle: Option<Arc<Arc<ConnectionHandle>>>) {
     match handle {
         Some(handle) => {
             let _ = handle.start_query().await.await;
         }
         None => std::future::pending().await,
     }
-}
-
-/// The values that a client has bound.
-fn parameters(portal: &Portal<String>) -> PgWireResult<Vec<Parameter>> {
-    let value = |(place, bytes): (usize, &Option<bytes::Bytes>)| {
-        let Some(bytes) = bytes else { return Ok(Parameter::Null) };
-        let kind = portal.statement.parameter_types.get(place).cloned().flatten().unwrap_or(Type::UNKNOWN);
-        let is_binary = match &portal.parameter_format {
-            Format::Individual(codes) => codes.get(place).is_some_and(|code| *code == 1),
-            other => other.is_binary(place),
-        };
-        let read = if is_binary { binary(&kind, bytes) } else { text(&kind, bytes) };
-        read.ok_or_else(|| {
-            error("22P03", format!("the value of ${} cannot be read as {}: send it as a text", place + 1, kind.name()))
-        })
-    };
-    portal.parameters.iter().enumerate().map(value).collect()
-}
-
-fn text(kind: &Type, bytes: &[u8]) -> Option<Parameter> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    Some(match *kind {
-        Type::BOOL => Parameter::Bool(match text.trim().to_ascii_lowercase().as_str() {
-            "t" | "true" | "y" | "yes" | "on" | "1" => true,
-            "f" | "false" | "n" | "no" | "off" | "0" => false,
-            _ => return None,
-        }),
-        Type::INT2 | Type::INT4 | Type::INT8 => Parameter::Int(text.trim().parse().ok()?),
-        Type::FLOAT4 | Type::FLOAT8 => Parameter::Float(text.trim().parse().ok()?),
-        _ => Parameter::Text(text.to_owned()),
-    })
-}
-
-fn binary(kind: &Type, bytes: &[u8]) -> Option<Parameter> {
-    Some(match *kind {
-        Type::BOOL => Parameter::Bool(*bytes.first()? != 0),
-        Type::INT2 => Parameter::Int(i16::from_be_bytes(bytes.try_into().ok()?).into()),
-        Type::INT4 => Parameter::Int(i32::from_be_bytes(bytes.try_into().ok()?).into()),
-        Type::INT8 => Parameter::Int(i64::from_be_bytes(bytes.try_into().ok()?)),
-        Type::FLOAT4 => Parameter::Float(f32::from_be_bytes(bytes.try_into().ok()?).into()),
-        Type::FLOAT8 => Parameter::Float(f64::from_be_bytes(bytes.try_into().ok()?)),
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON | Type::UUID => {
-            Parameter::Text(std::str::from_utf8(bytes).ok()?.to_owned())
-        }
-        Type::TIMESTAMPTZ | Type::TIMESTAMP => {
-            let micros = i64::from_be_bytes(bytes.try_into().ok()?).checked_add(encode::EPOCH_MICROS)?;
-            Parameter::Text(eye_event::Timestamp::from_micros(micros).to_string())
-        }
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -487,30 +391,5 @@ mod tests {
     fn places_are_counted_in_characters() {
         assert_eq!(position("SELECT é,\n  x", Spot { line: 2, column: 3 }), Some(13));
         assert_eq!(position("SELECT x", Spot { line: 1, column: 8 }), Some(8));
-    }
-
-    #[test]
-    fn a_limit_that_is_none_is_none() {
-        for (asked, rows) in [(0, 0), (-1, 0), (i32::MIN, 0), (i32::MAX, 0), (11, 0), (10, 10), (1, 1)] {
-            assert_eq!(rows_asked_for(asked, 10), rows, "{asked}");
-        }
-    }
-
-    #[test]
-    fn a_boolean_is_read_in_every_spelling() {
-        for (spellings, expected) in [
-            (["t", "true", "y", "yes", "on", "1", "TRUE", "True", " tRuE\t", "ON"], Some(true)),
-            (["f", "false", "n", "no", "off", "0", "FALSE", "False", " fAlSe\t", "OFF"], Some(false)),
-            (["", " ", "2", "tr", "yess", "null", "-1", "1.0", "t f", "wahr"], None),
-        ] {
-            for spelling in spellings {
-                let read = match text(&Type::BOOL, spelling.as_bytes()) {
-                    Some(Parameter::Bool(read)) => Some(read),
-                    None => None,
-                    Some(_) => panic!("{spelling:?} is no boolean"),
-                };
-                assert_eq!(read, expected, "{spelling:?}");
-            }
-        }
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum Word {
     Begin,
     /// A transaction ends, with this tag.
     End(&'static str),
+    /// The prepared statement of this name is over, or all of them; with this tag.
+    Forget(Option<String>, &'static str),
     /// Done, with this tag.
     Done(&'static str),
 }
@@ -36,14 +38,35 @@ pub(super) fn read(sql: &str) -> Option<Word> {
         ["release", ..] => Some(Word::Done("RELEASE")),
         ["rollback", "to", ..] | ["rollback", _, "to", ..] => Some(Word::Done("ROLLBACK")),
         ["rollback", ..] | ["abort", ..] => Some(Word::End("ROLLBACK")),
-        ["discard", "all"] => Some(Word::Done("DISCARD ALL")),
-        ["deallocate", ..] => Some(Word::Done("DEALLOCATE")),
+        ["discard", "all"] => Some(Word::Forget(None, "DISCARD ALL")),
+        ["deallocate", ..] => Some(Word::Forget(forgotten(sql), "DEALLOCATE")),
         ["set", "session", "characteristics", ..] | ["set", "transaction", ..] => Some(Word::Done("SET")),
         ["set", "session" | "local", name, ..] | ["set", name, ..] => {
             is_harmless(name, &words).then_some(Word::Done("SET"))
         }
         _ => None,
     }
+}
+
+/// The name in a `DEALLOCATE`; `None` is `ALL`.
+fn forgotten(sql: &str) -> Option<String> {
+    let text = sql.trim().trim_end_matches(';').trim();
+    let (_, name) = first_word(text);
+    let name = match first_word(name) {
+        (word, name) if word.eq_ignore_ascii_case("prepare") && !name.is_empty() => name,
+        _ => name,
+    };
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(quoted) => Some(quoted.replace("\"\"", "\"")),
+        None if name.eq_ignore_ascii_case("all") => None,
+        None => Some(name.to_lowercase()),
+    }
+}
+
+/// The first word of a text, and what comes after it.
+fn first_word(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
 }
 
 fn is_harmless(name: &str, words: &[&str]) -> bool {
@@ -62,6 +85,7 @@ mod tests {
 
     #[test]
     fn what_drivers_say_is_answered_and_what_would_change_an_answer_is_not() {
+        let forget = |name: &str| Some(Word::Forget(Some(name.to_owned()), "DEALLOCATE"));
         for (sql, word) in [
             ("BEGIN", Some(Word::Begin)),
             ("begin read only;", Some(Word::Begin)),
@@ -71,6 +95,15 @@ mod tests {
             ("SAVEPOINT \"a\"", Some(Word::Done("SAVEPOINT"))),
             ("ROLLBACK TO SAVEPOINT \"a\"", Some(Word::Done("ROLLBACK"))),
             ("ROLLBACK TO \"a\"", Some(Word::Done("ROLLBACK"))),
+            ("DISCARD ALL", Some(Word::Forget(None, "DISCARD ALL"))),
+            ("DEALLOCATE ALL;", Some(Word::Forget(None, "DEALLOCATE"))),
+            ("deallocate prepare all", Some(Word::Forget(None, "DEALLOCATE"))),
+            ("DEALLOCATE S_1 ;", forget("s_1")),
+            ("DEALLOCATE PREPARE S_1", forget("s_1")),
+            ("DEALLOCATE prepare", forget("prepare")),
+            ("DEALLOCATE \"S \"\"1\"", forget("S \"1")),
+            ("DEALLOCATE \"all\"", forget("all")),
+            ("DEALLOCATE a; SELECT 1", None),
             ("SET application_name = 'x'", Some(Word::Done("SET"))),
             ("SET extra_float_digits = 3", Some(Word::Done("SET"))),
             ("SET TimeZone TO 'UTC'", Some(Word::Done("SET"))),
