@@ -82,6 +82,6 @@ pub(crate) const PARTS: [Part; 4] = [
         only: Some(
             r"auth\.rs|attempts\.rs|session\.rs.*(AuthSource for Door|is_logged_in|Session::caller|Session::ask_of)",
         ),
-        tests: &["manage", "bad_input", "ask", "postgres"],
+        tests: &["manage", "ask", "postgres"],
     },
 ];

@@ -2,6 +2,7 @@
 //! run is skipped by name, never silently.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -170,11 +171,31 @@ fn call(program: &str, arguments: &[&str], paths: &[&Path]) -> Result<()> {
 #[must_use]
 pub fn cannot_cut(system: FileSystem) -> Option<String> {
     // Made and cut once: whatever is missing says so.
-    let tried = Mount::new(system).and_then(|mount| {
-        mount.cut()?;
-        mount.restore()
-    });
+    let tried = Mount::new(system).and_then(|mount| try_cut(&mount));
     tried.err().map(|error| error.to_string())
+}
+
+/// What was synced is there after a cut, and what was not is gone, its name too: a cut that wrote everything back would
+/// be no more than a kill.
+fn try_cut(mount: &Mount) -> Result<()> {
+    let content = [0x5a; 64 << 10];
+    let [synced, unsynced] = ["synced", "unsynced"].map(|name| mount.point.join(name));
+    {
+        let mut file = File::create(&synced)?;
+        file.write_all(&content)?;
+        file.sync_all()?;
+    }
+    File::open(&mount.point)?.sync_all()?;
+    fs::write(&unsynced, content)?;
+    mount.cut()?;
+    mount.restore()?;
+    if fs::read(&synced).ok().as_deref() != Some(&content) {
+        return Err("a file that was synced is gone after a cut".into());
+    }
+    if unsynced.exists() {
+        return Err("a file that was not synced is there after a cut".into());
+    }
+    Ok(())
 }
 
 /// Why strace cannot inject faults here, if so.

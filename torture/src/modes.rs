@@ -12,3 +12,17 @@ pub mod sabotage;
 pub mod slow;
 pub mod stop;
 pub mod upkeep;
+
+use std::time::{Duration, Instant};
+
+/// True as soon as it holds, false if it does not for so long.
+fn until(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !holds() {
+        if start.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}

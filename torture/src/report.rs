@@ -7,6 +7,10 @@ use crate::oracle::{Findings, Violation};
 use crate::rig::Tally;
 use crate::steps::Step;
 
+/// So many acknowledged events of several clients are of both applications, and beside them are rejections: about one
+/// for eighty.
+const LOAD_DEMANDED_AT: u64 = 2_000;
+
 /// What a mode did.
 #[derive(Debug)]
 pub struct Report {
@@ -54,13 +58,33 @@ impl Report {
     }
 
     /// A mode that stands for these steps in `docs/reliability.md` must have seen each, once it ran so long that it must.
+    /// Its load must have been that of several clients.
     pub fn demand(&mut self, is_long: bool, steps: &[Step]) {
+        self.demand_steps(is_long, steps);
+        self.demand_load();
+    }
+
+    /// The same of a mode in which one client sends alone.
+    pub fn demand_steps(&mut self, is_long: bool, steps: &[Step]) {
         if !is_long || !self.is_good() {
             return;
         }
         let seen = self.tally.steps;
         for step in steps.iter().filter(|step| seen.of(**step) == 0) {
             self.findings.add(Violation::NotTested, format!("{step:?} was never seen in the whole run"));
+        }
+    }
+
+    /// Events of another application must be there, and rejections, once so much was acknowledged that both must be.
+    pub fn demand_load(&mut self) {
+        let Tally { acknowledged, others, rejections, .. } = self.tally;
+        if acknowledged < LOAD_DEMANDED_AT || !self.is_good() {
+            return;
+        }
+        for (count, what) in [(others, "events of another application"), (rejections, "rejections")] {
+            if count == 0 {
+                self.findings.add(Violation::NotTested, format!("{acknowledged} are acknowledged, and no {what}"));
+            }
         }
     }
 
@@ -102,5 +126,23 @@ impl fmt::Display for Report {
             write!(f, "\n  skipped: {skipped}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_lacks_what_it_must_have_is_named() {
+        let load = |acknowledged, others, rejections| {
+            let mut report = Report::new("r", 1);
+            report.add((Tally { acknowledged, others, rejections, ..Tally::default() }, Findings::default()));
+            report.demand(false, &[]);
+            report.findings.names()
+        };
+        let all = LOAD_DEMANDED_AT;
+        assert_eq!([load(all, 1, 1), load(all - 1, 0, 0)], ["", ""]);
+        assert_eq!([load(all, 0, 1), load(all, 1, 0), load(all, 0, 0)], ["NotTested 1", "NotTested 1", "NotTested 2"]);
     }
 }

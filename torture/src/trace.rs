@@ -8,164 +8,36 @@
 //!    record had returned: of a repeat the first one's.
 //! 2. The segment's name, and the name of every folder above it that the process made, were synced before that too.
 //! 3. What an erasure wants is in a file whose bytes and name were synced before an answer shows the erasure.
-//! 4. A commit gets its name after its bytes were synced, and after the bytes and names of the files that it adds.
-//! 5. A segment is removed after a commit that covers all of it, and that commit's name, were synced.
+//! 4. A commit, of events as of rejections, gets its name after its bytes were synced, and after the bytes and names of
+//!    the files that it adds. It gets it by a link or a rename of the file that it was written to, and in no other way.
+//! 5. A segment is removed after a commit of the events that covers all of it, and that commit's name, were synced; if
+//!    it holds rejections, after one of the rejections that covers the last of them, too.
+//! 6. A data file that a commit has added is removed after a commit that drops it, and that commit's name, were synced.
 //!
-//! Answers over HTTP/1.1 only: those of HTTP/2 are not read.
+//! What was there before the trace is not known: not what a segment holds, nor whether a table lists a file. Answers over
+//! HTTP/1.1 only: those of HTTP/2 are not read.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `call` | the calls of a trace |
+//! | `commit` | a commit, as calls make it |
+//! | `records` | what a write to the log holds |
+
+mod call;
+mod commit;
+mod records;
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+pub use call::{Call, parse};
+use commit::{Commit, Table};
 
 use crate::oracle::{Findings, Violation};
 
 /// The calls that have to be traced.
 pub const CALLS: &str = "openat,pwrite64,write,writev,sendto,sendmsg,fdatasync,fsync,link,linkat,rename,renameat,renameat2,\
                          unlink,unlinkat,mkdir,mkdirat";
-
-/// One call: where in the trace it began and returned, and what it was about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// The thread that made it.
-    pub thread: String,
-    /// Its name.
-    pub name: String,
-    /// What stands between the parentheses.
-    pub arguments: String,
-    /// What it returned.
-    pub result: String,
-    /// The line at which it began.
-    pub begin: usize,
-    /// The line at which it returned.
-    pub end: usize,
-}
-
-/// Reads the calls that returned, in the order in which they began.
-#[must_use]
-pub fn parse(trace: &str) -> Vec<Call> {
-    let mut calls: Vec<Call> = Vec::new();
-    let mut open: HashMap<&str, (usize, &str, &str)> = HashMap::new();
-    for (line, text) in trace.lines().enumerate() {
-        let Some((thread, rest)) = text.split_once(' ') else { continue };
-        let rest = rest.trim_start();
-        if let Some(begun) = rest.strip_suffix("<unfinished ...>") {
-            if let Some((name, arguments)) = begun.split_once('(') {
-                open.insert(thread, (line, name, arguments));
-            }
-            continue;
-        }
-        let (begin, name, arguments, tail) = if let Some(resumed) = rest.strip_prefix("<... ") {
-            let Some((begin, name, arguments)) = open.remove(thread) else { continue };
-            let Some((_, tail)) = resumed.split_once(" resumed>") else { continue };
-            (begin, name, arguments, tail)
-        } else {
-            let Some((name, tail)) = rest.split_once('(') else { continue };
-            (line, name, "", tail)
-        };
-        let Some(at) = arguments_end(tail) else { continue };
-        let result = tail[at..].trim_start_matches(')').trim_start().trim_start_matches("= ").to_owned();
-        let arguments = format!("{arguments}{}", &tail[..at]);
-        let (thread, name) = (thread.to_owned(), name.to_owned());
-        calls.push(Call { thread, name, arguments, result, begin, end: line });
-    }
-    calls.sort_by_key(|call| call.begin);
-    calls
-}
-
-/// Where the arguments end: short calls are padded, and words about an error stand in parentheses too.
-fn arguments_end(call: &str) -> Option<usize> {
-    let mut ends = call.rmatch_indices(')').map(|(at, _)| at);
-    let last = ends.clone().next();
-    ends.find(|at| call[at + 1..].trim_start().starts_with("= ")).or(last)
-}
-
-impl Call {
-    /// True if it has one of these names.
-    #[must_use]
-    pub fn is(&self, names: &[&str]) -> bool {
-        names.contains(&self.name.as_str())
-    }
-
-    /// True if it was made to fail.
-    #[must_use]
-    pub fn is_injected(&self) -> bool {
-        self.result.contains("(INJECTED)")
-    }
-
-    /// True if it did what it was asked.
-    fn is_done(&self) -> bool {
-        !self.result.starts_with('-') && !self.result.starts_with('?')
-    }
-
-    /// The path of the file that its first argument stands for.
-    #[must_use]
-    pub fn file(&self) -> &str {
-        let digits = self.arguments.trim_start_matches(|char: char| char.is_ascii_digit());
-        digits.strip_prefix('<').and_then(|rest| rest.split('>').next()).unwrap_or_default()
-    }
-
-    /// True if it gives a file that is there another name.
-    fn takes_name(&self) -> bool {
-        self.is(&["link", "linkat", "rename", "renameat", "renameat2"])
-    }
-
-    fn is_sync_of(&self, path: &str) -> bool {
-        self.is(&["fsync", "fdatasync"]) && self.result == "0" && self.file() == path
-    }
-
-    /// Everything in quotes, as bytes.
-    fn texts(&self) -> Vec<Vec<u8>> {
-        let mut texts = Vec::new();
-        let mut bytes = self.arguments.bytes();
-        while let Some(byte) = bytes.next() {
-            if byte == b'"' {
-                texts.push(unquote(&mut bytes));
-            }
-        }
-        texts
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.texts().concat()).into_owned()
-    }
-
-    fn paths(&self) -> Vec<String> {
-        self.texts().iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect()
-    }
-}
-
-/// The bytes of a C string up to its closing quote.
-fn unquote(bytes: &mut std::str::Bytes<'_>) -> Vec<u8> {
-    let mut text = Vec::new();
-    let mut held = None;
-    while let Some(byte) = held.take().or_else(|| bytes.next()) {
-        match byte {
-            b'"' => break,
-            b'\\' => match bytes.next() {
-                Some(b'n') => text.push(b'\n'),
-                Some(b'r') => text.push(b'\r'),
-                Some(b't') => text.push(b'\t'),
-                Some(b'v') => text.push(0x0b),
-                Some(b'f') => text.push(0x0c),
-                Some(digit @ b'0'..=b'7') => {
-                    let mut value = u32::from(digit - b'0');
-                    for _ in 0..2 {
-                        match bytes.next() {
-                            Some(digit @ b'0'..=b'7') => value = value * 8 + u32::from(digit - b'0'),
-                            other => {
-                                held = other;
-                                break;
-                            }
-                        }
-                    }
-                    text.push(value as u8);
-                }
-                Some(other) => text.push(other),
-                None => break,
-            },
-            other => text.push(other),
-        }
-    }
-    text
-}
 
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,12 +54,20 @@ pub struct Checked {
     pub erasures: u64,
     /// Names of segments and folders.
     pub names: u64,
-    /// Commits.
+    /// Commits of the events.
     pub commits: u64,
     /// Files that they add.
     pub files: u64,
+    /// Commits of the rejections.
+    pub rejection_commits: u64,
+    /// Files that they add.
+    pub rejection_files: u64,
     /// Segments that were removed.
     pub trims: u64,
+    /// Those of them that held rejections.
+    pub rejection_trims: u64,
+    /// Data files that were removed.
+    pub removals: u64,
 }
 
 impl Checked {
@@ -201,7 +81,36 @@ impl Checked {
         self.names += other.names;
         self.commits += other.commits;
         self.files += other.files;
+        self.rejection_commits += other.rejection_commits;
+        self.rejection_files += other.rejection_files;
         self.trims += other.trims;
+        self.rejection_trims += other.rejection_trims;
+        self.removals += other.removals;
+    }
+
+    /// True if one of the rules was not at work.
+    #[must_use]
+    pub fn lacks_some(&self) -> bool {
+        self.counts().iter().any(|(count, _)| *count == 0)
+    }
+
+    /// Each with what it counts.
+    const fn counts(&self) -> [(u64, &'static str); 13] {
+        [
+            (self.acknowledgements, "acknowledgements"),
+            (self.duplicates, "duplicates"),
+            (self.collected, "of the seed's API"),
+            (self.tokens, "tokens"),
+            (self.erasures, "erasures"),
+            (self.names, "names"),
+            (self.commits, "commits"),
+            (self.files, "files"),
+            (self.rejection_commits, "commits of rejections"),
+            (self.rejection_files, "files of them"),
+            (self.trims, "trims"),
+            (self.rejection_trims, "trims of rejections"),
+            (self.removals, "replaced files removed"),
+        ]
     }
 
     const fn count(&mut self, promise: Promise) -> &mut u64 {
@@ -212,6 +121,13 @@ impl Checked {
             Promise::Token => &mut self.tokens,
             Promise::Erasure => &mut self.erasures,
         }
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.counts().map(|(count, what)| format!("{count} {what}"));
+        f.write_str(&counts.join(", "))
     }
 }
 
@@ -230,8 +146,10 @@ enum Promise {
 pub fn check(calls: &[Call], data: &str) -> (Checked, Findings) {
     let mut trace = Trace { calls, data, checked: Checked::default(), findings: Findings::default() };
     trace.check_answers();
-    trace.check_commits();
-    trace.check_trims();
+    let commits = trace.commits();
+    trace.check_commits(&commits);
+    trace.check_trims(&commits);
+    trace.check_removals(&commits);
     (trace.checked, trace.findings)
 }
 
@@ -305,10 +223,12 @@ impl<'a> Trace<'a> {
             self.findings.add(Violation::AckedEarly, format!("{id} was accepted, and what it wants is in no file"));
             return;
         };
-        if let [staging, wanted] = &paths[..] {
-            self.check_content(staging, call.begin, wanted);
-            self.check_name(wanted, before);
-        }
+        let [staging, wanted] = &paths[..] else {
+            self.findings.add(Violation::NotDurable, format!("{id} gets its name by {}", call.name));
+            return;
+        };
+        self.check_content(staging, call.begin, wanted);
+        self.check_name(wanted, before);
     }
 
     /// The name of a file and those of the folders above it, as far as they were made in this trace.
@@ -316,8 +236,7 @@ impl<'a> Trace<'a> {
         let mut path = path;
         while path.starts_with(self.data) {
             let made = self.calls.iter().filter(|call| call.is_done() && call.begin < before).rfind(|call| {
-                let creates = call.name == "openat" && call.arguments.contains("O_CREAT");
-                (creates || call.takes_name() || call.is(&["mkdir", "mkdirat"]))
+                (call.creates() || call.takes_name() || call.is(&["mkdir", "mkdirat"]))
                     && call.paths().last().is_some_and(|made| made == path)
             });
             let Some((parent, _)) = path.rsplit_once('/') else { break };
@@ -333,42 +252,59 @@ impl<'a> Trace<'a> {
         }
     }
 
-    fn check_commits(&mut self) {
-        for named in self.commits() {
-            let [staging, commit] = &named.paths()[..] else { continue };
-            let (staging, commit) = (staging.clone(), commit.clone());
-            self.checked.commits += 1;
-            self.check_content(&staging, named.begin, &commit);
-            let table = commit.split("/_delta_log/").next().unwrap_or_default().to_owned();
-            let content = self.content(&staging, named.begin);
-            for added in content.split("\"add\":{").skip(1) {
-                let Some(file) = between(added, "\"path\":\"", "\"").into_iter().next() else { continue };
-                self.checked.files += 1;
-                let path = format!("{table}/{file}");
-                let is_named = |call: &&Call| {
-                    call.takes_name() && call.paths().last().is_some_and(|to| to.replace("%3D", "=") == path)
-                };
-                let before = self.calls.iter().filter(|call| call.end < named.begin);
-                let Some(source) = before.into_iter().find(is_named).and_then(|call| call.paths().into_iter().next())
-                else {
-                    self.findings.add(Violation::NotDurable, format!("{commit} adds {path}, which has no name"));
-                    continue;
-                };
-                self.check_content(&source, named.begin, &commit);
-                self.check_name(&path, named.begin);
+    /// The commits of both tables, as far as they got their names in the way that they must.
+    fn commits(&mut self) -> Vec<Commit<'a>> {
+        let mut commits = Vec::new();
+        for named in self.calls.iter().filter(|call| call.is_done() && (call.creates() || call.takes_name())) {
+            let paths = named.paths();
+            let Some(table) = paths.last().and_then(|path| Table::of_commit(path)) else { continue };
+            match <[String; 2]>::try_from(paths) {
+                Ok([staging, path]) if named.takes_name() => {
+                    let content = self.content(&staging, named.begin);
+                    commits.push(Commit { table, named, staging, path, content });
+                }
+                _ => {
+                    let detail =
+                        format!("line {}: a commit of the {table:?} gets its name by {}", named.begin, named.name);
+                    self.findings.add(Violation::NotDurable, detail);
+                }
+            }
+        }
+        commits
+    }
+
+    fn check_commits(&mut self, commits: &[Commit<'_>]) {
+        for commit in commits {
+            let Commit { table, named, staging, path, .. } = commit;
+            let added = commit.added();
+            let (commits, files) = match table {
+                Table::Events => (&mut self.checked.commits, &mut self.checked.files),
+                Table::Rejections => (&mut self.checked.rejection_commits, &mut self.checked.rejection_files),
+            };
+            *commits += 1;
+            *files += added.len() as u64;
+            self.check_content(staging, named.begin, path);
+            for file in added {
+                self.check_added(&file, named.begin, path);
             }
         }
     }
 
-    /// Calls that give a commit of the events its name.
-    fn commits(&self) -> Vec<Call> {
-        let is_commit = |path: &String| {
-            path.rsplit_once("/events/_delta_log/")
-                .and_then(|(_, name)| name.strip_suffix(".json"))
-                .is_some_and(|name| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()))
+    /// The bytes and the name of a file that a commit adds.
+    fn check_added(&mut self, file: &str, before: usize, commit: &str) {
+        let mut earlier = self.calls.iter().filter(|call| call.end < before && call.takes_name()).map(Call::paths);
+        let named = earlier.find(|paths| paths.last().is_some_and(|path| plain(path) == file));
+        let Some([source, path]) = named.as_deref() else {
+            self.findings.add(Violation::NotDurable, format!("{commit} adds {file}, which has no name"));
+            return;
         };
-        let all = self.calls.iter().filter(|call| call.takes_name() && call.is_done());
-        all.filter(|call| call.paths().last().is_some_and(is_commit)).cloned().collect()
+        self.check_content(source, before, commit);
+        self.check_name(path, before);
+    }
+
+    /// True if the commit, and its name, were synced before this line.
+    fn is_durable(&self, commit: &Commit<'_>, before: usize) -> bool {
+        commit.named.end < before && self.is_synced(commit.log(), commit.named.end, before)
     }
 
     /// What was written to this path before, as text.
@@ -386,7 +322,7 @@ impl<'a> Trace<'a> {
         }
     }
 
-    fn check_trims(&mut self) {
+    fn check_trims(&mut self, commits: &[Commit<'_>]) {
         let mut firsts: BTreeSet<(String, u64)> = BTreeSet::new();
         for call in self.calls.iter().filter(|call| call.is_done()) {
             // Those that were there before the trace are opened.
@@ -394,37 +330,75 @@ impl<'a> Trace<'a> {
                 firsts.extend(call.paths().last().and_then(|path| segment(path)));
             }
         }
-        let commits: Vec<(Call, String, u64)> = self
-            .commits()
-            .into_iter()
-            .filter_map(|named| {
-                let content = self.content(named.paths().first()?, named.begin);
-                let txn = between(&content, "\"appId\":\"eye-", "}").into_iter().next()?;
-                let (partition, rest) = txn.split_once('"')?;
-                let offset = rest.rsplit_once("\"version\":")?.1;
-                let offset = offset.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()?;
-                Some((named, format!("/log/{partition}/"), offset))
-            })
-            .collect();
-        for removed in self.calls.iter().filter(|call| call.is(&["unlink", "unlinkat"]) && call.is_done()) {
-            let Some(path) = removed.paths().into_iter().next_back() else { continue };
+        let rejections = self.last_rejections();
+        for (removed, path) in self.removed() {
             let Some((folder, first)) = segment(&path).filter(|(folder, _)| folder.contains("/log/")) else { continue };
             let next = firsts.iter().find(|(other, offset)| *other == folder && *offset > first);
             let Some((_, next)) = next else { continue };
             self.checked.trims += 1;
-            let is_covered = commits.iter().any(|(named, partition, flushed)| {
-                let log = named.paths().last().and_then(|path| path.rsplit_once('/').map(|(log, _)| log.to_owned()));
-                folder.contains(partition.as_str())
-                    && flushed + 1 >= *next
-                    && named.end < removed.begin
-                    && log.is_some_and(|log| self.is_synced(&log, named.end, removed.begin))
-            });
-            if !is_covered {
-                let detail = format!("{path} was removed, and no durable commit had everything below offset {next}");
+            let mut wanted = vec![(Table::Events, next.saturating_sub(1))];
+            if let Some(last) = rejections.get(path.as_str()) {
+                self.checked.rejection_trims += 1;
+                wanted.push((Table::Rejections, *last));
+            }
+            for (table, last) in wanted {
+                let covers = |commit: &Commit<'_>| {
+                    let is_up_to = |(log, flushed): (String, u64)| folder.ends_with(&log) && flushed >= last;
+                    commit.table == table && commit.flushed().is_some_and(is_up_to)
+                };
+                if !commits.iter().any(|commit| covers(commit) && self.is_durable(commit, removed.begin)) {
+                    let detail =
+                        format!("{path} was removed, and no durable commit of the {table:?} had offset {last}");
+                    self.findings.add(Violation::NotDurable, detail);
+                }
+            }
+        }
+    }
+
+    /// The last rejection in each segment of a log, of those that hold any: its offset.
+    fn last_rejections(&self) -> HashMap<&'a str, u64> {
+        let mut last = HashMap::new();
+        let writes = self.calls.iter().filter(|call| call.name == "pwrite64" && call.is_done());
+        for write in writes.filter(|call| segment(call.file()).is_some_and(|(folder, _)| folder.contains("/log/"))) {
+            if let Some(offset) = records::rejections(&write.texts().concat()).pop() {
+                let last = last.entry(write.file()).or_default();
+                *last = offset.max(*last);
+            }
+        }
+        last
+    }
+
+    /// A file that no commit of the trace has added is left over, or is older than the trace.
+    fn check_removals(&mut self, commits: &[Commit<'_>]) {
+        let added: BTreeSet<String> = commits.iter().flat_map(Commit::added).collect();
+        let mut drops: HashMap<String, Vec<&Commit<'_>>> = HashMap::new();
+        for commit in commits {
+            commit.dropped().into_iter().for_each(|file| drops.entry(file).or_default().push(commit));
+        }
+        for (removed, path) in self.removed() {
+            let file = plain(&path);
+            let drops = drops.get(&file).map(Vec::as_slice).unwrap_or_default();
+            if drops.is_empty() && !added.contains(&file) {
+                continue;
+            }
+            self.checked.removals += 1;
+            if !drops.iter().any(|commit| self.is_durable(commit, removed.begin)) {
+                let detail = format!("{path} was removed, and no durable commit had dropped it");
                 self.findings.add(Violation::NotDurable, detail);
             }
         }
     }
+
+    /// Calls that took a name away, and the name.
+    fn removed(&self) -> Vec<(&'a Call, String)> {
+        let unlinks = self.calls.iter().filter(|call| call.is(&["unlink", "unlinkat"]) && call.is_done());
+        unlinks.filter_map(|call| Some((call, call.paths().pop()?))).collect()
+    }
+}
+
+/// The path of a data file as commits write it.
+fn plain(path: &str) -> String {
+    path.replace("%3D", "=")
 }
 
 /// Folder (with its slash) and first offset of a segment.
@@ -485,19 +459,6 @@ mod tests {
     fn verdict(trace: &str) -> (Checked, String) {
         let (checked, findings) = check(&parse(trace), "/d/data");
         (checked, findings.names())
-    }
-
-    #[test]
-    fn calls_are_read_whole_or_in_two_halves() {
-        let calls = parse(GOOD);
-        let sync = calls.iter().find(|call| call.name == "fdatasync").unwrap();
-        assert_eq!((sync.begin, sync.end, sync.result.as_str(), sync.file()), (6, 8, "0", "/d/data/1.seg"));
-        let write = calls.iter().find(|call| call.name == "pwrite64").unwrap();
-        assert_eq!(write.text(), "\u{1}{\"id\":\"a\",\"n\":1}");
-        let failed = parse("10 fsync(5</d>)     = -1 EIO (Input/output error) (INJECTED)");
-        let [failed] = &failed[..] else { panic!("{failed:?}") };
-        assert_eq!((failed.file(), failed.is_done(), failed.is_injected()), ("/d", false, true));
-        assert_eq!(unquote(&mut "\\377\\0a\\\"b\" rest".bytes()), b"\xff\0a\"b");
     }
 
     #[test]
@@ -597,6 +558,7 @@ mod tests {
     fn a_commit_and_a_trim_in_order_are_right() {
         let (checked, names) = verdict(COMMIT);
         assert_eq!((checked.commits, checked.files, checked.trims, names.as_str()), (1, 1, 1, ""));
+        assert_eq!((checked.rejection_commits, checked.rejection_trims, checked.removals), (0, 0, 0));
     }
 
     #[test]
@@ -616,5 +578,73 @@ mod tests {
         }
         let too_early = COMMIT.replace("\\\"version\\\":4", "\\\"version\\\":3");
         assert_eq!(verdict(&too_early).1, "NotDurable 1", "the commit does not cover the segment");
+    }
+
+    #[test]
+    fn a_commit_that_gets_its_name_in_another_way_is_named() {
+        let linked = r#"link("/d/data/t/events/_delta_log/.c", "#;
+        assert!(COMMIT.contains(linked));
+        let made =
+            COMMIT.replace(linked, r#"openat(AT_FDCWD</w>, "#).replace("001.json\")", "001.json\", O_WRONLY|O_CREAT)");
+        assert_eq!(verdict(&made).1, "NotDurable 2", "made in place, so that nothing is sure of the segment either");
+        let odd = COMMIT.replace(linked, r#"renameat2("/d/data", "/d/data/t/events/_delta_log/.c", "#);
+        assert_eq!(verdict(&odd).1, "NotDurable 2");
+        let opened = format!("{COMMIT}{}\n", made.lines().nth(8).unwrap().replace("O_WRONLY|O_CREAT", "O_RDONLY"));
+        assert_eq!(verdict(&opened).1, "", "whoever reads it makes no name");
+    }
+
+    /// The same with a segment that holds rejections, at offsets 2 and 3, and their commit.
+    fn with_rejections() -> String {
+        let commit: Vec<String> = COMMIT.lines().map(str::to_owned).collect();
+        let [begun, flushed @ .., removed] = &commit[..] else { panic!("{commit:?}") };
+        let written: String = records::group(2, 2).iter().map(|byte| format!("\\{byte:03o}")).collect();
+        let write = format!("20 pwrite64(4</d/data/log/0/1.seg>, \"{written}\", 99, 64) = 99");
+        let (newer, flushed) = flushed.split_first().unwrap();
+        let rejections = flushed.iter().map(|line| line.replace("t/events", "t/rejections"));
+        let rejections = rejections.map(|line| line.replace("\\\"version\\\":4", "\\\"version\\\":3"));
+        let lines = [begun.clone(), newer.clone(), write].into_iter().chain(rejections);
+        lines.chain(flushed.iter().cloned()).chain([removed.clone()]).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn rejections_are_held_to_the_same() {
+        let right = with_rejections();
+        let (checked, names) = verdict(&right);
+        assert_eq!(names, "");
+        assert_eq!((checked.rejection_commits, checked.rejection_files), (1, 1));
+        assert_eq!((checked.commits, checked.files, checked.trims, checked.rejection_trims), (1, 1, 1, 1));
+        let lines: Vec<&str> = right.lines().collect();
+        for (missing, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("sync(")) {
+            let rest = [&lines[..missing], &lines[missing + 1..]].concat().join("\n");
+            assert!(verdict(&rest).1.starts_with("NotDurable"), "without {line}");
+        }
+        let short = right.replace("\\\"version\\\":3", "\\\"version\\\":2");
+        assert_eq!(verdict(&short).1, "NotDurable 1", "the last rejection is in no commit");
+        let none: Vec<&str> = lines.iter().copied().filter(|line| !line.contains("t/rejections")).collect();
+        assert_eq!(verdict(&none.join("\n")).1, "NotDurable 1", "no rejection is");
+    }
+
+    #[test]
+    fn a_data_file_that_goes_before_it_is_dropped_is_named() {
+        let dropped = r#"22 write(8</d/data/t/events/_delta_log/.e>, "{\"remove\":{\"path\":\"x/f.parquet\"}}", 50) = 50
+22 fsync(8</d/data/t/events/_delta_log/.e>) = 0
+22 link("/d/data/t/events/_delta_log/.e", "/d/data/t/events/_delta_log/00000000000000000002.json") = 0
+22 fsync(9</d/data/t/events/_delta_log>) = 0
+"#;
+        let gone = "22 unlink(\"/d/data/t/events/x/f.parquet\") = 0\n";
+        let (checked, names) = verdict(&format!("{COMMIT}{dropped}{gone}"));
+        assert_eq!((checked.removals, checked.commits, names.as_str()), (1, 2, ""));
+        let unsynced: Vec<&str> = dropped.lines().take(3).collect();
+        for early in [
+            format!("{COMMIT}{gone}"),
+            format!("{COMMIT}{}\n{gone}", unsynced.join("\n")),
+            format!("{COMMIT}{gone}{dropped}"),
+        ] {
+            let (checked, names) = verdict(&early);
+            assert_eq!((checked.removals, names.as_str()), (1, "NotDurable 1"), "{early}");
+        }
+        let left_over = gone.replace("f.parquet", "g.parquet");
+        let (checked, names) = verdict(&format!("{COMMIT}{left_over}"));
+        assert_eq!((checked.removals, names.as_str()), (0, ""), "it was never added");
     }
 }

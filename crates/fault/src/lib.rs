@@ -2,7 +2,7 @@
 //!
 //! A *crash point* is a step of the write path at which the process can be made to die. A *sabotage* is a bug that can
 //! be switched on, to see that the tests notice it. Both are chosen by environment variables, and only in a build with
-//! the feature `on`; the only such binary is `eye-faults`.
+//! the feature `on`; the only such binaries are `eye-faults` and, of the simulation, `sim-faults`.
 //!
 //! The rule that must hold: without the feature, [`crash_point`] does nothing and [`sabotaged`] is constantly false, so
 //! that the compiler removes both, and no product can be broken from outside.

@@ -27,7 +27,7 @@ pub mod objects;
 pub mod trace;
 pub mod world;
 
-pub use trace::Trace;
+pub use trace::{Faults, Trace};
 pub use world::World;
 
 /// As in the product; half of a run would else be spent on memory for compression.

@@ -63,8 +63,9 @@ struct State {
     dead: bool,
     writes_refused: bool,
     reads_refused: bool,
-    /// Reads that were refused since the last healing.
+    /// Reads that were refused since the last healing, and writes.
     reads_missed: u64,
+    writes_missed: u64,
     late: Vec<Late>,
     /// The simulated time, in microseconds since 1970, and when each file was written.
     now: i64,
@@ -91,6 +92,7 @@ impl State {
     /// What this write meets.
     fn write(&mut self) -> Result<Option<Toxic>> {
         if self.dead || self.writes_refused {
+            self.writes_missed += 1;
             return Err(unavailable());
         }
         let Some((left, toxic)) = &mut self.armed else { return Ok(None) };
@@ -112,6 +114,12 @@ impl Objects {
         self.state.lock().armed = Some((nth, toxic));
     }
 
+    /// True if no write has met what was armed last.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.state.lock().armed.is_some()
+    }
+
     /// Refuses all writes, or all writes and reads.
     pub fn refuse(&self, writes: bool, reads: bool) {
         let mut state = self.state.lock();
@@ -123,6 +131,13 @@ impl Objects {
     #[must_use]
     pub fn reads_missed(&self) -> u64 {
         self.state.lock().reads_missed
+    }
+
+    /// True if something was refused since the last [`Objects::heal`].
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        let state = self.state.lock();
+        state.reads_missed + state.writes_missed > 0
     }
 
     /// No faults from now on; a dead process may be started again.

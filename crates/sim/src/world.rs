@@ -248,25 +248,24 @@ impl World {
             Action::LogFault { partition, operation, nth, fault, requests, power } => {
                 self.node.disks[usize::from(partition)].fail(operation, nth, fault);
                 self.send_some(partition, requests, true)?;
+                let is_met = !self.node.disks[usize::from(partition)].awaits_fault();
+                self.trace.fault(format!("log {operation:?} {fault:?}"), is_met);
                 self.check()?;
                 self.crash(power)
             }
             Action::DiskFull { partition, room, requests } => {
                 let disk = self.node.disks[usize::from(partition)].clone();
                 disk.set_capacity(Some(disk.used_bytes() + room));
-                self.send_some(partition, requests, false)?;
+                let is_full = self.send_some(partition, requests, false)?;
+                self.trace.fault("disk full".to_owned(), is_full);
                 disk.set_capacity(None);
                 let sent = self.request(3, Some(partition));
                 self.send(&sent)
             }
             Action::Flush => self.flush(),
             Action::FlushToxic(nth, toxic) => {
-                self.node.objects.arm(nth, toxic);
-                self.try_flush()?;
+                self.poisoned("flush", nth, toxic, Self::try_flush)?;
                 self.node.objects.heal();
-                if toxic == Toxic::Late {
-                    self.late.push(self.life);
-                }
                 self.check()?;
                 if toxic == Toxic::Dark && !self.passed {
                     // So that another partition commits, and finds what this one does not know of.
@@ -278,6 +277,8 @@ impl World {
             Action::FlushOutage { reads_too } => {
                 self.node.objects.refuse(true, reads_too);
                 self.try_flush()?;
+                let kind = if reads_too { "flush without objects" } else { "flush without writes" };
+                self.trace.fault(kind.to_owned(), self.node.objects.has_refused());
                 self.node.objects.heal();
                 self.check()?;
                 self.flush()
@@ -285,15 +286,13 @@ impl World {
             Action::FlushTrimFault(operation, nth) => {
                 self.node.disks.iter().for_each(|disk| disk.fail(operation, nth, Fault::Io));
                 self.try_flush()?;
+                let is_met = self.node.disks.iter().any(|disk| !disk.awaits_fault());
+                self.trace.fault(format!("trim {operation:?}"), is_met);
                 self.check()?;
                 self.crash(None)
             }
             Action::CrashInFlush(nth, toxic, power) => {
-                self.node.objects.arm(nth, toxic);
-                self.try_flush()?;
-                if toxic == Toxic::Late {
-                    self.late.push(self.life);
-                }
+                self.poisoned("flush", nth, toxic, Self::try_flush)?;
                 self.crash(power)
             }
             Action::Upkeep(upkeep) => self.keep_up(upkeep),
@@ -301,7 +300,7 @@ impl World {
                 let landed = self.node.runtime.block_on(self.node.objects.land_late());
                 let late = std::mem::take(&mut self.late);
                 self.passed |= landed > 0 && late.iter().any(|life| *life != self.life);
-                self.trace.push(format!("  {landed} commits landed"));
+                self.trace.fault("commit lands late".to_owned(), landed > 0);
                 Ok(())
             }
             Action::Clock(seconds) => {

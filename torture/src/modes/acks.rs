@@ -1,6 +1,7 @@
 //! The order of acknowledgement: a run under strace, held against the rules of [`crate::trace`]. Beside the load, which
 //! sends some of it again, others ask for what else is acknowledged: events over the seed's API, tokens, an erasure. Some
-//! events are sent twice at the same moment: then a repeat may come while the first one is not yet synced.
+//! events are sent twice at the same moment: then a repeat may come while the first one is not yet synced. Files are
+//! merged too, and what was replaced goes at once.
 //!
 //! The rule: an id is that of one event, also of all applications together. A trace does not say whose it is.
 
@@ -34,6 +35,8 @@ const LONGEST: Duration = Duration::from_secs(40);
 const ERASURE_PATIENCE: Duration = Duration::from_secs(30);
 /// One request beside the load in so many is for a token.
 const TOKEN_ONE_IN: u64 = 8;
+/// One request beside the load in so many is for a compaction.
+const COMPACTION_ONE_IN: u64 = 5;
 /// One event beside the load in so many is sent twice at the same moment.
 const TWICE_ONE_IN: u64 = 3;
 /// 2024-05-01T12:00:00Z: the first time of events beside the load.
@@ -57,20 +60,15 @@ pub fn run(ground: &Ground, acknowledgements: u64) -> Result<Report> {
         let checked = traced(&mut rig, acknowledgements - all.acknowledgements, None)?;
         all.add(checked);
         // The last run may be short; all of them together must show every rule at work.
-        let Checked { duplicates, collected, tokens, erasures, names, commits, files, trims, .. } = all;
-        let counts = [duplicates, collected, tokens, erasures, names, commits, files, trims];
         let is_demanded = acknowledgements >= DEMANDED_AT && all.acknowledgements >= acknowledgements;
-        if checked.acknowledgements == 0 || is_demanded && counts.contains(&0) {
+        if checked.acknowledgements == 0 || is_demanded && all.lacks_some() {
             rig.find(Violation::NotTested, format!("the traced runs show too little: {all:?}"));
         }
         report.add(rig.finish());
         runs += 1;
     }
-    let Checked { acknowledgements, duplicates, collected, tokens, erasures, names, commits, files, trims } = all;
-    report.notes.push(format!(
-        "{runs} traces: {acknowledgements} acknowledgements, {duplicates} duplicates, {collected} of the seed's API, \
-         {tokens} tokens, {erasures} erasures, {names} names, {commits} commits, {files} files, {trims} trims in order"
-    ));
+    report.notes.push(format!("{runs} traces: {all} in order"));
+    report.demand_load();
     Ok(report)
 }
 
@@ -102,6 +100,9 @@ fn traced(rig: &mut Rig<'_>, acknowledgements: u64, inject: Option<&str>) -> Res
     rig.flag("log-segment-bytes-max", "64KiB");
     rig.flag("log-keep-commits", "1");
     rig.flag("flush-age-max", "60ms");
+    // Compactions when asked for.
+    rig.flag("compaction-period", "0s");
+    rig.flag("vacuum-retention", "0s");
     let text = path.display().to_string();
     let calls = format!("trace={}", trace::CALLS);
     let wrapper = ["strace", "-D", "-f", "-y", "-qq", "-s", "400000", "-e", &calls, "-e", "signal=none", "-o", &text];
@@ -178,7 +179,7 @@ fn recover_and_check(rig: &mut Rig<'_>, erasures: Option<Erasures>) -> Result<()
     Ok(())
 }
 
-/// Who asks for tokens, and sends events over the seed's API.
+/// Who asks for tokens and compactions, and sends events over the seed's API.
 struct Beside<'a> {
     notes: &'a Notes,
     clients: [Client; 2],
@@ -201,6 +202,9 @@ impl<'a> Beside<'a> {
                 self.next, APPLICATIONS[0]
             );
             ask(&mut self.clients[0], self.notes, "/v1/tokens", &body);
+        }
+        if self.next.is_multiple_of(COMPACTION_ONE_IN) {
+            ask(&mut self.clients[0], self.notes, "/v1/compact", "{}");
         }
         let id = format!("{}-{}", self.session, self.next);
         let timestamp = FIRST_MICROS + self.next as i64;

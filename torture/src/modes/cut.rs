@@ -1,25 +1,33 @@
 //! Power cuts: the data folder lies on a file system of its own, which is shut down without writing back what was not
-//! synced. Under load, in start-up, in recovery from the cut before; and when a table gets a checkpoint, which is rare: some
-//! folders are brought to just before one. Only the journal is elsewhere.
+//! synced. Under load, in start-up, in recovery from the cut before; and when a table gets a checkpoint, which is rare:
+//! some folders are brought to just before one. In one folder of three a keeper merges files, removes old ones and
+//! erases sessions meanwhile. Only the journal is elsewhere.
 
+mod keeper;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::Result;
-use crate::load::Shape;
+use crate::load::{Notes, Shape};
 use crate::machine::{FileSystem, Mount, cannot_cut};
 use crate::modes::checkpoint::{self, Awaited, CHECKPOINT_ONE_IN, Sign};
-use crate::oracle::Findings;
+use crate::oracle::{Findings, Violation};
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
+use crate::server::Server;
 use crate::steps::Step;
+use keeper::{Done, Keeper};
 
 /// A new data folder after so many cuts.
 const CUTS_PER_FOLDER: u64 = 10;
 /// So many cuts must come to everything that they stand for.
 const DEMANDED_AT: u64 = 150;
+/// In one folder of so many there is a keeper.
+const KEEPER_ONE_IN: u64 = 3;
 
 /// Cuts so often on one file system.
 ///
@@ -32,13 +40,21 @@ pub fn run(ground: &Ground, system: FileSystem, cuts: u64) -> Result<Report> {
         return Ok(report);
     }
     let random = Random::new(ground.seed).fork(2 + system as u64);
-    let mut folder = 0;
+    let (mut folder, mut done) = (0, Done::default());
     while report.tally.faults < cuts && report.is_good() {
         let count = CUTS_PER_FOLDER.min(cuts - report.tally.faults);
-        report.add(one_folder(ground, system, random.fork(folder), folder, count)?);
+        report.add(one_folder(ground, system, random.fork(folder), folder, count, &mut done)?);
         folder += 1;
     }
     report.demand(cuts >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim, Step::Checkpoint]);
+    let Done { merged_rows, removed_files, erasures, taken_up } = done;
+    let note = format!(
+        "{merged_rows} rows merged, {removed_files} files removed, {erasures} erasures, {taken_up} taken up by a start"
+    );
+    if report.is_good() && cuts >= DEMANDED_AT && [merged_rows, removed_files, erasures, taken_up].contains(&0) {
+        report.findings.add(Violation::NotTested, format!("beside the cuts there were too few of these: {note}"));
+    }
+    report.notes.push(note);
     Ok(report)
 }
 
@@ -48,6 +64,7 @@ fn one_folder(
     mut random: Random,
     folder: u64,
     cuts: u64,
+    done: &mut Done,
 ) -> Result<(Tally, Findings)> {
     let mount = Mount::new(system)?;
     let run = format!("c{}{folder}", system.name());
@@ -59,8 +76,9 @@ fn one_folder(
         let sign = [Sign::Proof, Sign::Commit, Sign::Checkpoint][(folder / CHECKPOINT_ONE_IN % 3) as usize];
         awaited = Some(Awaited::new(&rig, sign));
     }
+    let mut keeper = (folder % KEEPER_ONE_IN == 1).then(|| Keeper::new(&mut rig, &random));
     while rig.tally.faults < cuts && !rig.has_findings() {
-        one_cut(&mut rig, &mount, &mut random, awaited.take())?;
+        cut_beside(&mut rig, &mount, &mut random, awaited.take(), keeper.as_mut())?;
         while rig.tally.faults < cuts && random.one_in(3) {
             // Again while it starts: in recovery, or in the first start.
             let mut starting = rig.launch.spawn()?;
@@ -71,9 +89,13 @@ fn one_folder(
             mount.restore()?;
             rig.tally.faults += 1;
         }
-        rig.recover_and_check()?;
+        match &mut keeper {
+            Some(keeper) => keeper.recover_and_check(&mut rig)?,
+            None => rig.recover_and_check()?,
+        }
     }
     rig.demand_acknowledged()?;
+    done.add(keeper.as_ref().map(Keeper::done).unwrap_or_default());
     Ok(rig.finish())
 }
 
@@ -85,29 +107,57 @@ fn one_folder(
 /// # Errors
 /// The tools failed.
 pub(super) fn one_cut(rig: &mut Rig<'_>, mount: &Mount, random: &mut Random, awaited: Option<Awaited>) -> Result<()> {
+    cut_beside(rig, mount, random, awaited, None)
+}
+
+/// The same, perhaps beside a keeper.
+fn cut_beside(
+    rig: &mut Rig<'_>,
+    mount: &Mount,
+    random: &mut Random,
+    awaited: Option<Awaited>,
+    mut keeper: Option<&mut Keeper>,
+) -> Result<()> {
     let Some(mut server) = rig.start()? else { return Ok(()) };
-    let moment = Duration::from_millis(random.below(300));
+    let moment = Duration::from_millis(random.below(if keeper.is_some() { 600 } else { 300 }));
     // Once in four times it runs on without a disk: what it says then does not count, what it does to the disk would.
-    let runs_on = random.one_in(4).then(|| Duration::from_millis(1 + random.below(40)));
-    let notes = std::sync::Arc::clone(&rig.notes);
+    // Not beside a keeper, who takes every answer for one that counts.
+    let runs_on = random.one_in(4).then(|| Duration::from_millis(1 + random.below(40))).filter(|_| keeper.is_none());
+    let notes = Arc::clone(&rig.notes);
     rig.load_with(&mut server, |server| {
-        match awaited {
-            Some(awaited) => awaited.sleep(moment / 10),
-            None => std::thread::sleep(moment),
-        }
-        server.process.freeze()?;
-        notes.judge_end(server.process.ended());
-        notes.set_dark(true);
-        mount.cut()?;
-        if let Some(time) = runs_on {
-            server.process.signal(Signal::CONT)?;
-            std::thread::sleep(time);
-        }
-        server.process.kill();
-        Ok(())
+        std::thread::scope(|scope| {
+            if let Some(keeper) = keeper.as_deref_mut() {
+                let (mut client, notes) = (Rig::client(server), &notes);
+                scope.spawn(move || keeper.keep(&mut client, notes));
+            }
+            match awaited {
+                Some(awaited) => awaited.sleep(moment / 10),
+                None => std::thread::sleep(moment),
+            }
+            let is_cut = cut(server, mount, &notes, runs_on);
+            // Also if it could not be cut: a keeper goes on until nobody answers.
+            server.process.kill();
+            is_cut
+        })
     })?;
+    if let Some(keeper) = keeper {
+        keeper.look(rig);
+    }
     mount.restore()?;
     rig.notes.set_dark(false);
     rig.tally.faults += 1;
+    Ok(())
+}
+
+/// Freezes the process and cuts. Perhaps it runs on for a while then.
+fn cut(server: &mut Server, mount: &Mount, notes: &Notes, runs_on: Option<Duration>) -> Result<()> {
+    server.process.freeze()?;
+    notes.judge_end(server.process.ended());
+    notes.set_dark(true);
+    mount.cut()?;
+    if let Some(time) = runs_on {
+        server.process.signal(Signal::CONT)?;
+        std::thread::sleep(time);
+    }
     Ok(())
 }

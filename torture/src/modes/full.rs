@@ -1,5 +1,6 @@
 //! A full disk: filled while the product runs, once up to its reserve and once to the last byte. Collecting answers 507 or
-//! 503, reads go on, and when there is space again it takes events again, soon and without a restart.
+//! 503, reads go on, and when there is space again it takes events again, soon and without a restart. A disk without a
+//! reserve stays full until a flush has failed, and what that could not write is flushed when there is space.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,17 +11,22 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::load::{Notes, Shape};
 use crate::machine::{FileSystem, MemoryDisk, Mount};
+use crate::modes::until;
+use crate::modes::upkeep::demand;
 use crate::observe;
 use crate::oracle::{Findings, Violation};
 use crate::random::Random;
 use crate::report::Report;
 use crate::rig::{Ground, Rig, Tally};
+use crate::server::Launch;
 use crate::steps::Step;
 
 /// The disk.
 const DISK_BYTES: u64 = 96 << 20;
 /// Longer than this is never.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A flush of what is there comes sooner.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// From there being space again to events that are taken.
 const RESUME_MAX: Duration = Duration::from_secs(5);
 /// Fills of one folder: few, so that a short run has every kind of folder.
@@ -89,16 +95,17 @@ fn one_folder(
     rig.flag("disk-reserve", if has_reserve { "8MiB" } else { "0B" });
     let Some(mut server) = rig.start()? else { return Ok(rig.finish()) };
     let session = observe::session_path(&rig.sessions()[0], 10, None);
-    let notes = Arc::clone(&rig.notes);
+    let (notes, launch) = (Arc::clone(&rig.notes), rig.launch.clone());
     for _ in 0..fills {
         if rig.has_findings() {
             break;
         }
         rig.load(&server, || {
             std::thread::sleep(Duration::from_millis(100 + random.below(200)));
+            let failed = failed_flushes(&launch);
             let ballast = fill(&place, if has_reserve { 4 << 20 } else { 0 })?;
             let before = refused(&notes);
-            if !until(|| refused(&notes) > before + 5) {
+            if !until(PATIENCE, || refused(&notes) > before + 5) {
                 notes.find(Violation::NotRecovered, "the disk is full, and nothing is refused");
             }
             // A client of its own: the server closes connections that are silent for long.
@@ -110,6 +117,9 @@ fn one_folder(
                     notes.find(Violation::NotRecovered, detail);
                 }
             }
+            if !has_reserve && !stays_full_until(&place, || failed_flushes(&launch) > failed)? {
+                notes.find(Violation::NotTested, "the disk is full, and no flush fails");
+            }
             fs::remove_file(ballast)?;
             let freed = Instant::now();
             // Not only one that was under way.
@@ -120,6 +130,7 @@ fn one_folder(
                 let detail = format!("there is space again, and nothing is taken for {waited:?}");
                 notes.find(Violation::NotRecovered, detail);
             }
+            demand(&mut Rig::client(&server), &notes, "/v1/flush");
             Ok(())
         })?;
         rig.tally.faults += 1;
@@ -134,16 +145,22 @@ fn refused(notes: &Notes) -> u64 {
     notes.witness().refused.values().sum()
 }
 
-/// True as soon as it holds, false if it does not for too long.
-fn until(holds: impl Fn() -> bool) -> bool {
+/// How many flushes have failed since the start.
+fn failed_flushes(launch: &Launch) -> usize {
+    launch.log().matches("flush failed").count()
+}
+
+/// Keeps the disk full until this holds; false if it does not for too long. If everything was flushed just before the
+/// disk got full, no flush comes: it is filled anew, and meanwhile there are new events.
+fn stays_full_until(place: &Path, holds: impl Fn() -> bool) -> Result<bool> {
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        if holds() {
-            return true;
+    while !until(FLUSH_MAX, &holds) {
+        if start.elapsed() > PATIENCE {
+            return Ok(false);
         }
-        std::thread::sleep(Duration::from_millis(10));
+        fill(place, 0)?;
     }
-    false
+    Ok(true)
 }
 
 /// Fills the disk until so much is left: with 0, until it takes not a byte more, what is kept for root included.

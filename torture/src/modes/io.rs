@@ -125,7 +125,7 @@ pub fn run(ground: &Ground, nth_max: u64) -> Result<Report> {
         }
     });
     let (mut report, errors) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report.demand(nth_max >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim]);
+    report.demand_steps(nth_max >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim]);
     errors.into_iter().next().map_or(Ok(report), Err)
 }
 

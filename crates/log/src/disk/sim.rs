@@ -253,6 +253,12 @@ impl SimDisk {
         self.shared.state.lock().faults.push((operation, nth.max(1), fault));
     }
 
+    /// True if no call has met a fault that was asked for.
+    #[must_use]
+    pub fn awaits_fault(&self) -> bool {
+        !self.shared.state.lock().faults.is_empty()
+    }
+
     /// Limits the bytes of all files together, or not.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.shared.state.lock().capacity = bytes;

@@ -30,9 +30,9 @@ impl World {
     pub(super) fn reopen(&mut self) -> Result<(), Wrong> {
         if self.random.random_bool(0.25) {
             let power = if self.random.random_bool(0.5) { Some(self.random.random()) } else { None };
-            if self.random.random_bool(0.2) {
-                self.trace.push("  outage at start".to_owned());
+            let (kind, partition) = if self.random.random_bool(0.2) {
                 self.node.objects.refuse(true, true);
+                ("start without objects".to_owned(), None)
             } else {
                 let operations = [
                     Operation::Read,
@@ -47,8 +47,15 @@ impl World {
                 let partition = self.random.random_range(0..self.node.disks.len());
                 self.trace.push(format!("  start with {operation:?} {nth} {fault:?} on {partition}"));
                 self.node.disks[partition].fail(operation, nth, fault);
-            }
-            match self.node.open() {
+                (format!("start {operation:?} {fault:?}"), Some(partition))
+            };
+            let opened = self.node.open();
+            let is_met = match partition {
+                Some(partition) => !self.node.disks[partition].awaits_fault(),
+                None => self.node.objects.has_refused(),
+            };
+            self.trace.fault(kind, is_met);
+            match opened {
                 Ok(()) => {
                     self.started()?;
                     self.trace.push("  started all the same".to_owned());
@@ -104,7 +111,7 @@ impl World {
             if is_possible { objects.tear(&name(newest, "json")).await } else { Ok(false) }
         });
         let torn = torn.map_err(wrong)?;
-        self.trace.push(format!("  torn: {torn}"));
+        self.trace.fault("commit torn".to_owned(), torn);
         if !torn {
             return self.reopen();
         }

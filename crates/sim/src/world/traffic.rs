@@ -91,15 +91,19 @@ impl World {
         }
     }
 
-    /// Sends requests to one partition, whose log may refuse them.
-    pub(super) fn send_some(&mut self, partition: u16, requests: usize, may_break: bool) -> Result<(), Wrong> {
+    /// Sends requests to one partition, whose log may refuse them. True if one found it full.
+    pub(super) fn send_some(&mut self, partition: u16, requests: usize, may_break: bool) -> Result<bool, Wrong> {
+        let mut is_full = false;
         for _ in 0..requests {
             let size = self.size();
             let sent = self.request(size, Some(partition));
             let store = &self.node.up().map_err(wrong)?.store;
             match self.node.runtime.block_on(store.ingest(sent.request())) {
                 Ok(outcomes) => self.compare(&sent, &outcomes)?,
-                Err(error) if error.kind() == Kind::Full => self.trace.push("  full".to_owned()),
+                Err(error) if error.kind() == Kind::Full => {
+                    self.trace.push("  full".to_owned());
+                    is_full = true;
+                }
                 Err(error) if may_break => {
                     self.trace.push(format!("  not acknowledged: {:?}", error.kind()));
                     require(store.ready().is_err(), || "the log is broken and the store is ready".to_owned())?;
@@ -108,7 +112,7 @@ impl World {
                 Err(error) => return Err(format!("a full disk must only be full: {error}")),
             }
         }
-        Ok(())
+        Ok(is_full)
     }
 
     /// Queues requests while no sync ends: the first of each partition is a group of its own, the others the next.

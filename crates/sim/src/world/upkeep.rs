@@ -77,7 +77,7 @@ impl World {
             }
             Upkeep::CompactToxic(nth, toxic) => {
                 self.may_vacuum();
-                self.poisoned(nth, toxic, Self::try_compact)?;
+                self.poisoned("compact", nth, toxic, Self::try_compact)?;
                 self.node.objects.heal();
                 self.check()?;
                 self.compact(true)?;
@@ -86,7 +86,7 @@ impl World {
             }
             Upkeep::CrashInCompact(nth, toxic, power) => {
                 self.may_vacuum();
-                self.poisoned(nth, toxic, Self::try_compact)?;
+                self.poisoned("compact", nth, toxic, Self::try_compact)?;
                 self.crash(power)
             }
             Upkeep::Erase(who) => {
@@ -96,7 +96,7 @@ impl World {
             }
             Upkeep::EraseToxic(who, nth, toxic) => {
                 self.accept_erasure(who)?;
-                self.poisoned(nth, toxic, Self::try_erase)?;
+                self.poisoned("erase", nth, toxic, Self::try_erase)?;
                 self.node.objects.heal();
                 self.check()?;
                 self.finish_erasures()?;
@@ -105,7 +105,7 @@ impl World {
             }
             Upkeep::CrashInErase(who, nth, toxic, power) => {
                 self.accept_erasure(who)?;
-                self.poisoned(nth, toxic, Self::try_erase)?;
+                self.poisoned("erase", nth, toxic, Self::try_erase)?;
                 self.crash(power)?;
                 self.check()?;
                 self.finish_erasures()
@@ -117,7 +117,7 @@ impl World {
             }
             Upkeep::ExpireToxic(days, nth, toxic) => {
                 self.grow_old(days)?;
-                self.poisoned(nth, toxic, Self::try_expire)?;
+                self.poisoned("expire", nth, toxic, Self::try_expire)?;
                 self.node.objects.heal();
                 self.check()?;
                 self.expire(None)?;
@@ -126,7 +126,7 @@ impl World {
             }
             Upkeep::CrashInExpire(days, nth, toxic, power) => {
                 self.grow_old(days)?;
-                self.poisoned(nth, toxic, Self::try_expire)?;
+                self.poisoned("expire", nth, toxic, Self::try_expire)?;
                 self.crash(power)?;
                 self.check()?;
                 self.expire(None)
@@ -135,14 +135,16 @@ impl World {
     }
 
     /// Does something while a write to the object store is hit.
-    fn poisoned(
+    pub(super) fn poisoned(
         &mut self,
+        what: &str,
         nth: u64,
         toxic: Toxic,
         action: impl FnOnce(&mut Self) -> Result<(), Wrong>,
     ) -> Result<(), Wrong> {
         self.node.objects.arm(nth, toxic);
         action(self)?;
+        self.trace.fault(format!("{what} {toxic:?}"), !self.node.objects.is_armed());
         if toxic == Toxic::Late {
             self.late.push(self.life);
         }
