@@ -16,6 +16,8 @@ use crate::skipped;
 use crate::tools;
 
 const SECONDS: &str = "60";
+/// Of a fuzzer: a third of what others get of a core that they want too, so that ten seconds are long for one input still.
+const NICENESS: &str = "5";
 /// What cargo-fuzz builds with too, but for its sanitizer.
 const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -192,7 +194,9 @@ impl Rig {
         let program = self.programs.join(name);
         let mut prefix = OsString::from("-artifact_prefix=");
         prefix.push(artifacts.join(""));
-        let mut fuzzer = Command::new(&program);
+        // It takes what others leave of the processor: see `test`.
+        let mut fuzzer = Command::new("nice");
+        fuzzer.args(["-n", NICENESS]).arg(&program);
         fuzzer.args(["-timeout=10", "-rss_limit_mb=512", "-len_control=10"]).arg(prefix).args(arguments);
         let dictionary = self.fuzz.join("dictionaries").join(format!("{name}.dict"));
         if dictionary.exists() {

@@ -24,6 +24,7 @@ usage: cargo xtask <command>
                        [--seconds N] [--replay: the kept corpus only | --keep: what was found too] [target…]
   sim                  seeded simulation of a whole node under faults
                        --seeds N [--from S] [--steps K] [--seconds T] | --seed S [--steps K] [--trace]
+                       --sabotage: with bugs, of which each must be noticed
   torture              kills, power cuts, failing calls and more against the real binary, judged by one oracle
                        [--seed S] [--keep] [--kill N] [--cut N] [--io N] [--acks N] [--full N] [--slow N] [--stop N]
                        [--clock N] [--upkeep N] [--points] [--sabotage]; without any of them, the slice of a test run

@@ -1,5 +1,8 @@
 //! Everything a change must pass. The steps run in this order, the quick ones first; in the end it is told what was
 //! skipped.
+//!
+//! The last two run at the same time: torture waits most of the time, for disks, for processes that start, and on purpose,
+//! and what it leaves of the processor is enough to fuzz, which gives way to it.
 
 use std::time::Instant;
 
@@ -12,21 +15,21 @@ use crate::torture;
 
 type Step = (&'static str, fn() -> Result<(), Error>);
 
-const STEPS: [Step; 8] = [
-    ("fmt", fmt),
-    ("clippy", clippy),
-    ("doc", doc),
-    ("deny", deny),
-    ("unit", unit),
-    ("run", start),
-    ("fuzz", fuzz),
-    ("torture", torture::slice),
+/// Those of one group run at the same time.
+const STEPS: [&[Step]; 7] = [
+    &[("fmt", fmt)],
+    &[("clippy", clippy)],
+    &[("doc", doc)],
+    &[("deny", deny)],
+    &[("unit", unit)],
+    &[("run", start)],
+    &[("fuzz", fuzz), ("torture", torture::slice)],
 ];
 
 /// Runs the named steps, or all of them. Tells what was skipped, also after a step that failed.
 pub(crate) fn run(names: &[&str]) -> Result<(), Error> {
-    if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|(step, _)| step != *name)) {
-        let known: Vec<&str> = STEPS.iter().map(|(step, _)| *step).collect();
+    let known: Vec<&str> = STEPS.into_iter().flatten().map(|(step, _)| *step).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no step {unknown}: use {}", known.join(", ")).into());
     }
     skipped::begin()?;
@@ -36,15 +39,25 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Error> {
 }
 
 fn run_steps(names: &[&str]) -> Result<(), Error> {
-    for (name, step) in STEPS {
-        if names.is_empty() || names.contains(&name) {
-            let start = Instant::now();
-            println!("\n== {name}");
-            step().map_err(|error| format!("{name}: {error}"))?;
-            println!("== {name}: ok after {:.0} s", start.elapsed().as_secs_f64());
-        }
+    for group in STEPS {
+        let wanted: Vec<&Step> = group.iter().filter(|(name, _)| names.is_empty() || names.contains(name)).collect();
+        // What has failed is told when the others of its group have ended.
+        let results: Vec<Result<(), String>> = std::thread::scope(|scope| {
+            let running: Vec<_> = wanted.into_iter().map(|step| scope.spawn(move || run_step(step))).collect();
+            running.into_iter().map(|step| step.join().unwrap_or_else(|_| Err("a step panicked".to_owned()))).collect()
+        });
+        results.into_iter().collect::<Result<(), _>>()?;
     }
     Ok(())
+}
+
+fn run_step((name, step): &Step) -> Result<(), String> {
+    let start = Instant::now();
+    println!("\n== {name}");
+    let result = step().map_err(|error| format!("{name}: {error}"));
+    let seconds = start.elapsed().as_secs_f64();
+    println!("== {name}: {} after {seconds:.0} s", if result.is_ok() { "ok" } else { "FAILED" });
+    result
 }
 
 fn fmt() -> Result<(), Error> {

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use crate::Error;
-use crate::run::{cargo, command, root, run as run_command};
+use crate::run::{cargo, command, root, run as run_command, target};
+use crate::sim;
 use crate::skipped;
 use crate::tools;
 
@@ -32,9 +33,10 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("faketime", "faketime"),
 ];
 
-/// The slice of a test run.
+/// The slice of a test run, and whether the simulation is awake.
 pub(crate) fn slice() -> Result<(), Error> {
-    torture(SLICE.into_iter().chain(["--seed", SEED]))
+    torture(SLICE.into_iter().chain(["--seed", SEED]))?;
+    sim::sabotage()
 }
 
 /// What was asked for: `--kill N` becomes `kill=N`, `--points` becomes `points`. Without any mode, the slice.
@@ -62,21 +64,22 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
 }
 
 fn torture<'a>(words: impl Iterator<Item = &'a str>) -> Result<(), Error> {
-    cargo(&["build", "--release", "--locked", "-p", "eye-server", "--bin", "eye"])?;
+    // Of the workspace, as the tests are: of itself it would have what it is made of built anew.
+    cargo(&["build", "--release", "--locked", "--workspace", "--bin", "eye", "--bin", "torture"])?;
     run_command(faults()?)?;
     for (program, package) in PROGRAMS {
         tools::debian(program, package);
     }
-    let mut torture = command(env!("CARGO"), &["run", "--release", "--locked", "-p", "torture", "--"])?;
+    let mut torture = command(target()?.join("release").join("torture"), &[])?;
     torture.args(words).env("XTASK_PYTHON", tools::python()?).env(skipped::LIST, skipped::path()?);
     run_command(torture)
 }
 
-/// The build of the product that can be broken. Our own crates are built a second time for it, so quickly rather than to
-/// run quickly; what they depend on is that of the product.
-fn faults() -> Result<Command, Error> {
-    let arguments =
-        ["build", "--release", "--locked", "-p", "eye-server", "--features", "faults", "--bin", "eye-faults"];
+/// The builds that can be broken, of the product and of the simulation. Our own crates are built a second time for them, so
+/// quickly rather than to run quickly; what they depend on is that of the product.
+pub(crate) fn faults() -> Result<Command, Error> {
+    let mut arguments = vec!["build", "--release", "--locked", "-p", "eye-server", "-p", "eye-sim"];
+    arguments.extend(["--features", "eye-server/faults,eye-sim/faults", "--bin", "eye-faults", "--bin", "sim-faults"]);
     let mut build = command(env!("CARGO"), &arguments)?;
     for entry in std::fs::read_dir(root()?.join("crates"))? {
         let name = entry?.file_name();
