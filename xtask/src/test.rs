@@ -56,7 +56,11 @@ fn run_step((name, step): &Step) -> Result<(), String> {
     println!("\n== {name}");
     let result = step().map_err(|error| format!("{name}: {error}"));
     let seconds = start.elapsed().as_secs_f64();
-    println!("== {name}: {} after {seconds:.0} s", if result.is_ok() { "ok" } else { "FAILED" });
+    match &result {
+        Ok(()) => println!("== {name}: ok after {seconds:.0} s"),
+        // Of two that fail at the same time the end tells one only.
+        Err(error) => println!("== {name}: FAILED after {seconds:.0} s: {error}"),
+    }
     result
 }
 

@@ -3,10 +3,11 @@
 //! To a clock that runs ahead everything is old, and what goes does not come back. So the store's own threads believe
 //! it only if one of two witnesses says the same: rows of the tables that were received between a day and eight days
 //! before now, or the monotonic clock, beside which this process has seen it go for a whole day. Rows that a clock
-//! stamped which was set back later are no witnesses.
+//! stamped which was set back later are no witnesses; and none are heard within a day after this process has seen the clock
+//! leap further than they reach, for it may have leapt there before.
 //!
-//! What remains: a clock that is wrong by up to eight days, or for longer than a day, is believed. And what an operator
-//! asks for is done by the clock as it is.
+//! What remains: a clock that is wrong by up to eight days, or for longer than a day, or in the same way at start after
+//! start, is believed. And what an operator asks for is done by the clock as it is.
 
 use std::cmp::Reverse;
 use std::ops::RangeInclusive;
@@ -40,17 +41,21 @@ struct Anchor {
     /// By the monotonic clock, since the opening.
     at: Duration,
     wall: Timestamp,
+    /// It began with a leap that is longer than rows reach.
+    is_far: bool,
 }
 
 impl Clock {
     /// The store is opened now, and this is what the wall clock says.
     pub(crate) fn new(wall: Timestamp) -> Self {
-        Self { opened: Instant::now(), anchor: Mutex::new(Anchor { at: Duration::ZERO, wall }) }
+        Self { opened: Instant::now(), anchor: Mutex::new(Anchor { at: Duration::ZERO, wall, is_far: false }) }
     }
 
-    /// True if the wall clock, which says this now, has gone beside the monotonic one for a whole day.
-    fn has_gone_along(&self, wall: Timestamp) -> bool {
-        self.anchor.lock().holds(self.opened.elapsed(), wall)
+    /// True if the wall clock, which says this now, has gone beside the monotonic one for a whole day; and whether rows are
+    /// heard if it has not.
+    fn has_gone_along(&self, wall: Timestamp) -> (bool, bool) {
+        let mut anchor = self.anchor.lock();
+        (anchor.holds(self.opened.elapsed(), wall), !anchor.is_far)
     }
 }
 
@@ -59,8 +64,11 @@ impl Anchor {
     fn holds(&mut self, at: Duration, wall: Timestamp) -> bool {
         let passed = i64::try_from(at.saturating_sub(self.at).as_micros()).unwrap_or(i64::MAX);
         let by_wall = wall.micros().saturating_sub(self.wall.micros());
-        if by_wall.saturating_sub(passed).saturating_abs() > APART_MAX_MICROS {
-            *self = Self { at, wall };
+        let apart = by_wall.saturating_sub(passed).saturating_abs();
+        if apart > APART_MAX_MICROS {
+            let has_held = passed >= DAY_MICROS;
+            let is_far = apart > *WITNESS_AGE_MICROS.end() || self.is_far && !has_held;
+            *self = Self { at, wall, is_far };
             return false;
         }
         passed >= DAY_MICROS
@@ -118,11 +126,11 @@ impl Testimony {
 impl Shared {
     /// Why the clock, which says this now, is not believed; `None` if it is.
     pub(crate) fn doubt(&self, now: Timestamp) -> Option<Error> {
-        let has_gone_along = self.clock.has_gone_along(now);
+        let (has_gone_along, rows_are_heard) = self.clock.has_gone_along(now);
         let (events, rejections) = (self.events.current(), self.rejections.current());
         let rows = events.files.iter().chain(&rejections.files).map(|file| Rows::of(file)).collect();
         let Testimony { confirms, newest } = Testimony::of(rows, now);
-        if has_gone_along || confirms {
+        if has_gone_along || rows_are_heard && confirms {
             return None;
         }
         let rows = match newest {
@@ -148,7 +156,26 @@ mod tests {
     }
 
     fn anchor() -> Anchor {
-        Anchor { at: Duration::ZERO, wall: at(0, 0) }
+        Anchor { at: Duration::ZERO, wall: at(0, 0), is_far: false }
+    }
+
+    #[test]
+    fn rows_are_not_heard_for_a_day_after_a_leap_that_is_longer_than_they_reach() {
+        let is_far_after = |leaps: &[(u32, i64)]| {
+            let (mut anchor, mut ahead) = (anchor(), 0);
+            for (hours, leap) in leaps {
+                ahead += leap;
+                anchor.holds(HOUR * *hours, at(0, i64::from(*hours) + ahead));
+            }
+            anchor.is_far
+        };
+        const YEARS: i64 = 24 * 3653;
+        assert!(!is_far_after(&[(1, 0)]) && !is_far_after(&[(1, 2), (2, -24 * 7)]), "it was no longer than they reach");
+        assert!(is_far_after(&[(1, YEARS)]) && is_far_after(&[(1, -YEARS)]));
+        assert!(is_far_after(&[(1, YEARS), (2, -YEARS)]), "it was set back");
+        assert!(is_far_after(&[(1, YEARS), (2, 3)]), "a small one more says nothing");
+        assert!(!is_far_after(&[(1, YEARS), (25, 0), (26, 3)]), "it has said so for a day");
+        assert!(is_far_after(&[(1, YEARS), (2, -YEARS), (60, YEARS)]), "it leaps to where it was before");
     }
 
     #[test]

@@ -197,7 +197,6 @@ fn erase(store: &Store) -> eye_store::Result<eye_store::Erasure> {
     })
 }
 
-/// The numbers of all events that a snapshot shows, by every way of asking, and its rejections.
 /// Carries out what is accepted, again and again while it must wait.
 fn run_to_the_end(store: &Store) {
     let begun = Instant::now();
@@ -207,6 +206,7 @@ fn run_to_the_end(store: &Store) {
     }
 }
 
+/// The numbers of all events that a snapshot shows, by every way of asking, and its rejections.
 fn numbers(snapshot: &Snapshot) -> (Vec<u64>, usize) {
     let number = |data: &str| data["{\"n\":".len()..].split(',').next().unwrap().parse::<u64>().unwrap();
     let (mut visited, mut batched, mut kept, mut fetched, mut sessions) = <[Vec<u64>; 5]>::default().into();

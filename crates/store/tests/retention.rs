@@ -439,12 +439,11 @@ fn a_clock_that_leaps_takes_nothing_out_until_it_is_confirmed() {
 }
 
 #[test]
-fn many_categories_take_no_longer_than_few() {
+fn of_very_many_categories_what_is_old_goes_and_nothing_of_them_is_shown() {
     const EVENTS: u64 = 40_000;
     let mut node = Node::new();
     node.row_group_rows = 8192;
     let store = node.open(&[rule("web", "*", 2)], None);
-    let mut took = Vec::new();
     for (day, kinds) in [(0, 3), (1, EVENTS)] {
         for first in (0..EVENTS).step_by(500) {
             let names: Vec<String> = (first..first + 500).map(|number| format!("kind-{}", number % kinds)).collect();
@@ -453,12 +452,9 @@ fn many_categories_take_no_longer_than_few() {
         }
         store.flush_blocking().unwrap();
         NOW.set(START + (day + 3) * DAY);
-        let begun = Instant::now();
         let done = store.expire_blocking().unwrap();
-        took.push(begun.elapsed());
         assert_eq!((done.events, done.files_rewritten), (EVENTS / 2, 1));
     }
-    assert!(took[1] < 5 * took[0] + Duration::from_secs(1), "{took:?}");
     // Every look at the figures would copy them.
     assert!(!format!("{:?}", store.status()).contains("kind-"));
     store.abandon();
@@ -484,11 +480,10 @@ fn who_reads_what_is_old_keeps_no_compaction_waiting_and_ends_with_the_store() {
         });
         wait("it reads", || node.objects.reads() > before + 1);
         store.compact_blocking(Duration::from_millis(200)).unwrap();
-        let begun = Instant::now();
         store.abandon();
         let report = expiring.join().unwrap().unwrap();
         assert_eq!((report.events, report.is_complete), (0, false));
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(node.objects.reads() < before + 100, "it reads no more than it has begun");
     });
     node.objects.heal();
     node.is_sound();
