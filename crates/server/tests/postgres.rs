@@ -631,7 +631,8 @@ fn a_statement_is_stopped_before_its_first_row() {
     raw.send('Q', format!("{SILENT}\0").as_bytes());
     raw.stop(&server, &key);
     let answer = raw.answer();
-    assert!(is_cancelled(&answer) && answer.0 == "EZ", "{answer:?}");
+    // What columns it has may have been said.
+    assert!(is_cancelled(&answer) && answer.0.trim_start_matches('T') == "EZ", "{answer:?}");
     raw.go_on();
     let messages = [parse("", SILENT), bind("", ""), execute("", 0), message('S', b"")];
     raw.0.write_all(&messages.concat()).unwrap();

@@ -367,8 +367,10 @@ pub(super) async fn unless<T>(
     work: impl Future<Output = PgWireResult<T>>,
 ) -> PgWireResult<T> {
     tokio::select! {
-        done = work => done,
+        // In this order: it must be possible to stop the work before its first rows are seen.
+        biased;
         () = stop => Err(PgWireError::QueryCanceled),
+        done = work => done,
     }
 }
 
