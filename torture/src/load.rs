@@ -29,6 +29,7 @@ pub use tenants::{APPLICATIONS, Tokens};
 pub use writer::Writer;
 
 use crate::Result;
+use crate::random::Random;
 
 /// What the load looks like.
 #[derive(Clone, Debug)]
@@ -71,6 +72,14 @@ impl Shape {
     #[must_use]
     pub fn session(&self, number: u64) -> String {
         format!("{}-s{number}", self.run)
+    }
+
+    /// Its writers and readers. `random` makes what the writers do.
+    #[must_use]
+    pub fn clients(&self, random: &Random) -> (Vec<Writer>, Vec<Reader>) {
+        let writers = (0..self.writers).map(|number| Writer::new(self, number, random));
+        let readers = (0..self.readers).map(|number| Reader::new(self.session(u64::from(number)), number));
+        (writers.collect(), readers.collect())
     }
 
     /// All of them.

@@ -205,6 +205,41 @@ pub fn cannot_strace() -> Option<String> {
     call("strace", &inject, &[]).err().map(|error| error.to_string())
 }
 
+/// The wall clock of processes that have `environment`, set at any moment while they run. Their monotonic clock stays.
+pub struct Clock {
+    file: PathBuf,
+    /// What makes it theirs.
+    pub environment: [(&'static str, PathBuf); 4],
+}
+
+impl Clock {
+    /// One that is not set yet, kept in this folder.
+    ///
+    /// # Errors
+    /// There is no library for it.
+    pub fn new(folder: &Path) -> Result<Self> {
+        let (library, file) = (faketime()?, folder.join("clock"));
+        let environment = [
+            ("LD_PRELOAD", library),
+            ("FAKETIME_TIMESTAMP_FILE", file.clone()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ];
+        Ok(Self { file, environment })
+    }
+
+    /// Sets it, in the words of libfaketime: `+1d`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set(&self, time: &str) -> Result<()> {
+        // Written beside and renamed: it is read at any moment.
+        let new = self.file.with_extension("new");
+        fs::write(&new, time)?;
+        Ok(fs::rename(&new, &self.file)?)
+    }
+}
+
 /// The library that tells programs another time, or why there is none.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ pub mod full;
 pub mod io;
 pub mod kill;
 pub mod points;
+mod retention;
 pub mod sabotage;
 pub mod slow;
 pub mod stop;

@@ -4,6 +4,7 @@
 //! application's token shows against all that is there; then, killed at rest, `eye verify`, the raw log and a second reader
 //! of the tables against what the API had shown.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::http::Client;
 use crate::load::{self, APPLICATIONS, Notes, Reader, Shape, Tokens, Writer};
+use crate::machine::Clock;
 use crate::observe::{self, SecondReader, Shown};
 use crate::oracle::{Findings, Refusal, Row, Violation, check_log, check_rejections_log, check_table, check_tenant};
 use crate::random::Random;
@@ -93,6 +95,8 @@ pub struct Rig<'a> {
     /// What its folder has told so far.
     watch: Watch,
     shown_rejections: Vec<Refusal>,
+    /// Sessions that were too old: the log may hold some of them for a few commits more.
+    expired: HashSet<String>,
     /// What was checked.
     pub tally: Tally,
     work: Option<TempDir>,
@@ -127,8 +131,7 @@ impl<'a> Rig<'a> {
             patience: PATIENCE,
         };
         let notes = Arc::new(Notes::new(&work.path().join("journal"))?);
-        let writers = (0..shape.writers).map(|number| Writer::new(&shape, number, random)).collect();
-        let readers = (0..shape.readers).map(|number| Reader::new(shape.session(u64::from(number)), number)).collect();
+        let (writers, readers) = shape.clients(random);
         Ok(Self {
             ground,
             launch,
@@ -142,9 +145,29 @@ impl<'a> Rig<'a> {
             shown: Vec::new(),
             watch: Watch::default(),
             shown_rejections: Vec::new(),
+            expired: HashSet::new(),
             tally: Tally::default(),
             work: Some(work),
         })
+    }
+
+    /// From the next load on it is another one, with new clients. Sessions of the one before are read with the others.
+    pub fn turn_to(&mut self, shape: Shape, random: &Random) {
+        self.more_sessions.extend(self.shape.all_sessions());
+        (self.writers, self.readers) = shape.clients(random);
+        self.shape = shape;
+    }
+
+    /// From the next start on the server has a wall clock of its own, which must be set first.
+    ///
+    /// # Errors
+    /// The machine has none.
+    pub fn own_clock(&mut self) -> Result<Clock> {
+        let clock = Clock::new(&self.launch.work)?;
+        for (name, value) in &clock.environment {
+            self.set(name, value);
+        }
+        Ok(clock)
     }
 
     /// Starts the server. `None` if it does not start, which is a finding.
@@ -309,10 +332,13 @@ impl<'a> Rig<'a> {
         }
     }
 
-    /// What these sessions hold goes from now on, on purpose. Everything must have been checked, and nobody may be sending.
-    pub fn goes(&mut self, sessions: &[String]) {
+    /// What these sessions hold is too old from now on: how many events. Everything must have been checked, and nobody
+    /// may be sending.
+    pub fn expires(&mut self, sessions: &[String]) -> u64 {
         let rows = self.shown.iter().filter(|row| sessions.contains(&row.session)).count() as u64;
         self.notes.witness().erased(sessions, rows);
+        self.expired.extend(sessions.iter().cloned());
+        rows
     }
 
     /// Holds the files of a stopped data folder against what the API showed. Nothing was sent in between.
@@ -340,7 +366,8 @@ impl<'a> Rig<'a> {
             Err(error) => return self.find(Violation::TableDiffers, format!("its commits cannot be read: {error}")),
         };
         match observe::raw_log(data, partitions) {
-            Ok(log) => {
+            Ok(mut log) => {
+                log.events.retain(|row| !self.expired.contains(&row.session));
                 let mut findings = check_log(&self.shown, &log.events, &flushed.events);
                 let [shown, logged] = [&self.shown_rejections, &log.rejections].map(|all| self.settled(all));
                 findings.extend(check_rejections_log(&shown, &logged, &flushed.rejections));

@@ -6,8 +6,6 @@
 //!
 //! Nothing is sent twice here: how long a repeat is known is a matter of the clock by definition.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,36 +91,29 @@ impl Life {
 /// The tools failed.
 pub fn run(ground: &Ground, jumps: u64) -> Result<Report> {
     let mut report = Report::new("clock", ground.seed);
-    let library = match faketime() {
-        Ok(library) => library,
-        Err(why) => {
-            report.skip(format!("clock jumps, because {why}"));
-            return Ok(report);
-        }
-    };
+    if let Err(why) = faketime() {
+        report.skip(format!("clock jumps, because {why}"));
+        return Ok(report);
+    }
     let mut random = Random::new(ground.seed).fork(11);
     let shape = Shape { repeats: false, shares_ids: false, ..Shape::new("j") };
     let mut rig = Rig::new(ground, shape, &mut random, None)?;
     let notes = Arc::clone(&rig.notes);
-    let clock = rig.launch.work.join("clock");
-    rig.set("LD_PRELOAD", library.as_os_str());
-    rig.set("FAKETIME_TIMESTAMP_FILE", clock.as_os_str());
-    rig.set("FAKETIME_NO_CACHE", "1");
-    rig.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let clock = rig.own_clock()?;
     // The one that stands still is a time of day.
     rig.set("TZ", "UTC");
     let sessions = [rig.sessions().swap_remove(0)];
     let (first, mut lives) = (random.below(TIMES.len() as u64), 0);
     while rig.tally.faults < jumps && !rig.has_findings() {
         let Life { start, running, recovery } = Life::new(first, lives);
-        set(&clock, start)?;
+        clock.set(TIMES[start].0)?;
         let Some(mut server) = rig.start()? else { break };
         let kills = lives % 2 == 1;
         rig.load_with(&mut server, |server| {
             await_arrival(server, &sessions, &[start], &notes);
             for jumps in 1..=running.len() {
                 std::thread::sleep(Duration::from_millis(100 + random.below(150)));
-                set(&clock, running[jumps - 1])?;
+                clock.set(TIMES[running[jumps - 1]].0)?;
                 await_arrival(server, &sessions, &[&[start], &running[..jumps]].concat(), &notes);
             }
             std::thread::sleep(Duration::from_millis(100 + random.below(150)));
@@ -137,20 +128,13 @@ pub fn run(ground: &Ground, jumps: u64) -> Result<Report> {
         }
         rig.tally.faults += JUMPS_PER_LIFE;
         lives += 1;
-        set(&clock, recovery)?;
+        clock.set(TIMES[recovery].0)?;
         rig.recover_and_check()?;
     }
     rig.demand_acknowledged()?;
     report.add(rig.finish());
     report.demand(jumps >= DEMANDED_AT, &[Step::Commit]);
     Ok(report)
-}
-
-/// Sets the clock. Written beside and renamed: it is read at any moment.
-fn set(clock: &Path, time: usize) -> Result<()> {
-    let new = clock.with_extension("new");
-    fs::write(&new, TIMES[time].0)?;
-    Ok(fs::rename(&new, clock)?)
 }
 
 /// Waits until the newest event of these sessions is one that arrived at the latest of the times that were set since the

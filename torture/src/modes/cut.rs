@@ -1,7 +1,8 @@
 //! Power cuts: the data folder lies on a file system of its own, which is shut down without writing back what was not
 //! synced. Under load, in start-up, in recovery from the cut before; and when a table gets a checkpoint, which is rare:
 //! some folders are brought to just before one. In one folder of three a keeper merges files, removes old ones and
-//! erases sessions meanwhile. Only the journal is elsewhere.
+//! erases sessions meanwhile; in one of six each cut is on another day, and what is too old goes. Only the journal is
+//! elsewhere.
 
 mod keeper;
 
@@ -12,8 +13,9 @@ use rustix::process::Signal;
 
 use crate::Result;
 use crate::load::{Notes, Shape};
-use crate::machine::{FileSystem, Mount, cannot_cut};
+use crate::machine::{FileSystem, Mount, cannot_cut, faketime};
 use crate::modes::checkpoint::{self, Awaited, CHECKPOINT_ONE_IN, Sign};
+use crate::modes::retention::{self, Expired};
 use crate::oracle::{Findings, Violation};
 use crate::random::Random;
 use crate::report::Report;
@@ -28,6 +30,15 @@ const CUTS_PER_FOLDER: u64 = 10;
 const DEMANDED_AT: u64 = 150;
 /// In one folder of so many there is a keeper.
 const KEEPER_ONE_IN: u64 = 3;
+/// In one of so many the days go by, and nothing else is done beside the load.
+const RETENTION_ONE_IN: u64 = 6;
+
+/// What was done beside the cuts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beside {
+    kept: Done,
+    expired: Expired,
+}
 
 /// Cuts so often on one file system.
 ///
@@ -39,22 +50,33 @@ pub fn run(ground: &Ground, system: FileSystem, cuts: u64) -> Result<Report> {
         report.skip(format!("power cuts on {}, because {why}", system.name()));
         return Ok(report);
     }
+    let has_clock = faketime();
+    if let Err(why) = &has_clock {
+        report.skip(format!("retention beside power cuts on {}, because {why}", system.name()));
+    }
     let random = Random::new(ground.seed).fork(2 + system as u64);
-    let (mut folder, mut done) = (0, Done::default());
+    let (mut folder, mut beside) = (0, Beside::default());
     while report.tally.faults < cuts && report.is_good() {
         let count = CUTS_PER_FOLDER.min(cuts - report.tally.faults);
-        report.add(one_folder(ground, system, random.fork(folder), folder, count, &mut done)?);
+        report.add(one_folder(ground, system, random.fork(folder), folder, count, &mut beside)?);
         folder += 1;
     }
     report.demand(cuts >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim, Step::Checkpoint]);
-    let Done { merged_rows, removed_files, erasures, taken_up } = done;
-    let note = format!(
+    let Done { merged_rows, removed_files, erasures, taken_up } = beside.kept;
+    let kept = format!(
         "{merged_rows} rows merged, {removed_files} files removed, {erasures} erasures, {taken_up} taken up by a start"
     );
-    if report.is_good() && cuts >= DEMANDED_AT && [merged_rows, removed_files, erasures, taken_up].contains(&0) {
+    let Expired { events, cuts_before, cuts_after } = beside.expired;
+    let old = format!("{events} events too old, cut {cuts_before} times before they had gone and {cuts_after} after");
+    let is_long = report.is_good() && cuts >= DEMANDED_AT;
+    let mut demanded = vec![(&kept, [merged_rows, removed_files, erasures, taken_up].contains(&0))];
+    if has_clock.is_ok() {
+        demanded.push((&old, [events, cuts_before, cuts_after].contains(&0)));
+    }
+    for (note, _) in demanded.iter().filter(|(_, is_missing)| is_long && *is_missing) {
         report.findings.add(Violation::NotTested, format!("beside the cuts there were too few of these: {note}"));
     }
-    report.notes.push(note);
+    report.notes.extend([kept, old]);
     Ok(report)
 }
 
@@ -64,11 +86,16 @@ fn one_folder(
     mut random: Random,
     folder: u64,
     cuts: u64,
-    done: &mut Done,
+    beside: &mut Beside,
 ) -> Result<(Tally, Findings)> {
     let mount = Mount::new(system)?;
     let run = format!("c{}{folder}", system.name());
     let mut rig = Rig::new(ground, Shape::new(run), &mut random, Some(mount.point.clone()))?;
+    if folder % RETENTION_ONE_IN == 2 && faketime().is_ok() {
+        beside.expired.add(retention::beside_cuts(&mut rig, &mount, &mut random, cuts)?);
+        rig.demand_acknowledged()?;
+        return Ok(rig.finish());
+    }
     let mut awaited = None;
     if folder.is_multiple_of(CHECKPOINT_ONE_IN) {
         checkpoint::come_near(&mut rig)?;
@@ -95,7 +122,7 @@ fn one_folder(
         }
     }
     rig.demand_acknowledged()?;
-    done.add(keeper.as_ref().map(Keeper::done).unwrap_or_default());
+    beside.kept.add(keeper.as_ref().map(Keeper::done).unwrap_or_default());
     Ok(rig.finish())
 }
 
@@ -150,7 +177,10 @@ fn cut_beside(
 }
 
 /// Freezes the process and cuts. Perhaps it runs on for a while then.
-fn cut(server: &mut Server, mount: &Mount, notes: &Notes, runs_on: Option<Duration>) -> Result<()> {
+///
+/// # Errors
+/// The tools failed.
+pub(super) fn cut(server: &mut Server, mount: &Mount, notes: &Notes, runs_on: Option<Duration>) -> Result<()> {
     server.process.freeze()?;
     notes.judge_end(server.process.ended());
     notes.set_dark(true);

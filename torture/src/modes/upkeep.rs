@@ -5,16 +5,16 @@
 //! erasure is accepted, and as soon as it is done. What is erased are sessions of the keeper's own, two at a time:
 //! nobody sends to them any more, and the second one, whose events lie among those of the first, must stay.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::erasures::Erasures;
 use crate::http::Client;
 use crate::load::{Notes, Shape, Writer};
 use crate::machine::faketime;
+use crate::modes::retention;
 use crate::observe;
 use crate::oracle::Violation;
 use crate::random::Random;
@@ -33,8 +33,7 @@ const LIFE_MAX: Duration = Duration::from_secs(3);
 /// Compactions under load before a kill.
 const COMPACTIONS: u64 = 3;
 /// How long the load runs.
-const LOAD: Duration = Duration::from_millis(250);
-const DAY_SECONDS: i64 = 86_400;
+pub(super) const LOAD: Duration = Duration::from_millis(250);
 
 /// What the keeper is about to do, or has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +122,7 @@ pub fn run(ground: &Ground, kills: u64) -> Result<Report> {
         let shape = Shape { writers, pause, ..Shape::new(format!("u{folder}")) };
         if folder % RETENTION_ONE_IN == 0 && has_clock.is_ok() {
             let mut rig = Rig::new(ground, shape.clone(), &mut random, None)?;
-            retention(&mut rig)?;
+            retention::between_kills(&mut rig)?;
             rig.demand_acknowledged()?;
             report.add(rig.finish());
         }
@@ -383,57 +382,6 @@ pub fn erasure(rig: &mut Rig<'_>) -> Result<()> {
     rig.recover_and_check()
 }
 
-/// What was received is kept for two days: it is there when two days have gone by, and gone after the third.
-///
-/// # Errors
-/// The tools failed.
-pub fn retention(rig: &mut Rig<'_>) -> Result<()> {
-    by_hand(rig);
-    rig.flag("retention", "*/*=2d");
-    rig.flag("retention-period", "20ms");
-    rig.flag("log-keep-commits", "1");
-    let clock = rig.launch.work.join("clock");
-    rig.set("LD_PRELOAD", faketime()?.as_os_str());
-    rig.set("FAKETIME_TIMESTAMP_FILE", clock.as_os_str());
-    rig.set("FAKETIME_NO_CACHE", "1");
-    rig.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    // It is noon, so that no midnight comes in between.
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
-    let noon = DAY_SECONDS / 2 - now % DAY_SECONDS;
-    let set = |days: i64| fs::write(&clock, format!("{:+}s", noon + days * DAY_SECONDS));
-    set(0)?;
-    let Some(mut server) = rig.start()? else { return Ok(()) };
-    let notes = Arc::clone(&rig.notes);
-    rig.load_with(&mut server, |server| {
-        go_on(&notes, LOAD);
-        demand(&mut Rig::client(server), &notes, "/v1/flush");
-        go_on(&notes, LOAD / 4);
-        Ok(())
-    })?;
-    demand(&mut Rig::client(&server), &notes, "/v1/flush");
-    rig.check_running(&server);
-    for day in [1, 2, 3] {
-        if rig.has_findings() {
-            break;
-        }
-        notes.judge_end(server.process.kill());
-        rig.tally.faults += 1;
-        set(day)?;
-        if day == 3 {
-            rig.goes(&rig.sessions());
-        }
-        let Some(again) = rig.start()? else { return Ok(()) };
-        server = again;
-        // The first look may have begun before everything was ready.
-        await_looks(rig, &server)?;
-        rig.check_running(&server);
-    }
-    notes.judge_end(server.process.kill());
-    // The log may hold some of it for a few commits more.
-    rig.verify();
-    Ok(())
-}
-
 /// Nothing is flushed, merged or removed but when asked for: a compaction goes on as long as load makes new files.
 pub(super) fn by_hand(rig: &mut Rig<'_>) {
     rig.flag("flush-age-max", "1h");
@@ -443,7 +391,7 @@ pub(super) fn by_hand(rig: &mut Rig<'_>) {
 }
 
 /// The load goes on for so long, and until some more of it is acknowledged or something is found.
-fn go_on(notes: &Notes, time: Duration) {
+pub(super) fn go_on(notes: &Notes, time: Duration) {
     let wanted = notes.witness().acknowledged() + 1;
     std::thread::sleep(time);
     if !notes.await_that(|witness| witness.acknowledged() >= wanted || !witness.findings.is_empty()) {
@@ -490,22 +438,6 @@ pub(super) fn await_erased(rig: &Rig<'_>, server: &Server, erasures: &mut Erasur
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(())
-}
-
-/// Retention has looked twice since the start.
-fn await_looks(rig: &Rig<'_>, server: &Server) -> Result<()> {
-    let (mut client, begun) = (Rig::client(server), Instant::now());
-    while begun.elapsed() < PATIENCE {
-        let Ok(answer) = client.get("/v1/jobs") else { break };
-        let list: serde_json::Value = serde_json::from_slice(&answer.body)?;
-        let jobs = list["jobs"].as_array().into_iter().flatten();
-        if jobs.filter(|job| job["name"] == "retention").any(|job| job["runs"].as_u64() >= Some(2)) {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    rig.find(Violation::NotRecovered, "retention does not look at what is there");
     Ok(())
 }
 

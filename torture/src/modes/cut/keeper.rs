@@ -73,21 +73,21 @@ impl Keeper {
         while let Ok(()) = self.round(client, notes) {}
     }
 
-    /// Writes two sessions, merges, erases one of them.
+    /// Merges what lives before this one have left, for there may be little time; writes two sessions, erases one of them.
     fn round(&mut self, client: &mut Client, notes: &Notes) -> Result<()> {
         let shape = self.shape(self.pairs);
         self.pairs += 1;
+        if self.random.one_in(2) {
+            let done = act(client, notes, "/v1/compact")?;
+            self.done.merged_rows += done["rows"].as_u64().unwrap_or_default();
+            self.done.removed_files += done["vacuumed_files"].as_u64().unwrap_or_default();
+        }
         let mut writer = Writer::new(&shape, 0, &self.random.fork(self.pairs));
         for _ in 0..1 + self.random.below(3) {
             writer.step(client, notes);
             if self.random.one_in(2) {
                 act(client, notes, "/v1/flush")?;
             }
-        }
-        if self.random.one_in(2) {
-            let done = act(client, notes, "/v1/compact")?;
-            self.done.merged_rows += done["rows"].as_u64().unwrap_or_default();
-            self.done.removed_files += done["vacuumed_files"].as_u64().unwrap_or_default();
         }
         if self.erasures.is_unknown() || !self.erasures.ask(client, notes, &shape.session(0))? {
             return Ok(());

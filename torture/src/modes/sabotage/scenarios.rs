@@ -9,7 +9,7 @@ use eye_fault::Sabotage;
 use crate::Result;
 use crate::load::{APPLICATIONS, Notes, Shape};
 use crate::machine::{FileSystem, Mount};
-use crate::modes::{acks, cut, upkeep};
+use crate::modes::{acks, cut, retention, upkeep};
 use crate::observe;
 use crate::oracle::{Findings, Violation, Witness};
 use crate::random::Random;
@@ -224,7 +224,7 @@ pub(super) fn erasure(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Res
 /// Days go by.
 pub(super) fn retention(ground: &Ground, bug: Option<Sabotage>, round: u64) -> Result<(Tally, Findings)> {
     let (mut rig, _) = rig(ground, bug, round, 26)?;
-    upkeep::retention(&mut rig)?;
+    retention::between_kills(&mut rig)?;
     Ok(rig.finish())
 }
 
