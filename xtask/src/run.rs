@@ -53,6 +53,17 @@ pub(crate) fn run(mut command: Command) -> Result<(), Error> {
     if status.success() { Ok(()) } else { Err(format!("{shown}: {status}").into()) }
 }
 
+/// Does all of these at the same time. What has failed is told when the others have ended.
+pub(crate) fn together<T: Sync>(jobs: &[T], job: impl Fn(&T) -> Result<(), Error> + Sync) -> Result<(), Error> {
+    let results: Vec<Result<(), String>> = std::thread::scope(|scope| {
+        let job = &job;
+        let begin = |one| scope.spawn(move || job(one).map_err(|error| error.to_string()));
+        let begun: Vec<_> = jobs.iter().map(begin).collect();
+        begun.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a thread panicked".to_owned()))).collect()
+    });
+    Ok(results.into_iter().collect::<Result<(), _>>()?)
+}
+
 /// Runs cargo in the root of the checkout.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<(), Error> {
     run(command(env!("CARGO"), arguments)?)

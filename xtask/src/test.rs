@@ -1,14 +1,14 @@
 //! Everything a change must pass. The steps run in this order, the quick ones first; in the end it is told what was
 //! skipped.
 //!
-//! The last two run at the same time: torture waits most of the time, for disks, for processes that start, and on purpose,
-//! and what it leaves of the processor is enough to fuzz, which gives way to it.
+//! Some run at the same time. Torture waits most of the time, and what it leaves of the processor is enough to fuzz, which gives
+//! way to it. The compiler often has work for one core only, which leaves the other to tools that later steps need.
 
 use std::time::Instant;
 
 use crate::Error;
 use crate::fuzz;
-use crate::run::{cargo, command, run as run_command};
+use crate::run::{cargo, command, run as run_command, together};
 use crate::skipped;
 use crate::tools;
 use crate::torture;
@@ -18,7 +18,7 @@ type Step = (&'static str, fn() -> Result<(), Error>);
 /// Those of one group run at the same time.
 const STEPS: [&[Step]; 7] = [
     &[("fmt", fmt)],
-    &[("clippy", clippy)],
+    &[("clippy", clippy), ("tools", tools::prepare)],
     &[("doc", doc)],
     &[("deny", deny)],
     &[("unit", unit)],
@@ -41,20 +41,15 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Error> {
 fn run_steps(names: &[&str]) -> Result<(), Error> {
     for group in STEPS {
         let wanted: Vec<&Step> = group.iter().filter(|(name, _)| names.is_empty() || names.contains(name)).collect();
-        // What has failed is told when the others of its group have ended.
-        let results: Vec<Result<(), String>> = std::thread::scope(|scope| {
-            let running: Vec<_> = wanted.into_iter().map(|step| scope.spawn(move || run_step(step))).collect();
-            running.into_iter().map(|step| step.join().unwrap_or_else(|_| Err("a step panicked".to_owned()))).collect()
-        });
-        results.into_iter().collect::<Result<(), _>>()?;
+        together(&wanted, |step| run_step(step))?;
     }
     Ok(())
 }
 
-fn run_step((name, step): &Step) -> Result<(), String> {
+fn run_step((name, step): &Step) -> Result<(), Error> {
     let start = Instant::now();
     println!("\n== {name}");
-    let result = step().map_err(|error| format!("{name}: {error}"));
+    let result = step().map_err(|error| Error::from(format!("{name}: {error}")));
     let seconds = start.elapsed().as_secs_f64();
     match &result {
         Ok(()) => println!("== {name}: ok after {seconds:.0} s"),
@@ -81,7 +76,7 @@ fn doc() -> Result<(), Error> {
 
 /// Licences, sources and bans always; advisories only where their database can be fetched.
 fn deny() -> Result<(), Error> {
-    let program = tools::cargo_tool("cargo-deny", "0.20.2")?;
+    let program = tools::cargo_tool(tools::DENY)?;
     run_command(command(&program, &["deny", "--locked", "check", "licenses", "bans", "sources"])?)?;
     let advisories = run_command(command(&program, &["deny", "--locked", "check", "advisories"])?);
     if let Err(error) = advisories {
@@ -103,7 +98,7 @@ fn deny() -> Result<(), Error> {
 fn unit() -> Result<(), Error> {
     let python = tools::python()?;
     tools::debian("psql", "postgresql-client");
-    let program = tools::cargo_tool("cargo-nextest", "0.9.143")?;
+    let program = tools::cargo_tool(tools::NEXTEST)?;
     let mut tests =
         command(&program, &["nextest", "run", "--release", "--workspace", "--locked", "--run-ignored", "all"])?;
     tests.env("XTASK_PYTHON", python).env(skipped::LIST, skipped::path()?);
