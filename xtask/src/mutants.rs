@@ -6,7 +6,7 @@ use crate::tools;
 
 /// `[part…] [--only TEXT]`: all parts without one.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Error> {
-    let lister = tools::cargo_tool(("cargo-mutants", "27.1.0"))?;
+    let lister = tools::cargo_tool("cargo-mutants", "27.1.0")?;
     cargo(&["build", "--release", "--locked", "-p", "mutants"])?;
     let mut mutants = command(target()?.join("release").join("mutants"), &[])?;
     mutants.arg(lister).arg(root()?).arg(target()?).args(arguments);

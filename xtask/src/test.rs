@@ -1,8 +1,8 @@
 //! Everything a change must pass. The steps run in this order, the quick ones first; in the end it is told what was
 //! skipped.
 //!
-//! Some run at the same time. Torture waits most of the time, and what it leaves of the processor is enough to fuzz, which gives
-//! way to it. The compiler often has work for one core only, which leaves the other to tools that later steps need.
+//! The last two run at the same time: torture waits most of the time, and what it leaves of the processor is enough to fuzz,
+//! which gives way to it.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ type Step = (&'static str, fn() -> Result<(), Error>);
 /// Those of one group run at the same time.
 const STEPS: [&[Step]; 7] = [
     &[("fmt", fmt)],
-    &[("clippy", clippy), ("tools", tools::prepare)],
+    &[("clippy", clippy)],
     &[("doc", doc)],
     &[("deny", deny)],
     &[("unit", unit)],
@@ -76,7 +76,7 @@ fn doc() -> Result<(), Error> {
 
 /// Licences, sources and bans always; advisories only where their database can be fetched.
 fn deny() -> Result<(), Error> {
-    let program = tools::cargo_tool(tools::DENY)?;
+    let program = tools::cargo_tool("cargo-deny", "0.20.2")?;
     run_command(command(&program, &["deny", "--locked", "check", "licenses", "bans", "sources"])?)?;
     let advisories = run_command(command(&program, &["deny", "--locked", "check", "advisories"])?);
     if let Err(error) = advisories {
@@ -98,7 +98,7 @@ fn deny() -> Result<(), Error> {
 fn unit() -> Result<(), Error> {
     let python = tools::python()?;
     tools::debian("psql", "postgresql-client");
-    let program = tools::cargo_tool(tools::NEXTEST)?;
+    let program = tools::cargo_tool("cargo-nextest", "0.9.143")?;
     let mut tests =
         command(&program, &["nextest", "run", "--release", "--workspace", "--locked", "--run-ignored", "all"])?;
     tests.env("XTASK_PYTHON", python).env(skipped::LIST, skipped::path()?);

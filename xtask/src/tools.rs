@@ -6,25 +6,10 @@ use std::process::{Command, Stdio};
 use crate::Error;
 use crate::run::{cache, command, root, run};
 
-/// A tool of cargo's: name and version.
-pub(crate) type CargoTool = (&'static str, &'static str);
-
-/// Looks at what dependencies bring.
-pub(crate) const DENY: CargoTool = ("cargo-deny", "0.20.2");
-/// Runs the tests.
-pub(crate) const NEXTEST: CargoTool = ("cargo-nextest", "0.9.143");
-
-/// What takes long to be built or fetched: done beside a step that leaves some of the processor, and not between two.
-pub(crate) fn prepare() -> Result<(), Error> {
-    cargo_tool(DENY)?;
-    cargo_tool(NEXTEST)?;
-    python().map(drop)
-}
-
-/// A tool of cargo's: the one on the path, else one built into the cache. Returns the program to run.
+/// A cargo tool by name: the one on the path, else one built into the cache. Returns the program to run.
 ///
 /// Not optimized: each is built for some seconds of work.
-pub(crate) fn cargo_tool((name, version): CargoTool) -> Result<PathBuf, Error> {
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf, Error> {
     if answers(name) {
         return Ok(PathBuf::from(name));
     }

@@ -160,6 +160,8 @@ impl Opened {
         // What the first start makes is shown once, and never again: whatever else may fail comes before it.
         let first = first_start::prepare(&self.registry, clock.now()).map_err(|error| error.to_string())?;
         first_start::ensure_cli_token(&self.registry, settings, clock.now())?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let decompressing = DecodeTurns::new(cores).map_err(|error| format!("cannot start a thread: {error}"))?;
         let state = AppState::new(Shared {
             store: self.store.clone(),
             sql,
@@ -170,7 +172,7 @@ impl Opened {
             budget: BodyBudget::new(settings.body_budget_bytes_max),
             catalogue: Catalogue::new(settings.catalogue_rows_max as u64, settings.catalogue_bytes_max),
             turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max, large_bodies),
-            decompressing: DecodeTurns::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            decompressing,
             shutdown: shutdown.clone(),
             settings: settings.clone(),
             clock,

@@ -127,7 +127,7 @@ pub(crate) mod testing {
             budget: BodyBudget::new(settings.body_budget_bytes_max),
             catalogue: Catalogue::new(settings.catalogue_rows_max as u64, settings.catalogue_bytes_max),
             turns: Turns::new(settings.large_bodies_max, settings.ingest_wait_max, runtime.handle().clone()),
-            decompressing: DecodeTurns::new(1),
+            decompressing: DecodeTurns::new(1).unwrap(),
             shutdown: crate::shutdown::pair().1,
             settings,
         })

@@ -4,21 +4,23 @@
 //! is charged to the budget of all bodies, windows are bounded (zstd 8 MiB, brotli 16 MiB by its format), only
 //! one encoding is taken, and bytes after the end are refused. A body that grows suspiciously is measured first, keeping
 //! nothing, and only then decoded: a bomb costs time, not memory, and others go first. Small bodies are decoded where
-//! they are; what is not done after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work.
+//! they are; what is not done after [`INLINE_BYTES_MAX`] goes on on a thread for blocking work, what is suspicious by then on
+//! the one thread that gives way.
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::budget::Charge;
 use crate::error::{ApiError, ApiResult, Code};
-use crate::priority::giving_way;
 
-/// Decoded at most on a thread of the runtime: about a third of a millisecond.
-const INLINE_BYTES_MAX: usize = 256 * 1024;
+/// Decoded at most on a thread of the runtime: about a tenth of a millisecond.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// One step: how much is decoded before the limits are looked at again.
 const STEP_BYTES: usize = 64 * 1024;
 /// A body that has become as large as this and has grown by more than [`SUSPICIOUS_RATIO`] so far is measured before it
@@ -76,12 +78,38 @@ impl Encoding {
 pub(crate) struct DecodeTurns {
     usual: Arc<Semaphore>,
     suspicious: Arc<Semaphore>,
+    /// The one thread that works on what looks like a bomb. It stays: the C library's allocator keeps a freed window of `zstd`
+    /// for the thread that had it, so bombs on many threads in turn would leave many.
+    thread: Option<Runtime>,
+}
+
+impl Drop for DecodeTurns {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
+    }
 }
 
 impl DecodeTurns {
     /// So many usual ones, and one that looks like a bomb.
-    pub(crate) fn new(at_once: usize) -> Self {
-        Self { usual: Arc::new(Semaphore::new(at_once)), suspicious: Arc::new(Semaphore::new(1)) }
+    ///
+    /// # Errors
+    /// What the system says if it has no thread for that one.
+    pub(crate) fn new(at_once: usize) -> std::io::Result<Self> {
+        let mut thread = Builder::new_multi_thread();
+        thread.worker_threads(1).thread_name("decompress").on_thread_start(eye_store::give_way);
+        Ok(Self {
+            usual: Arc::new(Semaphore::new(at_once)),
+            suspicious: Arc::new(Semaphore::new(1)),
+            thread: Some(thread.build()?),
+        })
+    }
+
+    /// Works on what looks like a bomb.
+    fn spawn(&self, work: impl FnOnce() -> ApiResult<Work> + Send + 'static) -> ApiResult<JoinHandle<ApiResult<Work>>> {
+        let thread = self.thread.as_ref().ok_or_else(|| ApiError::internal(&"its thread has ended"))?;
+        Ok(thread.spawn(async { work() }))
     }
 }
 
@@ -96,11 +124,17 @@ pub(crate) async fn decompress(
     if encoding == Encoding::Identity {
         return Ok((input, charge));
     }
+    // A turn ends with the work, also if nobody waits for that any more.
     let turn = take(&turns.usual).await?;
     let mut work = Work::new(encoding, input, bytes_max, charge)?;
     let mut step = work.run(INLINE_BYTES_MAX)?;
     if step == Step::Paused {
-        (work, step) = apart(turn, work, |work| work.run(usize::MAX)).await?;
+        let rest = move || {
+            let _turn = turn;
+            let step = work.run(usize::MAX)?;
+            Ok((work, step))
+        };
+        (work, step) = ended(tokio::task::spawn_blocking(rest)).await?;
     } else {
         drop(turn);
     }
@@ -108,14 +142,14 @@ pub(crate) async fn decompress(
         // Whoever waits holds what came over the wire, no window and nothing decoded.
         let (input, charge) = work.give_back();
         let turn = take(&turns.suspicious).await?;
-        work = Work::new(encoding, input, bytes_max, charge)?;
-        let measured = |work: &mut Work| {
-            giving_way("decompress", || {
-                work.measure()?;
-                work.run(usize::MAX)
-            })
+        let measured = move || {
+            let _turn = turn;
+            let mut work = Work::new(encoding, input, bytes_max, charge)?;
+            work.measure()?;
+            work.run(usize::MAX)?;
+            Ok(work)
         };
-        (work, _) = apart(turn, work, measured).await?;
+        work = ended(turns.spawn(measured)?).await?;
     }
     Ok((Bytes::from(work.output), work.charge))
 }
@@ -124,18 +158,8 @@ async fn take(turns: &Arc<Semaphore>) -> ApiResult<OwnedSemaphorePermit> {
     Arc::clone(turns).acquire_owned().await.map_err(|error| ApiError::internal(&error))
 }
 
-/// Goes on with a body on a thread for blocking work. Its turn ends with the work, also if nobody waits for it any more.
-async fn apart(
-    turn: OwnedSemaphorePermit,
-    mut work: Work,
-    run: impl FnOnce(&mut Work) -> ApiResult<Step> + Send + 'static,
-) -> ApiResult<(Work, Step)> {
-    let rest = tokio::task::spawn_blocking(move || {
-        let step = run(&mut work);
-        drop(turn);
-        step.map(|step| (work, step))
-    });
-    rest.await.map_err(|error| ApiError::internal(&error))?
+async fn ended<T>(work: JoinHandle<ApiResult<T>>) -> ApiResult<T> {
+    work.await.map_err(|error| ApiError::internal(&error))?
 }
 
 /// How far a body is.
@@ -361,7 +385,7 @@ mod tests {
 
     async fn decode(encoding: Encoding, input: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, ApiError> {
         let budget = BodyBudget::new(64 << 20);
-        let turns = DecodeTurns::new(1);
+        let turns = DecodeTurns::new(1).unwrap();
         let decoded = decompress(encoding, Bytes::from(input), bytes_max, budget.charge(0).unwrap(), &turns).await;
         let decoded = decoded.map(|(bytes, _charge)| bytes.to_vec());
         assert_eq!(budget.used(), 0, "every byte that was charged was given back");
@@ -381,8 +405,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_thread_that_gives_way_works_on_all_that_look_like_bombs() {
+        let turns = DecodeTurns::new(4).unwrap();
+        let niceness = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
+        let mut threads = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            let (tell, told) = std::sync::mpsc::channel();
+            let work = move || {
+                tell.send((rustix::thread::gettid().as_raw_nonzero(), niceness())).unwrap();
+                Err(ApiError::new(Code::BodyTooLarge, "a bomb"))
+            };
+            assert_eq!(ended(turns.spawn(work).unwrap()).await.err().unwrap().code(), Code::BodyTooLarge);
+            threads.insert(told.recv().unwrap());
+        }
+        assert_eq!(threads.len(), 1);
+        assert!(threads.first().unwrap().1 > niceness());
+    }
+
+    #[tokio::test]
     async fn others_do_not_wait_for_what_looks_like_a_bomb() {
-        let (budget, turns) = (BodyBudget::new(64 << 20), DecodeTurns::new(1));
+        let (budget, turns) = (BodyBudget::new(64 << 20), DecodeTurns::new(1).unwrap());
         // Noise first, so that it is suspected late, on a thread of its own.
         let noise: Vec<u8> =
             (0..20_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
