@@ -39,7 +39,6 @@ mod forge;
 
 use eye_event::payload as json;
 use query::{condition, cursor, decimal, field, filter, line, reads};
-use server::priority;
 use store::columns::select::Columns;
 use store::event::StoredEvent;
 use store::table;
@@ -88,7 +87,6 @@ mod server {
     pub(crate) mod postgres {
         pub(crate) mod message;
     }
-    pub(crate) mod priority;
 }
 
 #[allow(dead_code, unused_imports, reason = "the crates that the files come from use the rest")]

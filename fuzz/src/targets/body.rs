@@ -59,15 +59,16 @@ pub fn run(data: &[u8]) {
     // The output while it grows, the copy of the body, and the window of the decoder.
     let window = if encoding == Encoding::Brotli { 40 << 20 } else { 1 << 20 };
     let memory_max = window + 3 * (bytes_max + (64 << 10)) + 4 * wire.len();
+    let (runtime, turns) = (runtime(), turns());
     let read = within(memory_max, || {
-        runtime().block_on(async {
+        runtime.block_on(async {
             let mut charge = budget.charge(0)?;
             let limits =
                 ReceiveLimits { bytes_max, time_max: Duration::from_secs(60), idle_max: Duration::from_secs(60) };
             let expected = sent.announced as usize % (bytes_max + 1);
             let received = receive(&mut frames(&wire, &sent.frames), expected, &limits, &mut charge).await?;
             assert_eq!(received, wire, "frames were not put together");
-            decompress(encoding, received, bytes_max, charge, &DecodeTurns::new(1)).await
+            decompress(encoding, received, bytes_max, charge, turns).await
         })
     });
     match read {
@@ -165,6 +166,12 @@ impl hyper::body::Body for Frames {
     fn is_end_stream(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// As a server has them, once: one of them is a thread.
+fn turns() -> &'static DecodeTurns {
+    static TURNS: OnceLock<DecodeTurns> = OnceLock::new();
+    TURNS.get_or_init(|| DecodeTurns::new(1).expect("a thread can be started"))
 }
 
 fn runtime() -> &'static Runtime {
