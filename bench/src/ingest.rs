@@ -13,7 +13,6 @@ use crate::{Error, collector, floor, latency, machine, steps, traffic};
 
 pub(crate) const CONNECTIONS: usize = 64;
 const BATCH_EVENTS: usize = 500;
-const BATCH_CONNECTIONS: usize = 8;
 const BATCHES: usize = 3_000;
 /// Different batches of traffic without an end, more rows than a flush takes.
 const FRESH_BATCHES: usize = 1_000;
@@ -112,13 +111,14 @@ fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
         let bodies = traffic::batches(run + 1, BATCHES, BATCH_EVENTS);
         let alone = floor::parse(&bodies)?;
         let server = Server::floor()?;
-        let bare = send(&server, &bodies)?;
+        let bare = send(&server, &bodies, options)?;
         drop(server);
         let server = Server::product(&options.folder)?;
-        let before = server.cpu_seconds();
-        let eye = send(&server, &bodies)?;
+        let before = (server.cpu_seconds(), machine::busy_seconds());
+        let eye = send(&server, &bodies, options)?;
         let events = eye.per_second() * BATCH_EVENTS as f64;
-        series.push("server CPU", (server.cpu_seconds() - before) / (eye.requests * BATCH_EVENTS) as f64 * 1e6);
+        series.push("server CPU", (server.cpu_seconds() - before.0) / (eye.requests * BATCH_EVENTS) as f64 * 1e6);
+        series.push("cores busy", (machine::busy_seconds() - before.1) / eye.seconds);
         series.push("memory", server.peak_mib());
         series.push("the eye", events);
         series.push("JSON parser alone", alone);
@@ -130,7 +130,7 @@ fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
             batch_peers(options, &bodies, events, &mut series, &mut skipped);
         }
     }
-    println!("\nNDJSON batches of {BATCH_EVENTS}, durable acknowledgement, {BATCH_CONNECTIONS} connections");
+    println!("\nNDJSON batches of {BATCH_EVENTS}, durable acknowledgement, {} connections", options.connections);
     series.print("the eye", "events/s");
     series.print("JSON parser alone", "events/s (one core, same bytes)");
     series.print("bare axum handler", "events/s (reads the body and answers)");
@@ -141,6 +141,7 @@ fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
     series.print("ClickHouse's best batch", "rows");
     series.print("p99", "ms of a batch");
     series.print("server CPU", "µs an event, flushes meanwhile included");
+    series.print("cores busy", "of the machine, the load included");
     series.print("memory", "MiB of the server at its highest");
     let measure = |name: &str| series.median(name);
     report.add("batches of 500: the eye", measure("the eye"), "events/s", Goal::None);
@@ -153,9 +154,9 @@ fn batches(options: &Options, report: &mut Report) -> Result<(), Error> {
     Ok(())
 }
 
-fn send(server: &Server, bodies: &[String]) -> Result<Measured, Error> {
+fn send(server: &Server, bodies: &[String], options: &Options) -> Result<Measured, Error> {
     let requests = bodies.iter().map(|body| load::request(&server.token, "application/x-ndjson", body)).collect();
-    load::run(server.address, Plan { requests, repeat: false }, BATCH_CONNECTIONS, Duration::from_secs(120))
+    load::run(server.address, Plan { requests, repeat: false }, options.connections, Duration::from_secs(120))
 }
 
 /// Batches as quickly as they are taken, with the catalogue's background job and without it: what it costs ingest.
@@ -167,7 +168,7 @@ fn catalogue(options: &Options, report: &mut Report) -> Result<(), Error> {
         let requests = bodies.iter().map(|body| load::request(&server.token, "application/x-ndjson", body)).collect();
         let (fresh, limit) = (Fresh::new(requests, 0..usize::MAX), Duration::from_secs(options.seconds));
         let before = server.cpu_seconds();
-        let measured = load::run(server.address, fresh, BATCH_CONNECTIONS, limit)?;
+        let measured = load::run(server.address, fresh, options.connections, limit)?;
         let events = (measured.requests * BATCH_EVENTS) as f64;
         let used = (server.cpu_seconds() - before) / events * 1e6;
         series.push(cpu, used);

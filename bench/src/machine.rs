@@ -15,6 +15,15 @@ pub(crate) fn line() -> String {
     format!("{processor}, {cores} cores, {memory}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
 }
 
+/// Seconds that the cores have been busy since the machine started, all of them together, and by whatever runs on it.
+pub(crate) fn busy_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).map(|field| field.parse::<f64>());
+    // user, nice, system, idle, waiting for the disk, interrupts, soft interrupts, stolen: see proc(5).
+    let busy = ticks.enumerate().filter(|(at, _)| !matches!(at, 3 | 4) && *at < 8);
+    busy.filter_map(|(_, ticks)| ticks.ok()).sum::<f64>() / 100.0
+}
+
 /// The middle value.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::Error;
 
-const USAGE: &str = "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of footprint: --minutes N, --events N, --log-mib N; of beside: --events N, --rate N; of scale: --millions N,…; of query: --events N, --no-compaction, --fresh";
+const USAGE: &str = "use --seconds N, --runs N, --folder DIR, --peers, --only PART; of ingest: --connections N; of footprint: --minutes N, --events N, --log-mib N; of beside: --events N, --rate N; of scale: --millions N,…; of query: --events N, --no-compaction, --fresh";
 
 /// The options, with defaults for a short run.
 pub(crate) struct Options {
@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) peers: bool,
     /// The only parts that are measured, between commas.
     pub(crate) only: Option<String>,
+    /// Connections that send batches.
+    pub(crate) connections: usize,
     /// How long memory is watched at the top rate.
     pub(crate) minutes: f64,
     /// How many events are stored: when start-up is measured, or for the questions.
@@ -43,6 +45,7 @@ impl Options {
             folder: default_folder()?,
             peers: false,
             only: None,
+            connections: 8,
             minutes: 0.5,
             events: None,
             rate: None,
@@ -68,6 +71,7 @@ impl Options {
                 "--runs" => options.runs = value.parse()?,
                 "--folder" => options.folder = PathBuf::from(value),
                 "--only" => options.only = Some((*value).to_owned()),
+                "--connections" => options.connections = value.parse()?,
                 "--minutes" => options.minutes = value.parse()?,
                 "--events" => options.events = Some(value.parse()?),
                 "--rate" => options.rate = Some(value.parse()?),
