@@ -129,6 +129,7 @@ impl ApplyState {
             if events.is_empty() {
                 break;
             }
+            self.dedup.fetch(events.iter().map(|event| &event.key));
             for event in events.drain(..) {
                 let is_new = self.dedup.insert_key(&event.key, header.received_at) || sabotaged(Sabotage::SkipDedup);
                 decided.event(&event, is_new, &self.hasher);
