@@ -24,6 +24,11 @@ const VERSION: u8 = 1;
 const KIND_EVENT: u8 = 1;
 const KIND_REJECTION: u8 = 2;
 const ENTRY_HEADER_BYTES: usize = 5;
+const NUMBER_BYTES: usize = size_of::<u64>();
+/// Version, time and count.
+const HEADER_BYTES_MIN: usize = 1 + NUMBER_BYTES + 4;
+/// Flags, time and problems.
+const EVENT_BYTES_MIN: usize = ENTRY_HEADER_BYTES + 1 + NUMBER_BYTES + 4;
 /// A finished batch may take this part of its length more. What JSON takes more than this encoding is within it, so that a
 /// guess by the size of a body costs no copy.
 const SPARE_DIVISOR: usize = 2;
@@ -98,6 +103,16 @@ pub enum EntryKey<'a> {
     Rejection,
 }
 
+/// What an event takes in a batch, in bytes.
+#[must_use]
+pub fn event_bytes(event: &EventRef<'_>) -> usize {
+    let texts = [event.event_id, event.session_id, event.category, event.name, event.data];
+    let optional = [event.timestamp_raw, event.user_id, event.anonymous_id, event.context];
+    let texts = texts.into_iter().chain(optional.into_iter().flatten());
+    let sent_at = if event.sent_at.is_some() { NUMBER_BYTES } else { 0 };
+    EVENT_BYTES_MIN + sent_at + texts.map(text_bytes).sum::<usize>()
+}
+
 /// Writes one batch.
 #[derive(Debug)]
 pub struct BatchWriter {
@@ -107,10 +122,11 @@ pub struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// Starts a batch; `capacity` is a guess of its size in bytes.
+    /// Starts a batch with room for entries of `entry_bytes` (see [`event_bytes`]); more find room too, but are moved there.
     #[must_use]
-    pub fn new(header: &BatchHeader<'_>, capacity: usize) -> Self {
-        let mut bytes = Vec::with_capacity(capacity + 64);
+    pub fn new(header: &BatchHeader<'_>, entry_bytes: usize) -> Self {
+        let header_bytes = HEADER_BYTES_MIN + text_bytes(header.application) + text_bytes(header.token);
+        let mut bytes = Vec::with_capacity(header_bytes + entry_bytes);
         bytes.push(VERSION);
         bytes.extend_from_slice(&header.received_at.micros().to_le_bytes());
         push_text(&mut bytes, header.application);
@@ -380,6 +396,12 @@ fn read_event<'a, T: Text<'a>>(body: &mut Reader<'a>) -> Result<Event<T>, Encodi
     })
 }
 
+/// What a text takes: its length, seven bits a byte, and its bytes.
+fn text_bytes(text: &str) -> usize {
+    let length_bits = usize::BITS - (text.len() | 1).leading_zeros();
+    length_bits.div_ceil(7) as usize + text.len()
+}
+
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
     let mut length = text.len();
     while length >= 0x80 {
@@ -508,6 +530,20 @@ mod tests {
         let key = EntryKey::Event { event_id: b"e", session_id: b"s", timestamp: Timestamp::from_micros(-7) };
         assert_eq!(keys, [(entries[0].0, key), (entries[1].0, EntryKey::Rejection), (entries[2].0, key)]);
         assert_eq!(batch.key_at(entries[2].0).unwrap(), key);
+    }
+
+    #[test]
+    fn room_for_what_events_take_is_enough_and_none_is_left() {
+        let lengths = [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152];
+        for (data, optional) in lengths.iter().flat_map(|data| [(*data, None), (*data, Some(*data))]) {
+            let (data, optional) = ("x".repeat(data), optional.map(|length| "y".repeat(length)));
+            let event = event(&data, optional.as_deref());
+            let mut writer = BatchWriter::new(&HEADER, 2 * event_bytes(&event));
+            let before = writer.bytes.as_ptr();
+            writer.push_event(&event);
+            writer.push_event(&event);
+            assert_eq!((writer.bytes.len(), writer.bytes.as_ptr()), (writer.bytes.capacity(), before));
+        }
     }
 
     #[test]

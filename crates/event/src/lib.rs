@@ -24,7 +24,7 @@ pub mod problem;
 pub mod rejection;
 pub mod time;
 
-pub use batch::{Batch, BatchHeader, BatchWriter, EncodingError, Entry, EntryKey, Header, RawHeader};
+pub use batch::{Batch, BatchHeader, BatchWriter, EncodingError, Entry, EntryKey, Header, RawHeader, event_bytes};
 pub use check::{Checked, check};
 pub use event::{Draft, Event, EventRef, RawEvent, RawTime, partition_of};
 pub use limits::Limits;

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use eye_event::{BatchHeader, Checked, Rejection, RejectionRef, Timestamp, check, rejection};
+use eye_event::{BatchHeader, Checked, Rejection, RejectionRef, Timestamp, check, event_bytes, rejection};
 use eye_protocol::native::{self, BodyError, BodyErrorKind, Decoded, Item, NativeLimits};
 use eye_store::Outcome;
 use http::request::Parts;
@@ -84,7 +84,7 @@ async fn work(
         None => admit_envelope(state, decoded.token.as_deref())?,
     };
     let checked = off_the_runtime(received.bytes.len(), || check_each(state, &decoded.items, received_at));
-    let request = encode(state, &caller, received_at, &decoded.items, &checked, received.bytes.len())?;
+    let request = encode(state, &caller, received_at, &decoded.items, &checked)?;
     let outcomes = state.store.ingest(request).await?;
     count(state, &received, &checked, &outcomes);
     answer(state, &checked, &outcomes)
@@ -180,8 +180,13 @@ fn encode(
     received_at: Timestamp,
     items: &[Item<'_>],
     checked: &[CheckedItem<'_>],
-    bytes_hint: usize,
 ) -> ApiResult<eye_store::Request> {
+    // A refused one takes about what is kept of it.
+    let bytes = |(item, checked): (&Item<'_>, &CheckedItem<'_>)| match checked {
+        Ok(event) => event_bytes(&event.event()),
+        Err(_) => item.bytes.len().min(state.limits.sample_bytes_max),
+    };
+    let bytes_hint = items.iter().zip(checked).map(bytes).sum();
     let header = BatchHeader { application: caller.application()?, token: caller.grant.token.as_str(), received_at };
     let mut request = eye_store::Request::new(&header, state.settings.partitions, bytes_hint);
     for (item, checked) in items.iter().zip(checked) {

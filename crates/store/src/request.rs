@@ -8,6 +8,9 @@ use eye_event::{BatchHeader, BatchWriter, EventRef, RejectionRef, partition_of};
 use eye_fault::{Sabotage, sabotaged};
 use eye_log::{Offset, PartitionId};
 
+/// One of several partitions is expected to get this part of its share more.
+const SPREAD_DIVISOR: usize = 4;
+
 /// What became of one entry of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -50,15 +53,18 @@ pub struct Request {
 }
 
 impl Request {
-    /// An empty request. `partitions` is the store's number of them, `bytes_hint` a guess of the encoded size.
+    /// An empty request. `partitions` is the store's number of them, `bytes_hint` a guess of what the entries take: see
+    /// [`eye_event::event_bytes`].
     #[must_use]
     pub fn new(header: &BatchHeader<'_>, partitions: u16, bytes_hint: usize) -> Self {
         let partitions = partitions.max(1);
+        let share = bytes_hint / usize::from(partitions);
         Self {
             application: header.application.to_owned(),
             token: header.token.to_owned(),
             received_at: header.received_at,
-            bytes_hint: bytes_hint / usize::from(partitions),
+            // By chance some partitions get more than their share.
+            bytes_hint: if partitions == 1 { share } else { share + share / SPREAD_DIVISOR },
             writers: (0..partitions).map(|_| None).collect(),
             places: Vec::new(),
         }
