@@ -22,7 +22,7 @@ use eye_registry::Registry;
 use eye_store::table::location;
 use eye_store::{DedupRecall, RetentionRule, Store, StoreSettings, Table, TableKind, TableOptions};
 use tokio::net::TcpSocket;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
 use crate::ask::{Bodies, sql_limits};
@@ -43,6 +43,8 @@ use crate::state::{AppState, Clock, Shared};
 
 /// The server could not start, or not stop cleanly.
 const EXIT_FAILED: u8 = 1;
+/// Files of the tables that are written, or read for a checkpoint, at once.
+const TABLE_THREADS_MAX: usize = 4;
 /// The listening queue of the system.
 const BACKLOG: u32 = 1024;
 /// How often a long replay says how far it is.
@@ -61,12 +63,22 @@ pub(crate) fn run(settings: &Settings) -> ExitCode {
 fn serve(settings: &Settings) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot start the runtime: {error}");
     let (runtime, large_bodies) = (Runtime::new().map_err(failed)?, turns::threads().map_err(failed)?);
-    let opened = Opened::open(settings, &runtime)?;
+    let tables = table_threads().map_err(failed)?;
+    let opened = Opened::open(settings, &runtime, &tables)?;
     let result = runtime.block_on(opened.serve(settings, large_bodies.handle().clone()));
     // What is left of cut-off requests must not hold up the end.
-    large_bodies.shutdown_timeout(Duration::from_secs(1));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    for threads in [large_bodies, runtime, tables] {
+        threads.shutdown_timeout(Duration::from_secs(1));
+    }
     result
+}
+
+/// The threads that write the tables' files and commits for whoever waits for them. The work of one never waits for that
+/// of another. They are few: each has memory of its own from the allocator, which grew without an end while a checkpoint
+/// could start a thread for each commit that it reads, and all of them then took turns.
+fn table_threads() -> std::io::Result<Runtime> {
+    let mut threads = Builder::new_multi_thread();
+    threads.thread_name("table").max_blocking_threads(TABLE_THREADS_MAX).enable_all().build()
 }
 
 fn start_logging(settings: &Settings) -> Result<(), String> {
@@ -124,7 +136,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(settings: &Settings, runtime: &Runtime) -> Result<Self, String> {
+    fn open(settings: &Settings, runtime: &Runtime, tables: &Runtime) -> Result<Self, String> {
         let lock = lock(settings)?;
         crash_point(CrashPoint::DataFolderMade);
         check_restored(settings)?;
@@ -136,7 +148,7 @@ impl Opened {
         let registry_log = open_log(settings, &settings.registry_path(), PartitionId(0))?;
         let registry = Registry::open(Arc::clone(&registry_log)).map_err(|error| error.to_string())?;
         crash_point(CrashPoint::RegistryOpened);
-        let (store, replayed_records) = open_store(settings, runtime)?;
+        let (store, replayed_records) = open_store(settings, tables)?;
         sync_folder(&settings.data)?;
         Ok(Self { _lock: lock, registry_log, registry, store, replayed_records, socket })
     }
@@ -350,12 +362,12 @@ fn open_log(settings: &Settings, folder: &Path, partition: PartitionId) -> Resul
     Ok(Arc::new(log))
 }
 
-fn open_store(settings: &Settings, runtime: &Runtime) -> Result<(Store, u64), String> {
+fn open_store(settings: &Settings, tables: &Runtime) -> Result<(Store, u64), String> {
     let logs = (0..settings.partitions)
         .map(|partition| open_log(settings, &settings.log_path(partition), PartitionId(partition)))
         .collect::<Result<Vec<_>, _>>()?;
-    let events = open_table(settings, runtime, TableKind::Events, "events")?;
-    let rejections = open_table(settings, runtime, TableKind::Rejections, "rejections")?;
+    let events = open_table(settings, tables, TableKind::Events, "events")?;
+    let rejections = open_table(settings, tables, TableKind::Rejections, "rejections")?;
     let mut said = Instant::now();
     let mut progress = |done: u64, of: u64| {
         if said.elapsed() >= PROGRESS_EVERY {
@@ -373,7 +385,7 @@ fn open_store(settings: &Settings, runtime: &Runtime) -> Result<(Store, u64), St
     Ok((store, report.replayed_records))
 }
 
-fn open_table(settings: &Settings, runtime: &Runtime, kind: TableKind, name: &str) -> Result<Table, String> {
+fn open_table(settings: &Settings, tables: &Runtime, kind: TableKind, name: &str) -> Result<Table, String> {
     let failed = |error: eye_store::Error| error.to_string();
     let (objects, place) =
         location::resolve(&settings.table_url(), &settings.object_store_options()).map_err(failed)?;
@@ -385,7 +397,7 @@ fn open_table(settings: &Settings, runtime: &Runtime, kind: TableKind, name: &st
         runs_bytes_max: settings.runs_bytes_max,
         ..TableOptions::new(kind, Timestamp::now())
     };
-    let (table, report) = Table::open(objects, place, options, runtime.handle().clone()).map_err(failed)?;
+    let (table, report) = Table::open(objects, place, options, tables.handle().clone()).map_err(failed)?;
     if let Some(damaged) = report.quarantined {
         tracing::warn!(
             table = name,

@@ -79,6 +79,30 @@ fn by_readers(table: &str, options: Option<&str>) -> Vec<Value> {
     answer["events"].as_array().unwrap().iter().map(parsed).collect()
 }
 
+/// Threads that a checkpoint of a hundred commits may start.
+const CHECKPOINT_THREADS_MAX: usize = 8;
+
+#[test]
+fn a_checkpoint_starts_few_threads_however_many_commits_it_reads() {
+    let server = Server::start_with(&[]);
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap().count();
+    let log = server.data().join("table").join("events").join("_delta_log");
+    let is_checkpointed = || log.join("_last_checkpoint").exists();
+    post(&server, 0, 1);
+    flush(&server);
+    let (before, mut commits) = (threads(), 1);
+    while !is_checkpointed() {
+        assert!(commits < 1_000, "no checkpoint after {commits} commits");
+        post(&server, commits, commits + 1);
+        flush(&server);
+        commits += 1;
+    }
+    assert!(commits >= 50, "a checkpoint of {commits} commits shows nothing");
+    let more = threads().saturating_sub(before);
+    assert!(more <= CHECKPOINT_THREADS_MAX, "{more} threads more, of {before}");
+    assert_eq!(by_api(&server).len(), commits);
+}
+
 #[test]
 #[ignore = "needs Python readers: cargo xtask test runs it"]
 fn other_readers_see_the_same_rows_while_the_service_runs() {
