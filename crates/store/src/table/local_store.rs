@@ -26,6 +26,10 @@ use parking_lot::Mutex;
 
 use super::paths::LOG_FOLDER;
 
+/// A large file is synced after every so many bytes. What is written and not synced yet may have to reach the disk before
+/// somebody else's sync returns (ext4 orders data before the one journal that all files share), above all the log's.
+const SYNC_BYTES: usize = 2 * 1024 * 1024;
+
 /// One step of a write on the disk, in the order they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -101,9 +105,18 @@ impl DurableLocal {
     fn write_staged(&self, staging: &FsPath, payload: &PutPayload) -> io::Result<()> {
         self.step(Step::Write, staging)?;
         let mut file = File::options().write(true).create_new(true).open(staging)?;
-        payload.iter().try_for_each(|bytes| file.write_all(bytes))?;
-        passed(staging, CrashPoint::CommitStaged, CrashPoint::FileStaged);
         let skipped = if is_of_log(staging) { Sabotage::SkipCommitSync } else { Sabotage::SkipFileSync };
+        let mut unsynced = 0;
+        for piece in payload.iter().flat_map(|bytes| bytes.chunks(SYNC_BYTES)) {
+            if unsynced + piece.len() > SYNC_BYTES && !sabotaged(skipped) {
+                self.step(Step::SyncFile, staging)?;
+                file.sync_data()?;
+                unsynced = 0;
+            }
+            file.write_all(piece)?;
+            unsynced += piece.len();
+        }
+        passed(staging, CrashPoint::CommitStaged, CrashPoint::FileStaged);
         if sabotaged(skipped) {
             return Ok(());
         }
@@ -349,6 +362,7 @@ fn store_error(path: &FsPath, error: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use object_store::ObjectStoreExt as _;
 
     use super::*;
@@ -403,6 +417,30 @@ mod tests {
         assert_eq!(seen, expected.map(|(step, name)| (step, name.to_owned())));
         let read = store.get(&location(folder.path(), "a/b/file")).await.unwrap().bytes().await.unwrap();
         assert_eq!(read, "y");
+    }
+
+    #[tokio::test]
+    async fn a_large_file_is_synced_as_it_is_written_and_a_failure_on_the_way_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = location(folder.path(), "file");
+        let bytes: Vec<u8> = (0..=2 * SYNC_BYTES).map(|index| (index % 251) as u8).collect();
+        let parts = [&bytes[..1], &bytes[1..=SYNC_BYTES], &bytes[SYNC_BYTES + 1..]];
+        let payload = || PutPayload::from_iter(parts.map(Bytes::copy_from_slice));
+        let (store, steps) = recording(None);
+        store.put_opts(&file, payload(), create()).await.unwrap();
+        let syncs: Vec<_> = steps.lock().iter().map(|(step, _)| *step).collect();
+        assert_eq!(syncs[1..], [&[Step::Write][..], &[Step::SyncFile; 3], &[Step::Link, Step::SyncFolder]].concat());
+        assert_eq!(store.get(&file).await.unwrap().bytes().await.unwrap(), bytes);
+        steps.lock().clear();
+        store.put(&file, PutPayload::from_iter(["a", "b", "c"].map(Bytes::from))).await.unwrap();
+        assert_eq!(steps.lock().iter().filter(|(step, _)| *step == Step::SyncFile).count(), 1, "small parts together");
+        for fail_at in 2..5 {
+            let folder = tempfile::tempdir().unwrap();
+            let (store, steps) = recording(Some(fail_at));
+            assert!(store.put_opts(&location(folder.path(), "file"), payload(), create()).await.is_err());
+            assert_eq!(steps.lock().last().unwrap().0, Step::SyncFile);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
     }
 
     #[tokio::test]
