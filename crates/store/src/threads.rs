@@ -26,8 +26,10 @@ const BACKGROUND_NICENESS: i32 = 5;
 const LARGE_NICENESS: i32 = 3;
 /// The same of threads of questions that take long.
 const QUESTION_NICENESS: i32 = 10;
-/// How much of the log apply reads at a time.
-const APPLY_BYTES: usize = 4 * 1024 * 1024;
+/// How much of the log apply reads at a time: what is read together is seen and answered together.
+const APPLY_BYTES: usize = 256 * 1024;
+/// The same of what nobody waits for, when the log is replayed.
+const REPLAY_BYTES: usize = 4 * 1024 * 1024;
 /// Rows of the dedup window that are taken in while apply waits.
 const RECALL_ROWS: usize = 4096;
 
@@ -96,7 +98,8 @@ impl Shared {
                 Err(error) => return Err(error.into()),
             }
             self.wait_for_room();
-            let mut records = partition.log.read(applied.plus(1), APPLY_BYTES)?;
+            let bytes_max = if applied.plus(1) < replay_end { REPLAY_BYTES } else { APPLY_BYTES };
+            let mut records = partition.log.read(applied.plus(1), bytes_max)?;
             if sabotaged(Sabotage::DropOnReplay) && applied.plus(1) < replay_end && records.len() > 1 {
                 records.remove(records.len() - 2);
             }

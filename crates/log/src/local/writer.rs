@@ -27,6 +27,8 @@ use crate::record::{NewRecord, Offset, OnDurable, Record};
 
 /// The most that is written and synced at once, unless one record alone is larger.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A group smaller than this may wait a moment for more.
+const SMALL_GROUP_BYTES: usize = 64 * 1024;
 /// A group larger than this part of the room brings no room with it: growing the file costs it little.
 const ROOM_PART: usize = 16;
 
@@ -61,8 +63,11 @@ impl Writer {
         let _guard = StopGuard(Arc::clone(&self.shared));
         let mut pending = VecDeque::new();
         while self.shared.queue.take(&mut pending) {
-            // Whoever is about to append gets to: on a busy machine the group is larger, on an idle one nothing waits.
-            std::thread::yield_now();
+            // Small records are many, and whoever is about to append one gets to: a group of more costs no more. Large ones
+            // gain nothing by it, and on a busy machine the core would come back late.
+            if pending.iter().map(|record| record.payload.len()).sum::<usize>() < SMALL_GROUP_BYTES {
+                std::thread::yield_now();
+            }
             // Before the records: those that were queued before a cut was asked for are then taken now at the latest.
             let cutters = self.shared.queue.take_cutters();
             self.shared.queue.take_more(&mut pending);
