@@ -96,6 +96,11 @@ impl Request {
         self.places.is_empty()
     }
 
+    /// Bytes of its records so far.
+    pub(crate) fn bytes_len(&self) -> usize {
+        self.writers.iter().flatten().map(BatchWriter::bytes_len).sum()
+    }
+
     fn writer(&mut self, partition: u16) -> &mut BatchWriter {
         let Self { writers, application, token, received_at, bytes_hint, .. } = self;
         writers[usize::from(partition)].get_or_insert_with(|| {

@@ -18,7 +18,8 @@ pub struct StoreSettings {
     pub flush_bytes_max: usize,
     /// A flush begins when the oldest row is this old.
     pub flush_age_max: Duration,
-    /// Above this many bytes in all hot buffers together, ingest waits for a flush.
+    /// Above this many bytes in all hot buffers together, ingest waits for a flush; requests of at most 64 KiB above an eighth
+    /// more.
     pub hot_bytes_max: usize,
     /// How long one request waits for room, and for being applied, before it is answered `Busy`.
     pub ingest_wait_max: Duration,
@@ -78,7 +79,7 @@ impl Default for StoreSettings {
             flush_rows_max: 500_000,
             flush_bytes_max: 64 * 1024 * 1024,
             flush_age_max: Duration::from_secs(60),
-            hot_bytes_max: 192 * 1024 * 1024,
+            hot_bytes_max: 128 * 1024 * 1024,
             ingest_wait_max: Duration::from_secs(5),
             dedup_window: Duration::from_secs(24 * 60 * 60),
             dedup_ids_max: 50_000_000,

@@ -174,7 +174,7 @@ impl Store {
     /// After an error nothing is acknowledged, though some of it may turn out to be stored: send it again with the same
     /// event ids.
     pub async fn ingest(&self, request: Request) -> Result<Vec<Outcome>> {
-        self.admit().await?;
+        self.admit(request.bytes_len()).await?;
         let (records, places) = request.into_records();
         let mut waiting = Vec::with_capacity(records.len());
         for (id, payload, count) in records {
@@ -380,19 +380,19 @@ impl Store {
         }
     }
 
-    /// Refuses or delays a request while the store cannot take it.
-    async fn admit(&self) -> Result<()> {
+    /// Refuses or delays a request of so many bytes while the store cannot take it.
+    async fn admit(&self, bytes: usize) -> Result<()> {
         self.shared.healthy()?;
         if self.shared.closing.load(Ordering::Acquire) {
             return Err(Error::new(Kind::Unavailable, "the service is stopping: send this again in a moment"));
         }
-        if !self.shared.is_crowded() {
+        if !self.shared.is_crowded_for(bytes) {
             return Ok(());
         }
         self.shared.want_flush();
         let mut ticks = self.shared.tick.subscribe();
         let room = async {
-            while self.shared.is_crowded() {
+            while self.shared.is_crowded_for(bytes) {
                 self.shared.healthy()?;
                 let _ = ticks.changed().await;
             }

@@ -43,7 +43,11 @@ impl Node {
     }
 
     fn open_with(&self, settings: StoreSettings) -> Store {
-        let settings = StoreSettings { hot_bytes_max: 4, flush_by_itself: false, ..settings };
+        self.open_as(StoreSettings { hot_bytes_max: 4, ..settings })
+    }
+
+    fn open_as(&self, settings: StoreSettings) -> Store {
+        let settings = StoreSettings { flush_by_itself: false, ..settings };
         let (events, rejections) = (self.table(TableKind::Events), self.table(TableKind::Rejections));
         let logs = vec![Arc::clone(&self.log)];
         Store::open(settings, logs, events, rejections, Timestamp::now, &mut |_, _| {}).unwrap().0
@@ -133,6 +137,37 @@ fn a_record_that_cannot_be_applied_lets_nothing_be_flushed_that_was_decided_with
     let flushed = store.snapshot().flushed().of(PartitionId(0));
     assert!(flushed < second, "{flushed}: the replay would not look at {second} any more");
     assert_eq!(ids(&store), ["first"]);
+    store.abandon();
+}
+
+#[test]
+fn small_requests_have_room_in_the_hot_buffer_that_large_ones_do_not_take() {
+    const SMALL: usize = 60 * 1024;
+    let node = Node::new();
+    let store = node.open_as(StoreSettings {
+        hot_bytes_max: 16 * SMALL,
+        ingest_wait_max: Duration::from_secs(1),
+        ..StoreSettings::default()
+    });
+    let mut number = 0;
+    let mut take = |bytes: usize| {
+        number += 1;
+        let (id, data) = (format!("{number}"), format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
+        let mut request = Request::new(&header(), 1, 0);
+        request.push_event(&EventRef { data: &data, ..event(&id) });
+        node.runtime.block_on(store.ingest(request)).map(drop).map_err(|error| error.kind())
+    };
+    for _ in 0..8 {
+        assert_eq!(take(2 * SMALL), Ok(()));
+    }
+    // The eighth was let in while there was room, and took a little more.
+    assert_eq!(take(2 * SMALL), Err(Kind::Busy));
+    for _ in 0..2 {
+        assert_eq!(take(SMALL), Ok(()), "an eighth more, for small ones");
+    }
+    assert_eq!((take(2 * SMALL), take(SMALL)), (Err(Kind::Busy), Err(Kind::Busy)));
+    store.flush_blocking().unwrap();
+    assert_eq!((take(2 * SMALL), take(SMALL)), (Ok(()), Ok(())));
     store.abandon();
 }
 

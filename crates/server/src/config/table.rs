@@ -98,7 +98,7 @@ settings! {
         flush_rows_max: Count = "500000", "Rows in the hot buffer of a partition at which it is flushed to the table.";
         flush_bytes_max: Size = "64MiB", "Bytes in the hot buffer of a partition at which it is flushed.";
         flush_age_max: Time = "60s", "Age of the oldest row in the hot buffer at which it is flushed.";
-        hot_bytes_max: Size = "192MiB", "Bytes in the hot buffer above which collecting waits for the flush, then answers 503. At most 1536MiB.";
+        hot_bytes_max: Size = "128MiB", "Bytes in the hot buffer above which collecting waits for the flush, then answers 503; requests of at most 64 KiB do so above an eighth more. At most 1536MiB.";
         ingest_wait_max: Time = "5s", "How long collecting waits before it answers 503.";
         dedup_window: Time = "24h", "How long an event id is remembered: within it a repeat is a duplicate, exactly.";
         dedup_ids_max: Count = "50000000", "Event ids remembered at most, for each partition; above it the window shortens, and says so.";

@@ -25,6 +25,11 @@ use crate::settings::StoreSettings;
 use crate::snapshot::Snapshot;
 use crate::table::{Table, TableVersion};
 
+/// Requests of so many bytes are small.
+const SMALL_BYTES: usize = 64 * 1024;
+/// This part of the hot buffer's limit lies above it and is for small requests alone.
+const SMALL_SHARE: usize = 8;
+
 /// The parts, and what is going on.
 pub(crate) struct Shared {
     pub(crate) settings: StoreSettings,
@@ -139,8 +144,12 @@ impl Shared {
         self.tick.send_modify(|tick| *tick = tick.wrapping_add(1));
     }
 
-    pub(super) fn is_crowded(&self) -> bool {
-        self.hot_bytes.load(Ordering::Acquire) > self.settings.hot_bytes_max
+    /// True if the hot buffer has no room for a request of so many bytes. Small ones may fill it a little further, so that
+    /// they do not wait for a flush whenever large ones come quicker than they are flushed.
+    pub(super) fn is_crowded_for(&self, bytes: usize) -> bool {
+        let max = self.settings.hot_bytes_max;
+        let further = if bytes <= SMALL_BYTES { max / SMALL_SHARE } else { 0 };
+        self.hot_bytes.load(Ordering::Acquire) > max + further
     }
 
     pub(super) fn is_behind(&self) -> bool {
