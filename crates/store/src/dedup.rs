@@ -320,12 +320,13 @@ impl DedupWindow {
         if session.entries > 0 {
             return;
         }
-        let hash = short(self.hasher.hash_one((session.application, session.id.as_ref())));
+        let Session { application, id, .. } = &self.sessions[number as usize];
+        let hash = self.session_hash(*application, id.as_ref());
         if let Ok(slot) = self.by_session.find_entry(spread(hash), |(found, _)| *found == number) {
             slot.remove();
         }
-        self.heap_bytes -= session.id.heap_bytes();
-        session.id = Id::default();
+        let id = std::mem::take(&mut self.sessions[number as usize].id);
+        self.heap_bytes -= id.heap_bytes();
         self.free_sessions.push(number);
         self.last_session = None;
     }
