@@ -62,22 +62,30 @@ pub fn run(ground: &Ground, system: FileSystem, cuts: u64) -> Result<Report> {
         folder += 1;
     }
     report.demand(cuts >= DEMANDED_AT, &[Step::Roll, Step::Commit, Step::Trim, Step::Checkpoint]);
-    let Done { merged_rows, removed_files, erasures, taken_up } = beside.kept;
-    let kept = format!(
-        "{merged_rows} rows merged, {removed_files} files removed, {erasures} erasures, {taken_up} taken up by a start"
-    );
-    let Expired { events, cuts_before, cuts_after } = beside.expired;
-    let old = format!("{events} events too old, cut {cuts_before} times before they had gone and {cuts_after} after");
-    let is_long = report.is_good() && cuts >= DEMANDED_AT;
-    let mut demanded = vec![(&kept, [merged_rows, removed_files, erasures, taken_up].contains(&0))];
-    if has_clock.is_ok() {
-        demanded.push((&old, [events, cuts_before, cuts_after].contains(&0)));
-    }
-    for (note, _) in demanded.iter().filter(|(_, is_missing)| is_long && *is_missing) {
+    let ([kept, old], is_long) = (beside.told(), report.is_good() && cuts >= DEMANDED_AT);
+    let demanded = [Some(&kept), has_clock.is_ok().then_some(&old)];
+    for (note, _) in demanded.into_iter().flatten().filter(|(_, is_missing)| is_long && *is_missing) {
         report.findings.add(Violation::NotTested, format!("beside the cuts there were too few of these: {note}"));
     }
-    report.notes.extend([kept, old]);
+    report.notes.extend([kept.0, old.0]);
     Ok(report)
+}
+
+impl Beside {
+    /// What the keeper did and what was too old, and whether anything is missing of what a long run must come to.
+    fn told(self) -> [(String, bool); 2] {
+        let Done { merged_rows, removed_files, erasures, taken_up } = self.kept;
+        let kept = format!(
+            "{merged_rows} rows merged, {removed_files} files removed, {erasures} erasures, {taken_up} taken up by a start"
+        );
+        let Expired { events, cuts_before, cuts_after } = self.expired;
+        let old =
+            format!("{events} events too old, cut {cuts_before} times before they had gone and {cuts_after} after");
+        [
+            (kept, [merged_rows, removed_files, erasures, taken_up].contains(&0)),
+            (old, [events, cuts_before, cuts_after].contains(&0)),
+        ]
+    }
 }
 
 fn one_folder(
@@ -190,4 +198,32 @@ pub(super) fn cut(server: &mut Server, mount: &Mount, notes: &Notes, runs_on: Op
         std::thread::sleep(time);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_run_that_never_met_one_of_what_goes_on_beside_the_cuts_has_tested_too_little() {
+        let kept = Done { merged_rows: 1, removed_files: 1, erasures: 1, taken_up: 1 };
+        let expired = Expired { events: 1, cuts_before: 1, cuts_after: 1 };
+        let missing = |kept, expired| Beside { kept, expired }.told().map(|(_, is_missing)| is_missing);
+        assert_eq!(missing(kept, expired), [false, false]);
+        for less in [
+            Done { merged_rows: 0, ..kept },
+            Done { removed_files: 0, ..kept },
+            Done { erasures: 0, ..kept },
+            Done { taken_up: 0, ..kept },
+        ] {
+            assert_eq!(missing(less, expired), [true, false], "{less:?}");
+        }
+        for less in [
+            Expired { events: 0, ..expired },
+            Expired { cuts_before: 0, ..expired },
+            Expired { cuts_after: 0, ..expired },
+        ] {
+            assert_eq!(missing(kept, less), [false, true], "{less:?}");
+        }
+    }
 }
