@@ -95,7 +95,8 @@ fn watch(process: u32, is_over: &AtomicBool) -> Vec<(f64, f64)> {
     while !is_over.load(Ordering::Acquire) {
         let sample = (start.elapsed().as_secs_f64(), server::resident_mib(process, "VmRSS:"));
         if samples.len() % PRINT_EVERY == 0 {
-            println!("  after {:>4.0} s {:>6.0} MiB", sample.0, sample.1);
+            let highest = server::resident_mib(process, "VmHWM:");
+            println!("  after {:>4.0} s {:>6.0} MiB, {highest:.0} at its highest", sample.0, sample.1);
         }
         samples.push(sample);
         std::thread::sleep(SAMPLE_EVERY);

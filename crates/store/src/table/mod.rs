@@ -157,7 +157,7 @@ impl TableOptions {
             block_bytes: 32 * 1024,
             zstd_level: 1,
             slices_bytes_max: 64 * 1024 * 1024,
-            footers_bytes_max: 128 * 1024 * 1024,
+            footers_bytes_max: 96 * 1024 * 1024,
             runs_bytes_max: 128 * 1024 * 1024,
             now,
         }
