@@ -15,7 +15,7 @@ use eye_fault::{CrashPoint, crash_point};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Shared;
-use crate::table::{Compaction, CompactionRules, Table, TableFile, UNREAD_MAX, VacuumRules, Vacuumed};
+use crate::table::{Compaction, CompactionRules, Table, TableFile, TableVersion, UNREAD_MAX, VacuumRules, Vacuumed};
 
 /// The least time between two vacuums of the store's own thread: each lists the whole table.
 pub const VACUUM_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -190,13 +190,15 @@ impl Shared {
         goes_on: GoesOn<'_>,
         report: &mut CompactReport,
     ) -> Result<()> {
-        let (rules, mut setbacks) = (self.rules(how), Setbacks::default());
+        let mut setbacks = Setbacks::default();
+        // What is flushed from now on is for the next run: this one must end however fast files come.
+        let plan = (self.rules(how), table.current());
         // What could not be read the last time comes last: it must not keep the rest from being merged.
         let again = table.unread();
-        let mut result = self.merge_all(table, &rules, goes_on, report, &mut setbacks);
+        let mut result = self.merge_all(table, &plan, goes_on, report, &mut setbacks);
         if result.is_ok() && setbacks.unread < UNREAD_MAX && !again.is_empty() {
             table.try_again(&again);
-            result = self.merge_all(table, &rules, goes_on, report, &mut setbacks);
+            result = self.merge_all(table, &plan, goes_on, report, &mut setbacks);
         }
         result.and(setbacks.error.map_or(Ok(()), Err))
     }
@@ -205,7 +207,7 @@ impl Shared {
     fn merge_all(
         &self,
         table: &Table,
-        rules: &CompactionRules,
+        (rules, begun): &(CompactionRules, Arc<TableVersion>),
         goes_on: GoesOn<'_>,
         report: &mut CompactReport,
         setbacks: &mut Setbacks,
@@ -213,7 +215,7 @@ impl Shared {
         // Again and again: what did not fit into memory at once, and files that are neighbours only now.
         for _ in 0..PASSES_MAX {
             let mut has_changed = false;
-            for group in &table.compactable(rules) {
+            for group in &table.compactable(rules, begun) {
                 match self.compact_group(table, group, rules, goes_on) {
                     Ok(Some(done)) => {
                         report.add(&done);

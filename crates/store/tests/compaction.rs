@@ -190,7 +190,7 @@ fn rules() -> CompactionRules {
 }
 
 fn rewrite(table: &Table) -> Compaction {
-    let group = table.compactable(&rules()).remove(0);
+    let group = table.compactable(&rules(), &table.current()).remove(0);
     table.rewrite(&group, &rules(), &|| true).unwrap().unwrap()
 }
 
@@ -357,6 +357,30 @@ fn flushes_ingest_and_reads_go_on_meanwhile() {
 }
 
 #[test]
+fn a_compaction_ends_while_flushes_go_on() {
+    let node = Node::new();
+    let store = node.open(|_| {});
+    node.fill(&store, 3, 10);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for from in (0..).step_by(10).skip(3).take_while(|_| !ended.load(Ordering::Acquire)) {
+                node.ingest(&store, from, 10);
+                store.flush_blocking().unwrap();
+            }
+        });
+        let merged = compact(&store);
+        ended.store(true, Ordering::Release);
+        let commits = merged.files_out;
+        assert!(commits <= 3, "{merged:?}: each partition of the events and the rejections once, as of when it began");
+    });
+    compact(&store);
+    assert_eq!(store.status().table_files, 2, "what came meanwhile is for the next one");
+    store.abandon();
+    node.is_sound();
+}
+
+#[test]
 fn the_store_compacts_by_itself_and_stops_at_once() {
     let node = Node::new();
     let store = node.open(|settings| {
@@ -432,7 +456,7 @@ fn two_compactions_never_both_win() {
     ours.commit_maintenance(&first, now).unwrap();
     let lost = theirs.commit_maintenance(&second, now).unwrap_err();
     assert_eq!(lost.kind(), Kind::Conflict, "{lost}");
-    let groups = theirs.compactable(&rules());
+    let groups = theirs.compactable(&rules(), &theirs.current());
     assert_eq!(groups.len(), 1, "the other partition is left");
     let (again, late) = (rewrite(&theirs), rewrite(&ours));
     theirs.commit_maintenance(&again, now).unwrap();

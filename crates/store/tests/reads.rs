@@ -263,7 +263,7 @@ fn maintenance_that_cannot_read_changes_nothing() {
     let table = fixture.open().unwrap();
     let rows = read(&table).unwrap();
     let rules = CompactionRules { file_bytes: 1 << 20, memory_bytes: 1 << 20, files_min: 2, today: i32::MAX };
-    let group = table.compactable(&rules).remove(0);
+    let group = table.compactable(&rules, &table.current()).remove(0);
     let failed = fixture.each_read_fails(&(), |fixture| {
         // What was written and not committed is no part of the table: it is taken away again, so that files can be compared.
         let before = fixture.files();

@@ -147,7 +147,7 @@ impl Fixture {
         let mut fixture = Self::new(commits, false);
         let table = open(fixture.folder.path(), &fixture.runtime).unwrap().0;
         let rules = CompactionRules { file_bytes: 1 << 20, memory_bytes: 1 << 24, files_min: 2, today: i32::MAX };
-        let group = table.compactable(&rules).remove(0);
+        let group = table.compactable(&rules, &table.current()).remove(0);
         let compaction = table.rewrite(&group, &rules, &|| true).unwrap().unwrap();
         let version = table.commit_maintenance(&compaction, NOW).unwrap();
         let [file] = &version.files[..] else { panic!("{:?}", version.files) };

@@ -20,7 +20,7 @@ use super::Table;
 use super::many_rows::ManyRows;
 use super::paths::FilePath;
 use super::removed::Why;
-use super::version::{NewFile, TableFile};
+use super::version::{NewFile, TableFile, TableVersion};
 use crate::columns::{long_column, required};
 use crate::error::{Error, Kind, Result};
 use crate::invariants;
@@ -72,10 +72,11 @@ impl Compaction {
 
 impl Table {
     /// Groups of files, each to be merged by [`Table::rewrite`]: of one day and partition, side by side in the order of
-    /// their offsets. Files of other programs are left alone, those that were damaged when they were to be rewritten,
+    /// their offsets. Only files of what was flushed as of `begun`, so that a run that looks again and again ends while
+    /// flushes go on. Files of other programs are left alone, those that were damaged when they were to be rewritten,
     /// and those that could not be read.
     #[must_use]
-    pub fn compactable(&self, rules: &CompactionRules) -> Vec<Vec<Arc<TableFile>>> {
+    pub fn compactable(&self, rules: &CompactionRules, begun: &TableVersion) -> Vec<Vec<Arc<TableFile>>> {
         let current = self.current();
         let days = current
             .files
@@ -83,7 +84,8 @@ impl Table {
         let (damaged, unread) = (self.damaged.lock(), self.unread.lock());
         let is_ours = |file: &TableFile| {
             let is_readable = !damaged.contains(&file.path) && !unread.contains(&file.path);
-            file.sha256.is_some() && file.sums.is_some() && is_readable
+            let is_of_then = file.offset_max <= begun.flushed(file.partition);
+            file.sha256.is_some() && file.sums.is_some() && is_readable && is_of_then
         };
         let mut found = Vec::new();
         for run in days.flat_map(|files| files.chunk_by(move |one, other| is_ours(one) == is_ours(other))) {
