@@ -540,6 +540,23 @@ fn removed_files_stay_for_the_retention_and_for_commits_that_can_be_taken_back()
 }
 
 #[test]
+fn a_vacuum_with_nothing_to_remove_reads_no_log() {
+    let node = Node::new();
+    let store = node.open(without_checkpoints);
+    node.fill(&store, 4, 20);
+    let table = node.table(TableKind::Events);
+    let first = format!("events/_delta_log/{:020}.json", 0);
+    node.remove(&first);
+    for retention in [Duration::ZERO, Duration::from_secs(3600)] {
+        assert_eq!(vacuum(&table, retention, 1), Vacuumed::default());
+    }
+    let rules = VacuumRules { retention: Duration::ZERO, keep_commits: 1, now: Timestamp::now() };
+    table.commit_maintenance(&rewrite(&table), Timestamp::now()).unwrap();
+    assert!(table.vacuum(&rules, &|| true).is_err(), "it reads the log for what it removes");
+    store.abandon();
+}
+
+#[test]
 fn a_vacuum_that_may_not_go_on_forgets_nothing_by_its_clock() {
     let node = Node::new();
     let store = node.open(|_| {});

@@ -16,6 +16,7 @@ use eye_fault::{CrashPoint, Sabotage, crash_point, sabotaged};
 use super::io::Listed;
 use super::open::{self, LogFiles};
 use super::paths::{self, FilePath};
+use super::version::TableVersion;
 use super::{Table, actions};
 use crate::error::{Error, Kind, Result};
 
@@ -89,16 +90,20 @@ impl Table {
         // The listing first: what is committed after it is not in it.
         let mut old = self.io.list_files("")?;
         old.retain(|file| paths::is_data(&file.path) && file.written_at.micros() < rules.before());
+        self.current().drop_listed(&mut old);
+        let mut done = Vacuumed::default();
+        // Mostly nothing is as old, and to read the log again takes memory.
+        if old.is_empty() {
+            return Ok(done);
+        }
         // A checkpoint that is being written must not look stale to it.
         let newest = {
             let _maintenance = self.maintenance.lock();
             open::reload(&self.io, &self.options)?.0
         };
-        let known = self.current();
-        let listed: HashSet<&str> = newest.files.iter().chain(&known.files).map(|file| file.path.as_str()).collect();
-        let is_listed = |file: &Listed| !sabotaged(Sabotage::VacuumListed) && listed.contains(file.path.as_str());
-        old.retain(|file| !is_listed(file));
-        let mut done = Vacuumed::default();
+        for version in [&newest, &*self.current()] {
+            version.drop_listed(&mut old);
+        }
         // What is learned by a clock that is not believed would be forgotten too early.
         if old.is_empty() || !goes_on() {
             return Ok(done);
@@ -119,6 +124,16 @@ impl Table {
             done.bytes += bytes;
         }
         Ok(done)
+    }
+}
+
+impl TableVersion {
+    /// Leaves of these files only those that are no part of this version.
+    fn drop_listed(&self, files: &mut Vec<Listed>) {
+        if !sabotaged(Sabotage::VacuumListed) {
+            let listed: HashSet<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
+            files.retain(|file| !listed.contains(file.path.as_str()));
+        }
     }
 }
 
