@@ -117,7 +117,7 @@ settings! {
         retention_period: Time = "1h", "How often it is looked for what is too old, in the background. 0: never.";
         vacuum_retention: Time = "7d", "How long files stay after they were replaced, for readers of older versions, and files that never became part of the table. On object storage at least 1h; and longer than any other program that writes the table takes for a commit.";
         slices_bytes_max: Size = "64MiB", "Memory for parts of the table's files that stay decoded because lists asked for them twice, as the newest events are. 0B: nothing stays, and each page of a list decodes its events anew.";
-        footers_bytes_max: Size = "96MiB", "Memory for what the files of each of the two tables say of themselves, kept between questions: about 1 MiB a million events. What does not fit is read again when it is needed. 0B: always.";
+        footers_bytes_max: Size = "64MiB", "Memory for what the files of each of the two tables say of themselves, kept between questions: about half a MiB a million events. What does not fit is read again when it is needed. 0B: always.";
         runs_bytes_max: Size = "128MiB", "Memory for whose rows stand where in the table's files, kept between questions about sessions and users: about 20 bytes a session. 0B: nothing is kept, and each such question reads it anew.";
         question_runs_bytes_max: Size = "256MiB", "Memory for the same that one such question holds while it runs, `runs_bytes_max` apart; what goes beyond it is looked up twice.";
         catalogue_rows_max: Count = "5000000", "Newest events that the catalogue of fields and values is made of; older ones are counted. 0: only those that a question has time for.";

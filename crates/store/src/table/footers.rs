@@ -1,6 +1,6 @@
 //! [`Footers`]: what data files say of themselves, kept within a limit.
 //!
-//! A footer with its page index takes about a mebibyte a million rows, so those of a large table do not all fit into memory.
+//! A footer with its page index takes about half a mebibyte a million rows, so those of a large table do not all fit into memory.
 //! The rule: those used again and again stay, whatever is looked at once; what is asked of a file first (its slices and their
 //! times, [`super::read::Outline`]) stays with the file.
 
@@ -14,7 +14,7 @@ use super::read::Footer;
 use crate::error::{Error, Kind, Result};
 
 /// What a footer takes, roughly: it is only guessed from this how many there will be.
-const FOOTER_BYTES: usize = 256 * 1024;
+const FOOTER_BYTES: usize = 128 * 1024;
 
 /// Tells one open file of a table from all others, for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

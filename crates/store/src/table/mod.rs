@@ -29,6 +29,7 @@
 //! | `block_sums` | checksums of the blocks of a file |
 //! | `bloom` | whether a slice may hold a session |
 //! | `read` | Parquet to rows; sessions |
+//! | `page_index` | where pages lie, and which sessions lie on which |
 //! | `pages` | pages of columns in memory, decompressed |
 //! | `footers` | what files say of themselves, kept within a limit |
 //! | `kept` | slices that were decoded a moment ago |
@@ -61,6 +62,7 @@ mod kept;
 mod kernel;
 mod many_rows;
 mod open;
+mod page_index;
 mod pages;
 mod paths;
 mod read;
@@ -157,7 +159,7 @@ impl TableOptions {
             block_bytes: 32 * 1024,
             zstd_level: 1,
             slices_bytes_max: 64 * 1024 * 1024,
-            footers_bytes_max: 96 * 1024 * 1024,
+            footers_bytes_max: 64 * 1024 * 1024,
             runs_bytes_max: 128 * 1024 * 1024,
             now,
         }

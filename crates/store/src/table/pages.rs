@@ -21,12 +21,15 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use zstd::bulk::Decompressor;
 
+use super::page_index::PageIndex;
+
 /// The largest page that is decompressed, in bytes: far more than is ever written.
 const PAGE_BYTES_MAX: u64 = 1 << 31;
 
 /// Columns of one slice, or those of their pages that hold certain rows.
 pub(super) struct Pages<'f> {
     metadata: &'f ParquetMetaData,
+    index: Option<&'f PageIndex>,
     row_group: usize,
     columns: Vec<Option<Arc<Column>>>,
 }
@@ -42,31 +45,30 @@ struct Column {
 impl<'f> Pages<'f> {
     /// The parts of the file that hold these columns of these rows (`None`: of all), by column.
     pub(super) fn ranges(
-        metadata: &ParquetMetaData,
+        (metadata, index): (&ParquetMetaData, Option<&PageIndex>),
         row_group: usize,
         columns: &ProjectionMask,
         rows: Option<&RowSelection>,
     ) -> Vec<(usize, Vec<Range<u64>>)> {
         let group = metadata.row_group(row_group);
-        let locations = |column: usize| metadata.offset_index()?.get(row_group)?.get(column);
+        let locations = |column: usize| index?.locations(row_group, column);
         let wanted = (0..group.num_columns()).filter(|column| columns.leaf_included(*column));
         let ranges = wanted.map(|column| {
             let (start, length) = group.column(column).byte_range();
-            let Some((rows, pages)) = rows.zip(locations(column)) else {
+            let Some((rows, pages)) = rows.and_then(|rows| Some((rows, locations(column)?))) else {
                 return (column, std::iter::once(start..start + length).collect());
             };
-            let pages = pages.page_locations();
             // Before the first page there may be a dictionary.
             let first = pages.first().and_then(|first| u64::try_from(first.offset).ok());
             let dictionary = first.filter(|first| *first > start).map(|first| start..first);
-            (column, dictionary.into_iter().chain(rows.scan_ranges(pages)).collect())
+            (column, dictionary.into_iter().chain(rows.scan_ranges(&pages)).collect())
         });
         ranges.collect()
     }
 
     /// Those columns, with the bytes of their ranges in the same order.
     pub(super) fn new(
-        metadata: &'f ParquetMetaData,
+        (metadata, index): (&'f ParquetMetaData, Option<&'f PageIndex>),
         row_group: usize,
         ranges: Vec<(usize, Vec<Range<u64>>)>,
         bytes: impl IntoIterator<Item = Bytes>,
@@ -77,7 +79,7 @@ impl<'f> Pages<'f> {
             let parts = ranges.into_iter().map(|range| range.start).zip(bytes.by_ref()).collect();
             columns[place] = Some(Arc::new(Column { bytes: group.column(place).byte_range().1, parts }));
         }
-        Self { metadata, row_group, columns }
+        Self { metadata, index, row_group, columns }
     }
 
     fn group(&self) -> &RowGroupMetaData {
@@ -94,8 +96,7 @@ impl RowGroups for Pages<'_> {
         let parts = self.columns.get(column).and_then(Option::as_ref);
         let parts = parts.ok_or_else(|| ParquetError::General(format!("column {column} was not read")))?;
         let chunk = self.group().column(column);
-        let locations = self.metadata.offset_index().and_then(|index| index.get(self.row_group)?.get(column));
-        let locations = locations.map(|index| index.page_locations().clone());
+        let locations = self.index.and_then(|index| index.locations(self.row_group, column));
         let is_compressed = matches!(chunk.compression(), Compression::ZSTD(_));
         let chunk = match is_compressed {
             true => &chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?,

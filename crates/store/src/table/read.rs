@@ -166,7 +166,7 @@ impl TableFile {
         let mut fields: Vec<usize> = whole.chain(apart.into_iter().flatten()).collect();
         fields.sort_unstable();
         fields.dedup();
-        let batch = self.decode_with(&footer.coded, row_group, &fields, None)?;
+        let batch = self.decode_with((&footer, &footer.coded), row_group, &fields, None)?;
         extra::with_runs(batch).map_err(|error| error.context(&self.path))
     }
 
@@ -176,7 +176,7 @@ impl TableFile {
         let name = extra::run_column(column).filter(|_| footer.has_extra);
         let place = |name: &String| footer.reader.schema().index_of(name).ok();
         let Some((place, name)) = name.and_then(|name| Some((place(&name)?, name))) else { return Ok(None) };
-        let batch = self.decode_with(&footer.reader, row_group, &[place], None)?;
+        let batch = self.decode_with((&footer, &footer.reader), row_group, &[place], None)?;
         Ok(text_column(&batch, &name)?.cloned())
     }
 
@@ -196,7 +196,7 @@ impl TableFile {
         let Some(mut extra) = Extra::of_file(names).filter(|_| footer.has_extra) else { return Ok(()) };
         let (expected, fields) = (extra.columns(rows, true)?, extra.fields());
         let places: Vec<usize> = fields.iter().filter_map(|field| schema.index_of(field.name()).ok()).collect();
-        let found = self.decode_with(&footer.reader, row_group, &places, None)?;
+        let found = self.decode_with((&footer, &footer.reader), row_group, &places, None)?;
         for (field, expected) in fields.iter().zip(expected) {
             if found.column_by_name(field.name()).is_none_or(|found| *found != expected) {
                 return Err(self.damaged(&format_args!("{} is not what the rows say", field.name())));

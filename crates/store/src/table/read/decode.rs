@@ -33,12 +33,12 @@ impl TableFile {
         rows: Option<Vec<Range<usize>>>,
     ) -> Result<RecordBatch> {
         let footer = self.footer()?;
-        self.decode_with(&footer.reader, row_group, &projection(&footer, columns), rows)
+        self.decode_with((&footer, &footer.reader), row_group, &projection(&footer, columns), rows)
     }
 
     pub(super) fn decode_with(
         &self,
-        reader: &ArrowReaderMetadata,
+        (footer, reader): (&Footer, &ArrowReaderMetadata),
         row_group: usize,
         fields: &[usize],
         rows: Option<Vec<Range<usize>>>,
@@ -51,7 +51,7 @@ impl TableFile {
         let rows = rows.map(|rows| RowSelection::from_consecutive_ranges(rows.into_iter(), total));
         // Files of other programs may be compressed in any way.
         let batches = match self.sums.is_some() && wanted > 0 && are_few {
-            true => self.read_pages(reader, row_group, columns, rows, wanted)?,
+            true => self.read_pages((footer, reader), row_group, columns, rows, wanted)?,
             false => {
                 let builder = ParquetPushDecoderBuilder::new_with_metadata(reader.clone())
                     .with_row_groups(vec![row_group])
@@ -75,17 +75,17 @@ impl TableFile {
 
     fn read_pages(
         &self,
-        reader: &ArrowReaderMetadata,
+        (footer, reader): (&Footer, &ArrowReaderMetadata),
         row_group: usize,
         columns: ProjectionMask,
         rows: Option<RowSelection>,
         wanted: usize,
     ) -> Result<Vec<RecordBatch>> {
         let damaged = |error: ParquetError| self.damaged(&error);
-        let metadata = reader.metadata();
-        let ranges = Pages::ranges(metadata, row_group, &columns, rows.as_ref());
+        let file = (&**reader.metadata(), footer.pages.as_ref());
+        let ranges = Pages::ranges(file, row_group, &columns, rows.as_ref());
         let all: Vec<Range<u64>> = ranges.iter().flat_map(|(_, ranges)| ranges).cloned().collect();
-        let pages = Pages::new(metadata, row_group, ranges, self.ranges(&all)?);
+        let pages = Pages::new(file, row_group, ranges, self.ranges(&all)?);
         let fields = Some(reader.schema().fields());
         let levels = parquet_to_arrow_field_levels(reader.parquet_schema(), columns, fields).map_err(damaged)?;
         let batches =

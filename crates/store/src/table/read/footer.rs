@@ -19,6 +19,7 @@ use super::{RowGroupInfo, decoded_bytes};
 use crate::error::Result;
 use crate::table::bloom::Bloom;
 use crate::table::extra::{self, Extra};
+use crate::table::page_index::PageIndex;
 use crate::table::version::TableFile;
 
 /// The end of a file that is read at once in the hope that footer and page index lie in it.
@@ -47,6 +48,8 @@ pub(crate) struct Footer {
     /// The same, with columns of few texts left as the dictionaries they are, and others not copied.
     pub(super) coded: ArrowReaderMetadata,
     pub(super) session_column: Option<usize>,
+    /// Where pages lie, if the file says so. Of files of this program nothing else does.
+    pub(super) pages: Option<PageIndex>,
     /// Whether it has extra columns: another program's file may have any, which mean something else.
     pub(super) has_extra: bool,
     /// What it takes in memory, roughly.
@@ -98,17 +101,24 @@ impl TableFile {
         let row_groups = self.describe(&metadata)?;
         let decoded = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns).map(decoded_bytes).sum();
         let session_column = leaf(&metadata, "session_id");
-        let metadata: Arc<ParquetMetaData> = metadata.into();
-        let reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new()).map_err(damaged)?;
         let is_ours = self.sha256.is_some() && self.sums.is_some();
+        let pages = PageIndex::of(&metadata, session_column);
+        // Files of other programs are read by the library, which wants its own.
+        let metadata: Arc<ParquetMetaData> = match is_ours && pages.is_some() {
+            true => metadata.into_builder().set_column_index(None).set_offset_index(None).build().into(),
+            false => metadata.into(),
+        };
+        let reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new()).map_err(damaged)?;
         let names = || reader.schema().fields().iter().map(|field| field.name().as_str());
         let has_extra = is_ours && Extra::of_file(names()).is_some();
         let data_paths = names().filter(|_| has_extra).filter_map(extra::path_of_column).collect();
         let options = ArrowReaderOptions::new().with_schema(coded_schema(reader.schema(), has_extra));
         let coded = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
         let outline = Outline { row_groups, data_paths, decoded_bytes: decoded };
-        let bytes = reader.metadata().memory_size() + 2 * FIELD_BYTES * reader.schema().fields().len();
-        Ok((outline, Footer { reader, coded, session_column, has_extra, bytes: bytes as u64 }))
+        let bytes = reader.metadata().memory_size()
+            + pages.as_ref().map_or(0, PageIndex::memory_size)
+            + 2 * FIELD_BYTES * reader.schema().fields().len();
+        Ok((outline, Footer { reader, coded, session_column, pages, has_extra, bytes: bytes as u64 }))
     }
 
     fn describe(&self, metadata: &ParquetMetaData) -> Result<Vec<RowGroupInfo>> {

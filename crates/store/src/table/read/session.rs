@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use parquet::file::metadata::ParquetMetaData;
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
 use crate::columns::{Columns, required, text_column};
 use crate::error::{Error, Kind, Result};
@@ -82,30 +80,12 @@ impl TableFile {
     /// The row ranges of the pages whose bounds enclose the session; the whole row group if it has no page index.
     fn session_pages(&self, row_group: usize, session_id: &str) -> Result<Vec<Range<usize>>> {
         let footer = self.footer()?;
-        let whole = 0..self.row_group(row_group)?.rows;
-        let metadata = footer.reader.metadata();
-        let index = footer.session_column.and_then(|column| page_index(metadata, row_group, column));
-        let Some((ColumnIndexMetaData::BYTE_ARRAY(bounds), starts)) = index else {
-            return Ok(vec![whole]);
-        };
-        let ends = starts.iter().skip(1).copied().chain(std::iter::once(whole.end));
-        let id = session_id.as_bytes();
-        let encloses = |page: usize| {
-            bounds.min_value(page).is_none_or(|low| low <= id) && bounds.max_value(page).is_none_or(|high| id <= high)
-        };
-        let pages = starts.iter().copied().zip(ends).enumerate().filter(|(page, _)| encloses(*page));
-        Ok(pages.map(|(_, (start, end))| start..end).collect())
+        let rows = self.row_group(row_group)?.rows;
+        let pages = footer
+            .pages
+            .as_ref()
+            .zip(footer.session_column)
+            .and_then(|(pages, column)| pages.session_pages(row_group, column, session_id.as_bytes(), rows));
+        Ok(pages.unwrap_or_else(|| std::iter::once(0..rows).collect()))
     }
-}
-
-/// A column's page bounds and the first row of each of its pages.
-fn page_index(
-    metadata: &ParquetMetaData,
-    row_group: usize,
-    column: usize,
-) -> Option<(&ColumnIndexMetaData, Vec<usize>)> {
-    let bounds = metadata.column_index()?.get(row_group)?.get(column)?;
-    let pages = metadata.offset_index()?.get(row_group)?.get(column)?.page_locations();
-    let starts = pages.iter().map(|page| usize::try_from(page.first_row_index).ok());
-    Some((bounds, starts.collect::<Option<_>>()?))
 }
