@@ -35,7 +35,7 @@ use crate::{Error, machine};
 const CLIENTS: usize = 8;
 const RATE: f64 = 200.0;
 const IDLE: usize = 10_000;
-/// How long they have been left alone when the good clients come.
+/// How long they have been left alone when the good clients come, and have been closed when the next part begins.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 const BOMBS: usize = 200;
 /// Connections that send batches of so many events, as fast as they are answered: the server is busy all the time.
@@ -134,6 +134,9 @@ fn idle(usual: &Usual<'_>, sent: &mut Sent, report: &mut Report) -> Result<(), E
     let measured = good(usual.server, 2, usual.span)?;
     sent.add(&measured);
     measured.report(&format!("{} idle sockets", sockets.len()), usual, report);
+    drop(sockets);
+    // To close ten thousand takes the server a while, which is none of what comes next.
+    sleep(IDLE_TIME);
     Ok(())
 }
 
