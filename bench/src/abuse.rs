@@ -35,7 +35,8 @@ use crate::{Error, machine};
 const CLIENTS: usize = 8;
 const RATE: f64 = 200.0;
 const IDLE: usize = 10_000;
-/// How long they have been left alone when the good clients come, and have been closed when the next part begins.
+/// How long they have been left alone when the good clients come, and have been closed when the next part begins,
+/// which is not to wait for ten thousand ends.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 const BOMBS: usize = 200;
 /// Connections that send batches of so many events, as fast as they are answered: the server is busy all the time.
@@ -135,7 +136,6 @@ fn idle(usual: &Usual<'_>, sent: &mut Sent, report: &mut Report) -> Result<(), E
     sent.add(&measured);
     measured.report(&format!("{} idle sockets", sockets.len()), usual, report);
     drop(sockets);
-    // To close ten thousand takes the server a while, which is none of what comes next.
     sleep(IDLE_TIME);
     Ok(())
 }
@@ -292,11 +292,8 @@ fn recover(usual: &Usual<'_>, over: Instant, sent: &mut Sent) -> Result<f64, Err
         let begun = Instant::now();
         let is_taken = once(server.address, &whole)? == 200;
         let took = begun.elapsed();
-        if is_taken {
-            sent.acknowledged += 1;
-        } else {
-            sent.unsure += 1;
-        }
+        sent.acknowledged += usize::from(is_taken);
+        sent.unsure += usize::from(!is_taken);
         if is_taken && took <= limit {
             calm += 1;
         } else {

@@ -1,8 +1,8 @@
 //! [`Footers`]: what data files say of themselves, kept within a limit.
 //!
-//! A footer with its page index takes about half a mebibyte a million rows, so those of a large table do not all fit into memory.
-//! The rule: those used again and again stay, whatever is looked at once; what is asked of a file first (its slices and their
-//! times, [`super::read::Outline`]) stays with the file.
+//! A footer with its page index takes about half a mebibyte a million rows, so those of a large table do not all fit into
+//! memory. The rule: those used again and again stay, whatever is looked at once; what is asked of a file first (its slices
+//! and their times, [`super::read::Outline`]) stays with the file.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
