@@ -27,8 +27,10 @@ use crate::record::{NewRecord, Offset, OnDurable, Record};
 
 /// The most that is written and synced at once, unless one record alone is larger.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// A group smaller than this may wait a moment for more.
+/// A group smaller than this may wait a moment for more,
 const SMALL_GROUP_BYTES: usize = 64 * 1024;
+/// if as many as these before it were as small.
+const CALM_GROUPS: u32 = 16;
 /// A group larger than this part of the room brings no room with it: growing the file costs it little.
 const ROOM_PART: usize = 16;
 
@@ -62,10 +64,9 @@ impl Writer {
         // Dropped last, also by a panic: nobody must wait for a writer that is gone.
         let _guard = StopGuard(Arc::clone(&self.shared));
         let mut pending = VecDeque::new();
+        let mut pace = Pace::default();
         while self.shared.queue.take(&mut pending) {
-            // Small records are many, and whoever is about to append one gets to: a group of more costs no more. Large ones
-            // gain nothing by it, and on a busy machine the core would come back late.
-            if pending.iter().map(|record| record.payload.len()).sum::<usize>() < SMALL_GROUP_BYTES {
+            if pace.may_wait(pending.iter().map(|record| record.payload.len()).sum()) {
                 std::thread::yield_now();
             }
             // Before the records: those that were queued before a cut was asked for are then taken now at the latest.
@@ -338,6 +339,29 @@ impl Writer {
     }
 }
 
+/// Whether the next group waits a moment for more.
+///
+/// Small records are many, and whoever is about to append one gets to: a group of more costs no more. Large ones gain
+/// nothing by it, nor do small ones beside them: whoever works on large ones keeps the core for milliseconds.
+#[derive(Default)]
+struct Pace {
+    /// Large groups were among the last ones until so many more have come.
+    restless: u32,
+}
+
+impl Pace {
+    /// True if a group of so many bytes, the next one, may wait.
+    fn may_wait(&mut self, bytes: usize) -> bool {
+        if bytes >= SMALL_GROUP_BYTES {
+            self.restless = CALM_GROUPS;
+            return false;
+        }
+        let is_calm = self.restless == 0;
+        self.restless = self.restless.saturating_sub(1);
+        is_calm
+    }
+}
+
 /// Calls every callback, in order. Returns the records for their readers.
 fn acknowledge(first: Offset, records: Vec<NewRecord>, shared: &Shared) -> Vec<Record> {
     let mut offset = first;
@@ -370,5 +394,26 @@ impl Drop for StopGuard {
         } else {
             self.0.stop(Error::closed());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_groups_wait_for_more_until_a_large_one_comes_and_again_when_it_is_long_ago() {
+        let mut pace = Pace::default();
+        assert!(pace.may_wait(0) && pace.may_wait(SMALL_GROUP_BYTES - 1));
+        for _ in 0..2 {
+            assert!(!pace.may_wait(SMALL_GROUP_BYTES));
+            for _ in 0..CALM_GROUPS {
+                assert!(!pace.may_wait(1));
+            }
+            assert!(pace.may_wait(1) && pace.may_wait(1));
+        }
+        assert!(!pace.may_wait(usize::MAX) && !pace.may_wait(1) && !pace.may_wait(usize::MAX));
+        assert_eq!((1..=CALM_GROUPS).filter(|_| pace.may_wait(1)).count(), 0, "counted from the last one");
+        assert!(pace.may_wait(1));
     }
 }
