@@ -27,9 +27,9 @@ use crate::record::{NewRecord, Offset, OnDurable, Record};
 
 /// The most that is written and synced at once, unless one record alone is larger.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// A group smaller than this may wait a moment for more,
+/// A group smaller than this may wait a moment for more.
 const SMALL_GROUP_BYTES: usize = 64 * 1024;
-/// if as many as these before it were as small.
+/// So many small groups after a large one do not wait.
 const CALM_GROUPS: u32 = 16;
 /// A group larger than this part of the room brings no room with it: growing the file costs it little.
 const ROOM_PART: usize = 16;
@@ -345,7 +345,7 @@ impl Writer {
 /// nothing by it, nor do small ones beside them: whoever works on large ones keeps the core for milliseconds.
 #[derive(Default)]
 struct Pace {
-    /// Large groups were among the last ones until so many more have come.
+    /// How many small groups are still not to wait, after a large one.
     restless: u32,
 }
 
